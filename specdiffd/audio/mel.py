@@ -1,0 +1,101 @@
+"""The log-mel front end of Spectrogram Diffusion, and its format as a value.
+
+Published format (arXiv 2206.05408, section 3.1, and the released code): 16 kHz, hop 320, Hann window 640 zero-padded to
+an FFT of 1024, 128 HTK mels over 0-8000 Hz with TensorFlow's filter shapes, magnitude, natural log. Frames are not
+centred: frame i covers samples [hop * i, hop * i + window).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MelFormat:
+    """Everything that fixes a log-mel spectrogram. The defaults are the published format."""
+
+    sample_rate_hz: int = 16000
+    hop_samples: int = 320
+    window_samples: int = 640
+    fft_size: int = 1024
+    mel_bins: int = 128
+    low_hz: float = 0.0
+    high_hz: float = 8000.0
+    floor: float = 1e-5  # magnitudes below it are cut off
+    log_ceiling: float = 4.0  # natural log that the model's range ends at
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop_samples / self.sample_rate_hz
+
+    @property
+    def support_frames(self) -> int:
+        """How many hops a frame's window covers."""
+        return -(-self.window_samples // self.hop_samples)
+
+    @property
+    def log_floor(self) -> float:
+        """Natural log of a silent bin."""
+        return math.log(self.floor)
+
+    def scale(self, log_mel: Tensor) -> Tensor:
+        """Natural log mel to the model's range [-1, 1], clipped."""
+        return self.scale_unclipped(log_mel).clamp(-1.0, 1.0)
+
+    def scale_unclipped(self, log_mel: Tensor) -> Tensor:
+        """Natural log mel to the model's range, without a clip (for predictions, which may leave it)."""
+        return 2.0 * (log_mel - self.log_floor) / (self.log_ceiling - self.log_floor) - 1.0
+
+    def unscale(self, x: Tensor) -> Tensor:
+        """The model's range to natural log mel; not clipped."""
+        return (x + 1.0) / 2.0 * (self.log_ceiling - self.log_floor) + self.log_floor
+
+
+def hz_to_mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """HTK mel scale."""
+    return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
+
+
+def mel_to_hz(mel: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Inverse of :func:`hz_to_mel`."""
+    return 700.0 * np.expm1(np.asarray(mel, np.float64) / 1127.0)
+
+
+@lru_cache
+def mel_filters(fmt: MelFormat) -> Tensor:
+    """Filter bank (fft_size / 2 + 1, mel_bins): triangles in mel, height 1, nothing from the DC bin.
+
+    As TensorFlow's ``tf.signal.linear_to_mel_weight_matrix`` computes it.
+    """
+    bins_mel = hz_to_mel(np.linspace(0.0, fmt.sample_rate_hz / 2, fmt.fft_size // 2 + 1))[1:, None]
+    edges = np.linspace(float(hz_to_mel(fmt.low_hz)), float(hz_to_mel(fmt.high_hz)), fmt.mel_bins + 2)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    triangles = np.maximum(0.0, np.minimum((bins_mel - low) / (centre - low), (high - bins_mel) / (high - centre)))
+    return torch.from_numpy(np.pad(triangles, ((1, 0), (0, 0))).astype(np.float32))
+
+
+def log_mel(audio: Tensor, fmt: MelFormat) -> Tensor:
+    """Natural-log mel spectrogram.
+
+    Args:
+        audio: (..., samples) at ``fmt.sample_rate_hz``; zeros follow its end.
+        fmt: the format.
+
+    Returns:
+        (..., samples // hop, mel_bins), at least ``log(fmt.floor)``.
+    """
+    frames = audio.shape[-1] // fmt.hop_samples
+    padding = (frames - 1) * fmt.hop_samples + fmt.window_samples - audio.shape[-1]
+    padded = torch.nn.functional.pad(audio, (0, max(0, padding)))
+    windows = padded.unfold(-1, fmt.window_samples, fmt.hop_samples)[..., :frames, :]
+    hann = torch.hann_window(fmt.window_samples, dtype=audio.dtype, device=audio.device)
+    magnitude = torch.fft.rfft(windows * hann, fmt.fft_size).abs()
+    return torch.log((magnitude @ mel_filters(fmt).to(magnitude)).clamp(fmt.floor, 1e8))

@@ -1,0 +1,124 @@
+"""What travels between the stages: stamped MIDI events, notes, and a performance as a value.
+
+Times are seconds on one clock. Live, that clock is the output stream's sample clock; offline it starts at the
+beginning of the file. Nothing here knows where the events came from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANNELS = 16
+DRUM_CHANNEL = 9  # MIDI channel 10, counted from 0
+
+NOTE_OFF, NOTE_ON, POLY_PRESSURE, CONTROL, PROGRAM, PRESSURE, BEND = 0x80, 0x90, 0xA0, 0xB0, 0xC0, 0xD0, 0xE0
+SYSTEM_RESET = 0xFF
+
+
+class Event(NamedTuple):
+    """One channel message (or 0xFF, reset) at a moment of the sample clock."""
+
+    time_s: float
+    status: int
+    data1: int = 0
+    data2: int = 0
+
+    @property
+    def kind(self) -> int:
+        """Message type without its channel."""
+        return self.status if self.status >= 0xF0 else self.status & 0xF0
+
+    @property
+    def channel(self) -> int:
+        """Channel, 0 to 15."""
+        return self.status & 0x0F
+
+
+@dataclass(slots=True)
+class Note:
+    """A note as it sounds: the offset is that of the pedal or of the key, whichever lets go last.
+
+    ``offset_s`` is infinite while the note is held, ``choke_s`` infinite unless something cuts it off (an exclusive
+    drum group, all sound off).
+    """
+
+    onset_s: float
+    pitch: int
+    velocity: int
+    program: int
+    channel: int
+    is_drum: bool = False
+    offset_s: float = math.inf
+    choke_s: float = math.inf
+
+
+@dataclass(slots=True)
+class Curve:
+    """A controller's value over time: constant from each time to the next, ``initial`` before the first."""
+
+    initial: float
+    times_s: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def last(self) -> float:
+        """The value now."""
+        return self.values[-1] if self.values else self.initial
+
+    def add(self, time_s: float, value: float) -> None:
+        """Append a change; a change at the time of the last one replaces it."""
+        if value == self.last:
+            return
+        if self.times_s and time_s <= self.times_s[-1]:
+            self.values[-1] = value
+            return
+        self.times_s.append(time_s)
+        self.values.append(value)
+
+    def forget(self, before_s: float) -> None:
+        """Drop changes that no frame at or after ``before_s`` can see."""
+        keep = int(np.searchsorted(self.times_s, before_s, side="right")) - 1
+        if keep > 0:
+            self.initial = self.values[keep - 1]
+            del self.times_s[:keep], self.values[:keep]
+
+    def at(self, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Values at ``times_s``, any shape."""
+        if not self.times_s:
+            return np.full(times_s.shape, self.initial, np.float32)
+        values = np.concatenate(([self.initial], self.values)).astype(np.float32)
+        return values[np.searchsorted(self.times_s, times_s, side="right")]
+
+
+@dataclass(slots=True)
+class Controllers:
+    """The curves of one channel that reach the instrument."""
+
+    gain_db: Curve = field(default_factory=lambda: Curve(gain_db(100, 127)))
+    bend_semitones: Curve = field(default_factory=lambda: Curve(0.0))
+    modulation: Curve = field(default_factory=lambda: Curve(0.0))
+    pedal: Curve = field(default_factory=lambda: Curve(0.0))
+
+
+def gain_db(volume: int, expression: int) -> float:
+    """Channel volume (CC 7) times expression (CC 11) in dB: 40 log10 each, the General MIDI recommendation."""
+    product = volume * expression / (127.0 * 127.0)
+    return max(-96.0, 40.0 * math.log10(product)) if product > 0 else -96.0
+
+
+class Performance(NamedTuple):
+    """A score as a value: the notes in order of onset, and each channel's controllers."""
+
+    notes: Sequence[Note]
+    controllers: Mapping[int, Controllers]
+
+    @property
+    def end_s(self) -> float:
+        """When the last note lets go; 0 without notes. A held note counts with its onset."""
+        return max((n.offset_s if math.isfinite(n.offset_s) else n.onset_s for n in self.notes), default=0.0)

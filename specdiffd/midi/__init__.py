@@ -1,0 +1,1 @@
+"""MIDI messages and files to a score."""

@@ -1,0 +1,1 @@
+"""The networks, their schedules and samplers, and their checkpoints."""

@@ -1,0 +1,163 @@
+"""The additive note prior: what each sounding note contributes to the mel spectrogram, summed in power.
+
+Factorised: a network of the note alone gives ``shapes`` spectral shapes, a small one of its ages gives their weights in
+each frame. A shape is a harmonic series placed analytically on the mel axis (so that pitch is exact at every semitone
+and bend) plus a free spectrum. The prior is causal by construction: a frame knows of a note only by its ages.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from specdiffd.model.note_features import NEVER_S, NoteFeatures
+
+DRUM_PROGRAM = 128  # the row of the program table that all drums share
+KEYS = 128
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Sizes of the note prior, and the mel format that its harmonics are placed in."""
+
+    mel_bins: int = 128
+    sample_rate_hz: int = 16000
+    window_samples: int = 640
+    fft_size: int = 1024
+    low_hz: float = 0.0
+    high_hz: float = 8000.0
+    log_floor: float = math.log(1e-5)
+    shapes: int = 16
+    harmonics: int = 48
+    width: int = 256
+    frame_width: int = 64
+    ring_s: float = 3.0
+
+    @property
+    def window_s(self) -> float:
+        """What one frame covers."""
+        return self.window_samples / self.sample_rate_hz
+
+
+class NotePrior(nn.Module):
+    """(notes, frames) to log mel."""
+
+    lobes: Tensor
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.program = nn.Embedding(DRUM_PROGRAM + 1, 32)
+        self.key = nn.Embedding((DRUM_PROGRAM + 1) * KEYS, 16)
+        nn.init.normal_(self.key.weight, std=0.02)
+        self.note = nn.Sequential(nn.Linear(32 + 16 + PITCH_FEATURES + 3, c.width), nn.GELU(), nn.Linear(c.width, c.width), nn.GELU())
+        self.harmonics = nn.Linear(c.width, c.shapes * c.harmonics)
+        self.spectrum = nn.Linear(c.width, c.shapes * c.mel_bins)
+        self.inharmonicity = nn.Linear(c.width, 1)
+        self.frame_note = nn.Linear(c.width, c.frame_width)
+        self.frame = nn.Linear(FRAME_FEATURES, c.frame_width)
+        self.weights = nn.Sequential(nn.GELU(), nn.Linear(c.frame_width, c.frame_width), nn.GELU(), nn.Linear(c.frame_width, c.shapes))
+        with torch.no_grad():
+            self.harmonics.bias.fill_(-6.5)
+            self.spectrum.bias.fill_(-9.0)
+            self.inharmonicity.bias.fill_(-10.0)
+            self.inharmonicity.weight.zero_()
+        self.register_buffer("lobes", harmonic_lobes(c), persistent=False)
+
+    def forward(self, x: NoteFeatures) -> Tensor:
+        """Log mel (F, mel_bins), natural log, of one part's notes together."""
+        weights, shapes = self.contributions(x)
+        return combine(weights, shapes, self.config.log_floor)
+
+    def contributions(self, x: NoteFeatures) -> tuple[Tensor, Tensor]:
+        """Factors of every row's power: weights (N, K, F) and shapes (N, K, mel_bins)."""
+        c = self.config
+        program = torch.where(x.drum, DRUM_PROGRAM, x.program)
+        velocity = torch.stack((x.velocity, x.velocity.square(), torch.log(x.velocity + 0.02)), -1)
+        features = torch.cat((self.program(program), self.key(program * KEYS + x.key), pitch_features(x.pitch), velocity), -1)
+        note = self.note(features)  # (N, width)
+        levels = self.harmonics(note).float().unflatten(-1, (c.shapes, c.harmonics)).clamp(-14.0, 6.0)
+        free = self.spectrum(note).float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-14.0, 6.0)
+        series = self._series(x.pitch, self.inharmonicity(note).float().squeeze(-1))  # (N, H, mel)
+        shapes = (2 * levels).exp() @ series + (2 * free).exp()  # (N, K, mel)
+        row, column = x.active.nonzero(as_tuple=True)  # most pairs are silent: bent notes, short notes
+        frames = self.frame(frame_features(x, row, column)) + self.frame_note(note)[row]  # (pairs, frame_width)
+        level = self.weights(frames).float().clamp(-16.0, 6.0) + x.gain[row, column][:, None]
+        weights = level.new_zeros(*x.active.shape, c.shapes).index_put((row, column), (2 * level).exp())
+        return weights.transpose(1, 2), shapes
+
+    def _series(self, pitch: Tensor, log_inharmonicity: Tensor) -> Tensor:
+        """Power response of the mel bins to each partial at amplitude 1: (N, H, mel_bins), zero above the format's range."""
+        c = self.config
+        number = torch.arange(1, c.harmonics + 1, device=pitch.device, dtype=pitch.dtype)
+        stretch = torch.sqrt(1 + log_inharmonicity.clamp(-14.0, -3.0).exp()[:, None] * number.square())
+        hertz = 440 * torch.exp2((pitch[:, None] - 69) / 12) * number * stretch
+        position = hertz / (c.sample_rate_hz / 2) * (len(self.lobes) - 2)
+        position = position.clamp(max=len(self.lobes) - 1.001)
+        below = position.detach().long()
+        fraction = (position - below)[..., None]
+        return torch.lerp(self.lobes[below], self.lobes[below + 1], fraction)
+
+
+def combine(weights: Tensor, shapes: Tensor, log_floor: float) -> Tensor:
+    """Log of the root of the summed powers: weights (N, K, F), shapes (N, K, mel) to (F, mel)."""
+    power = torch.einsum("nkf,nkm->fm", weights, shapes)
+    return 0.5 * torch.log(power + math.exp(2 * log_floor))
+
+
+def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:
+    """Power of each mel bin for a sinusoid of amplitude 1 at ``steps`` frequencies up to Nyquist: (steps + 1, mel_bins).
+
+    The last rows stand for everything above Nyquist and are zero.
+    """
+    hertz = torch.arange(steps, dtype=torch.float64) / (steps - 1) * (c.sample_rate_hz / 2)
+    bins_hz = torch.arange(c.fft_size // 2 + 1, dtype=torch.float64) / c.fft_size * c.sample_rate_hz
+    # The Hann window's transform (Harris 1978), as a function of the distance in cycles per window.
+    x = (bins_hz - hertz[:, None]) / c.sample_rate_hz * c.window_samples
+    lobe = c.window_samples / 4 * (torch.sinc(x) + 0.5 * torch.sinc(x - 1) + 0.5 * torch.sinc(x + 1)).abs()
+    edges = torch.linspace(_mel(c.low_hz), _mel(c.high_hz), c.mel_bins + 2, dtype=torch.float64)
+    bins_mel = 1127 * torch.log1p(bins_hz / 700)[:, None]
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    triangles = torch.minimum((bins_mel - low) / (centre - low), (high - bins_mel) / (high - centre)).clamp_min(0)
+    triangles[0] = 0
+    power = (lobe @ triangles).square()
+    power[-2:] = 0
+    return torch.cat((power, torch.zeros_like(power[:1]))).float()
+
+
+def _mel(hertz: float) -> float:
+    return 1127 * math.log1p(hertz / 700)
+
+
+PITCH_FEATURES = 1 + 2 * 6
+
+
+def pitch_features(pitch: Tensor) -> Tensor:
+    """(N,) semitones to (N, 13): linear, and sinusoids from the whole keyboard down to a third."""
+    scaled = (pitch - 64) / 64
+    angles = scaled[:, None] * math.pi * torch.exp2(torch.arange(6, device=pitch.device) * 0.9)
+    return torch.cat((scaled[:, None], angles.sin(), angles.cos()), -1)
+
+
+_HATS_S = torch.arange(-0.04, 0.0601, 0.005)
+_DECAYS_S = torch.tensor([0.02, 0.06, 0.2, 0.6, 2.0, 6.0])
+FRAME_FEATURES = 3 * (len(_HATS_S) + len(_DECAYS_S) + 2) + 2
+
+
+def frame_features(x: NoteFeatures, row: Tensor, column: Tensor) -> Tensor:
+    """(pairs, FRAME_FEATURES): the three ages, pedal and modulation of the given rows and frames."""
+    ages = [age_features(a[row, column]) for a in (x.age_s, x.release_s, x.choke_s)]
+    return torch.cat((*ages, x.pedal[row, column, None], x.modulation[row, column, None]), -1)
+
+
+def age_features(age_s: Tensor) -> Tensor:
+    """Piecewise linear around the event (5 ms apart: a frame sees where in it the event lies), exponential and log after it."""
+    hats = F.relu(1 - (age_s[..., None] - _HATS_S.to(age_s.device)).abs() / 0.005)
+    past = age_s.clamp_min(0.0)[..., None]
+    happened = (age_s > -0.04)[..., None].to(age_s.dtype)
+    decays = torch.exp(-past / _DECAYS_S.to(age_s.device)) * happened
+    return torch.cat((hats, decays, torch.log1p(past.clamp_max(NEVER_S) * 50) / 4 * happened, happened), -1)

@@ -1,0 +1,102 @@
+"""Rendered pieces in memory, renewed while training runs, and random crops of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from specdiffd.events import Event, Performance
+from specdiffd.midi.score import Score
+from specdiffd.train.fluid import FluidRenderer
+from specdiffd.train.pieces import random_piece
+
+log = logging.getLogger(__name__)
+RENDER_RATE_HZ = 48000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Events, the score they make, and FluidSynth's audio of them at the instrument's rate (samples,), float16."""
+
+    events: Sequence[Event]
+    performance: Performance
+    audio: NDArray[np.float16]
+
+
+class PieceBank:
+    """Rendered pieces; a thread replaces the oldest, one at a time, for as long as the bank is open.
+
+    Args:
+        songs: MIDI files to draw songs from; empty: generated music only.
+        sample_rate_hz: of the audio kept.
+        pieces: how many to hold.
+        duration_s: of each.
+        seed: the same seed gives the same first pieces.
+        soundfonts: one is drawn for each piece.
+    """
+
+    def __init__(
+        self,
+        songs: Sequence[Path],
+        sample_rate_hz: int,
+        pieces: int = 200,
+        duration_s: float = 30.0,
+        seed: int = 0,
+        soundfonts: Sequence[str] = ("fluid",),
+    ) -> None:
+        self._songs, self._rate, self._duration_s = songs, sample_rate_hz, duration_s
+        self._rng = np.random.default_rng(seed)
+        self._renderers = [FluidRenderer(name, RENDER_RATE_HZ) for name in soundfonts]
+        self._next, self._stop = 0, threading.Event()
+        self.pieces = [self._render() for _ in range(pieces)]
+        self._renewer = threading.Thread(target=self._renew, name="piece-bank", daemon=True)
+        self._thread_error: BaseException | None = None
+
+    def __enter__(self) -> PieceBank:
+        self._renewer.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._renewer.join(timeout=30)
+
+    def check(self) -> None:
+        """Raise what stopped the renewing thread, if anything did."""
+        if self._thread_error is not None:
+            raise self._thread_error
+
+    def _render(self) -> Piece:
+        events = random_piece(self._rng, self._songs, self._duration_s)
+        renderer = self._renderers[int(self._rng.integers(len(self._renderers)))]
+        audio = renderer.render(events, self._duration_s)
+        if self._rate != RENDER_RATE_HZ:
+            audio = soxr.resample(audio, RENDER_RATE_HZ, self._rate, quality="HQ")
+        return Piece(events, Score().extend(events).performance, audio.astype(np.float16))
+
+    def _renew(self) -> None:
+        try:
+            while not self._stop.wait(2.0):
+                self.pieces[self._next] = self._render()
+                self._next = (self._next + 1) % len(self.pieces)
+        except BaseException as error:  # raised again by check() in the training thread
+            self._thread_error = error
+
+    def audio_crops(self, rng: np.random.Generator, batch: int, samples: int) -> Tensor:
+        """Random stretches, nine in ten of them not silent: (batch, samples) float32."""
+        crops: list[NDArray[np.float32]] = []
+        while len(crops) < batch:
+            audio = self.pieces[int(rng.integers(len(self.pieces)))].audio
+            at = int(rng.integers(0, len(audio) - samples))
+            crop = audio[at : at + samples].astype(np.float32)
+            if np.abs(crop).max() > 1e-3 or rng.random() < 0.02:
+                crops.append(crop)
+        return torch.from_numpy(np.stack(crops))

@@ -1,0 +1,107 @@
+"""Losses of the vocoder: multi-resolution spectra, instantaneous frequency, adversarial."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+RESOLUTIONS = (128, 256, 512, 1024, 2048)  # FFT sizes at 16 kHz; hop a quarter
+
+
+def stft(audio: Tensor, size: int) -> Tensor:
+    """Complex spectrum (B, frames, bins) under a Hann window, hop a quarter of it, no padding."""
+    window = torch.hann_window(size, device=audio.device)
+    return torch.fft.rfft(audio.unfold(-1, size, size // 4) * window)
+
+
+def spectral_loss(predicted: Tensor, target: Tensor, scale: int = 1) -> Tensor:
+    """Mean over resolutions of log-magnitude L1 plus spectral convergence (arXiv 1910.11480, equations 2-4).
+
+    Args:
+        predicted, target: (B, samples).
+        scale: factor on the FFT sizes (3 at 48 kHz).
+    """
+    total = predicted.new_zeros(())
+    for size in RESOLUTIONS:
+        size = size * scale
+        p, t = stft(predicted, size).abs(), stft(target, size).abs()
+        floor = 1e-4 * size / 4  # 80 dB below a full-scale sinusoid
+        log_distance = (torch.log(p + floor) - torch.log(t + floor)).abs().mean()
+        convergence = torch.linalg.vector_norm(p - t, dim=(1, 2)) / (torch.linalg.vector_norm(t, dim=(1, 2)) + floor * 10)
+        total = total + log_distance + 0.5 * convergence.mean()
+    return total / len(RESOLUTIONS)
+
+
+def frequency_loss(frequencies_hz: Tensor, target: Tensor, centre_hz: Tensor, spread_hz: Tensor, rate_hz: int, hop: int, size: int = 1024) -> Tensor:
+    """Oscillators against the instantaneous frequency of the target (phase advance over one sample, Flanagan 1966).
+
+    Args:
+        frequencies_hz: (B, M, K), one row a subframe of ``hop`` samples.
+        target: (B, M * hop) audio.
+    """
+    padded = F.pad(target, (size // 2, size // 2))
+    window = torch.hann_window(size, device=target.device)
+    rows = padded.unfold(-1, size + 1, hop)[:, : frequencies_hz.shape[1]]
+    now, later = torch.fft.rfft(rows[..., :-1] * window), torch.fft.rfft(rows[..., 1:] * window)
+    nearest = torch.round(centre_hz / rate_hz * size).long()
+    now, later = now[..., nearest], later[..., nearest]
+    found_hz = torch.angle(later * now.conj()) * rate_hz / (2 * math.pi)
+    near = (found_hz - centre_hz).abs() < spread_hz
+    weight = now.abs().clamp_min(1e-6).sqrt() * near
+    distance = (frequencies_hz[:, : found_hz.shape[1]] - found_hz).abs() / spread_hz
+    return (distance.clamp_max(2.0) * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+class SpectralDiscriminator(nn.Module):
+    """Judges the complex spectrogram at one resolution with strided 2-D convolutions (as in Encodec, arXiv 2210.13438)."""
+
+    def __init__(self, size: int, width: int = 24) -> None:
+        super().__init__()
+        self.size = size
+        norm = torch.nn.utils.parametrizations.weight_norm
+        channels = [3, width, width, width, width]
+        self.layers = nn.ModuleList(
+            norm(nn.Conv2d(a, b, (3, 8), stride=(1, 2 if k else 1), padding=(1, 3))) for k, (a, b) in enumerate(zip(channels, channels[1:], strict=False))
+        )
+        self.last = norm(nn.Conv2d(width, 1, (3, 3), padding=1))
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, samples) to logits and the activations of every layer."""
+        spectrum = stft(audio, self.size)
+        magnitude = spectrum.abs() + 1e-4 * self.size / 4
+        unit = spectrum / magnitude
+        x = torch.stack((torch.log(magnitude) / 3 - math.log(self.size / 64) / 3, unit.real, unit.imag), 1)
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            features.append(x)
+        return self.last(x), features
+
+
+class Discriminators(nn.Module):
+    """One discriminator for each resolution."""
+
+    def __init__(self, sizes: tuple[int, ...] = (256, 512, 1024)) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(SpectralDiscriminator(size) for size in sizes)
+
+    def forward(self, audio: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
+        """Logits and activations of each."""
+        return [d(audio) for d in self.each]
+
+
+def discriminator_loss(real: list[tuple[Tensor, list[Tensor]]], fake: list[tuple[Tensor, list[Tensor]]]) -> Tensor:
+    """Hinge loss (arXiv 1705.02894)."""
+    return torch.stack([F.relu(1 - r).mean() + F.relu(1 + f).mean() for (r, _), (f, _) in zip(real, fake, strict=True)]).mean()
+
+
+def adversarial_loss(real: list[tuple[Tensor, list[Tensor]]], fake: list[tuple[Tensor, list[Tensor]]]) -> tuple[Tensor, Tensor]:
+    """The generator's hinge loss, and feature matching relative to the real activations (arXiv 1910.06711)."""
+    fooled = torch.stack([F.relu(1 - f).mean() for f, _ in fake]).mean()
+    matching = torch.stack(
+        [(a.detach() - b).abs().mean() / (a.detach().abs().mean() + 1e-6) for (_, r), (_, f) in zip(real, fake, strict=True) for a, b in zip(r, f, strict=True)]
+    ).mean()
+    return fooled, matching

@@ -1,0 +1,98 @@
+"""Trains the built-in vocoder: spectral and frequency losses first, discriminators for the later part."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specdiffd.audio.mel import MelFormat, log_mel
+from specdiffd.train.data import PieceBank
+from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
+from specdiffd.train.loop import Run
+from specdiffd.vocoder import melgan
+from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
+
+log = logging.getLogger(__name__)
+WARM_UP_FRAMES = 6  # a crop begins in the middle of music, with an empty state: its start is not judged
+JUDGED_SAMPLES = 8192  # of each crop, at random, by the discriminators
+
+
+def train_vocoder(
+    out: Path, bank: PieceBank, fmt: MelFormat, config: VocoderConfig, *, minutes: float, batch: int, adversarial_from: float, device: str, learning_rate: float = 5e-4
+) -> None:
+    """Train until ``minutes`` of this run's wall-clock time are used, resuming from ``out`` if it holds a run.
+
+    Args:
+        adversarial_from: share of the time after which the discriminators take part (1: never).
+    """
+    torch.manual_seed(0)
+    vocoder, judges = Vocoder(config).to(device), Discriminators().to(device)
+    optimizer = torch.optim.AdamW(vocoder.parameters(), lr=learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
+    judge_optimizer = torch.optim.AdamW(judges.parameters(), lr=learning_rate / 2, betas=(0.8, 0.99))
+    run = Run(out, vocoder, {"optimizer": optimizer, "judges": judges, "judge_optimizer": judge_optimizer}, minutes, asdict(config))
+    rng = np.random.default_rng(run.step + 1)
+    melgan.oscillate = torch.compile(melgan.oscillate)
+    frames = 72
+    for step in run:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * run.decay
+        for group in judge_optimizer.param_groups:
+            group["lr"] = learning_rate / 2 * run.decay
+        bank.check()
+        audio = bank.audio_crops(rng, batch, (frames + 1) * fmt.hop_samples).to(device)
+        target, predicted, losses = _reconstruct(vocoder, audio, fmt)
+        if run.progress >= adversarial_from:
+            losses |= _adversarial(judges, judge_optimizer, target, predicted, rng)
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vocoder.parameters(), 5.0)
+        optimizer.step()
+        run.note({name: float(value.detach()) for name, value in losses.items()})
+
+
+def _reconstruct(vocoder: Vocoder, audio: Tensor, fmt: MelFormat) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Copy-synthesis of a batch: target and prediction (B, samples) of the judged stretch, and the losses."""
+    c = vocoder.config
+    mel = log_mel(audio, fmt)[:, :-1]
+    state = vocoder.init_state(len(audio))
+    with torch.autocast(audio.device.type, torch.bfloat16):
+        outputs, inputs = vocoder.analyse(mel, state)
+    stream, _ = vocoder.synthesise(outputs, inputs, state)
+    late, skip = c.lookahead_frames * c.hop_samples, WARM_UP_FRAMES * c.hop_samples
+    predicted = stream[:, late + skip :]
+    target = audio[:, skip : skip + predicted.shape[1]]
+    hz = vocoder.frequencies(outputs[1])[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
+    losses = {
+        "spectral": spectral_loss(predicted, target),
+        "frequency": 0.2 * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples),
+    }
+    return target, predicted, losses
+
+
+def _adversarial(judges: Discriminators, optimizer: torch.optim.Optimizer, target: Tensor, predicted: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+    """One update of the discriminators, and the generator's losses from them."""
+    at = int(rng.integers(0, target.shape[1] - JUDGED_SAMPLES))
+    real, fake = (x[:, at : at + JUDGED_SAMPLES] for x in (target, predicted))
+    with torch.autocast(real.device.type, torch.bfloat16):
+        real_judged = judges(real)
+        judge_loss = discriminator_loss(real_judged, judges(fake.detach()))
+    optimizer.zero_grad(set_to_none=True)
+    judge_loss.backward()
+    optimizer.step()
+    judges.requires_grad_(False)
+    with torch.autocast(real.device.type, torch.bfloat16):
+        with torch.no_grad():
+            real_judged = judges(real)
+        fooled, matching = adversarial_loss(real_judged, judges(fake))
+    judges.requires_grad_(True)
+    return {"fooled": 0.1 * fooled, "matching": 1.0 * matching, "judges": judge_loss.detach()}

@@ -1,0 +1,332 @@
+"""The built-in vocoder: a streaming MelGAN-family generator with a sinusoidal and a noise head.
+
+A causal ConvNeXt trunk runs at the frame rate (as in Vocos, arXiv 2306.00814), a short one at ``subframes`` per frame.
+Three heads read it, once per subframe:
+
+- oscillators (as in DDSP, arXiv 2001.04643): a bank on a mel grid, each free to move within its own band; amplitudes are linear
+  between subframes, phases run on. A stack of convolutions alone cannot do this: it answers a steady mel with a
+  waveform that repeats at the frame rate, so every steady pitch that is no multiple of 50 Hz comes out wrong;
+- noise: magnitudes for complex Gaussian noise that is a function of the absolute frame, so equal mels give equal sound;
+- transients: a short-time spectrum with phases of its own.
+
+All state is a value (`VocoderState`); it holds enough of the past that the stream can go back by up to
+``history_frames`` and take another continuation from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NOISE_PERIOD_FRAMES = 512
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    """Sizes of the generator. Mel format first, then the network."""
+
+    sample_rate_hz: int = 16000
+    hop_samples: int = 320
+    mel_bins: int = 128
+    width: int = 384
+    blocks: int = 7
+    sub_width: int = 192
+    sub_blocks: int = 2
+    kernel: int = 7
+    lookahead_frames: int = 2
+    subframes: int = 4
+    oscillators: int = 128
+    oscillators_to_hz: float = 6000.0
+    history_frames: int = 64
+
+    @property
+    def sub_hop_samples(self) -> int:
+        """Samples per subframe."""
+        return self.hop_samples // self.subframes
+
+    @property
+    def fft_size(self) -> int:
+        """Length of the short inverse transform: four subframes."""
+        return 4 * self.sub_hop_samples
+
+
+class VocoderState(NamedTuple):
+    """What the next frame needs, and the same for the frames before it, newest last along dimension 1."""
+
+    mel: Tensor  # (B, kernel - 1 + history, mel) at one row a frame
+    trunk: tuple[Tensor, ...]  # (B, kernel - 1 + history, width) a frame
+    sub: tuple[Tensor, ...]  # (B, kernel - 1 + history * subframes, sub_width), subframes rows a frame
+    amplitude: Tensor  # (B, 1 + history * subframes, oscillators)
+    cycles: Tensor  # (B, 1 + history * subframes, oscillators) phase / 2 pi
+    tail: Tensor  # (B, 1 + history, fft_size - sub_hop) what overlaps the next frame
+    frame: int  # absolute number of the next hop to come out
+
+    def rewind(self, frames: int, subframes: int) -> VocoderState:
+        """The state as it was ``frames`` earlier.
+
+        Raises:
+            ValueError: the history does not reach that far.
+        """
+        if frames == 0:
+            return self
+        if not 0 < frames < self.tail.shape[1]:
+            raise ValueError(f"cannot go back {frames} frames, the history holds {self.tail.shape[1] - 1}")
+
+        def cut(x: Tensor, rate: int = 1) -> Tensor:
+            return x[:, : x.shape[1] - frames * rate]
+
+        return VocoderState(
+            cut(self.mel),
+            tuple(cut(x) for x in self.trunk),
+            tuple(cut(x, subframes) for x in self.sub),
+            cut(self.amplitude, subframes),
+            cut(self.cycles, subframes),
+            cut(self.tail),
+            self.frame - frames,
+        )
+
+
+class _Inputs(NamedTuple):
+    """What each convolution has seen, history included."""
+
+    mel: Tensor
+    trunk: Sequence[Tensor]
+    sub: Sequence[Tensor]
+
+
+class CausalConv(nn.Module):
+    """Depthwise convolution over time as shifted products (several times faster than conv1d for these sizes on a CPU)."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(kernel, width) / math.sqrt(kernel))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T + kernel - 1, width) to (B, T, width)."""
+        kernel = self.weight.shape[0]
+        frames = x.shape[1] - kernel + 1
+        y = x[:, :frames] * self.weight[0] + self.bias
+        for j in range(1, kernel):
+            y = y + x[:, j : j + frames] * self.weight[j]
+        return y
+
+
+class ConvNextBlock(nn.Module):
+    """Depthwise convolution, norm, two linear layers, residual (arXiv 2201.03545), causal."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = CausalConv(width, kernel)
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 3 * width)
+        self.down = nn.Linear(3 * width, width)
+        nn.init.normal_(self.down.weight, std=0.2 / math.sqrt(3 * width))
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, width) with (B, >= kernel - 1, width) before it; returns the output and the inputs so far."""
+        seen = torch.cat((past, x), 1)
+        context = self.conv.weight.shape[0] - 1
+        y = self.conv(seen[:, seen.shape[1] - x.shape[1] - context :])
+        return x + self.down(F.gelu(self.up(self.norm(y)))), seen
+
+
+class Vocoder(nn.Module):
+    """Mel to audio. ``step`` streams; ``forward`` is one step from silence."""
+
+    centre_hz: Tensor
+    spread_hz: Tensor
+    hann: Tensor
+    noise: Tensor
+
+    def __init__(self, config: VocoderConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.embed = nn.Linear(c.kernel * c.mel_bins, c.width)
+        self.embed_norm = nn.LayerNorm(c.width)
+        self.trunk = nn.ModuleList(ConvNextBlock(c.width, c.kernel) for _ in range(c.blocks))
+        self.trunk_norm = nn.LayerNorm(c.width)
+        self.split = nn.Linear(c.width, c.subframes * c.sub_width)
+        self.sub = nn.ModuleList(ConvNextBlock(c.sub_width, c.kernel) for _ in range(c.sub_blocks))
+        self.sub_norm = nn.LayerNorm(c.sub_width)
+        bins = c.fft_size // 2 + 1
+        self.sizes = [c.oscillators, c.oscillators, bins, bins, bins, bins]
+        self.heads = nn.Linear(c.sub_width, sum(self.sizes))
+        nn.init.normal_(self.heads.weight, std=0.02)
+        with torch.no_grad():
+            amplitude, _, noise, transient, _, _ = self.heads.bias.split(self.sizes)
+            self.heads.bias.zero_()
+            amplitude.fill_(-6.0)
+            noise.fill_(-5.0)
+            transient.fill_(-5.0)
+        self._make_constants()
+
+    def _make_constants(self) -> None:
+        """Oscillator grid, window and noise: derived from the config, so not part of a checkpoint."""
+        c = self.config
+        edges_mel = torch.linspace(*_mel_range(20.0, c.oscillators_to_hz), c.oscillators + 1, dtype=torch.float64)
+        edges_hz = 700 * torch.expm1(edges_mel / 1127)
+        self.register_buffer("centre_hz", ((edges_hz[1:] + edges_hz[:-1]) / 2).float(), persistent=False)
+        self.register_buffer("spread_hz", (edges_hz[1:] - edges_hz[:-1]).float(), persistent=False)
+        self.register_buffer("hann", torch.hann_window(c.fft_size) / 2, persistent=False)  # four of them overlap to 1
+        generator = torch.Generator().manual_seed(0)
+        shape = (NOISE_PERIOD_FRAMES, c.subframes, c.fft_size // 2 + 1, 2)
+        self.register_buffer("noise", torch.randn(shape, generator=generator), persistent=False)
+
+    def init_state(self, batch: int = 1, frame: int = 0) -> VocoderState:
+        """Silence before absolute frame ``frame``."""
+        c, like = self.config, self.embed.weight
+        context = c.kernel - 1
+
+        def zeros(rows: int, width: int) -> Tensor:
+            return like.new_zeros(batch, rows, width, dtype=torch.float32)
+
+        return VocoderState(
+            zeros(context, c.mel_bins) + math.log(1e-5),
+            tuple(zeros(context, c.width) for _ in self.trunk),
+            tuple(zeros(context, c.sub_width) for _ in self.sub),
+            zeros(1, c.oscillators),
+            zeros(1, c.oscillators),
+            zeros(1, c.fft_size - c.sub_hop_samples),
+            frame - c.lookahead_frames,
+        )
+
+    def step(self, mel: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
+        """Next frames in, as many hops out, ``lookahead_frames`` behind.
+
+        Args:
+            mel: (B, T, mel_bins), natural log.
+            state: from ``init_state`` or an earlier step.
+
+        Returns:
+            audio (B, T * hop) of the hops ``state.frame`` to ``state.frame + T``, and the next state.
+        """
+        outputs, inputs = self.analyse(mel, state)
+        return self.synthesise(outputs, inputs, state)
+
+    def analyse(self, mel: Tensor, state: VocoderState) -> tuple[Sequence[Tensor], _Inputs]:
+        """The networks' part of a step: the heads' raw outputs (B, T * subframes, ...) and what every layer has seen."""
+        c = self.config
+        seen = torch.cat((state.mel, mel.float()), 1)
+        windows = seen[:, seen.shape[1] - mel.shape[1] - c.kernel + 1 :].unfold(1, c.kernel, 1)  # (B, T, mel, kernel)
+        x = self.embed_norm(self.embed((windows.flatten(2) + 5.0) / 4.0))
+        trunk, sub = [], []
+        for block, past in zip(self.trunk, state.trunk, strict=True):
+            x, inputs = block(x, past)
+            trunk.append(inputs)
+        x = self.split(self.trunk_norm(x)).unflatten(-1, (c.subframes, c.sub_width)).flatten(1, 2)
+        for block, past in zip(self.sub, state.sub, strict=True):
+            x, inputs = block(x, past)
+            sub.append(inputs)
+        return self.heads(self.sub_norm(x)).float().split(self.sizes, -1), _Inputs(seen, trunk, sub)
+
+    def synthesise(self, outputs: Sequence[Tensor], inputs: _Inputs, state: VocoderState) -> tuple[Tensor, VocoderState]:
+        """The signal processing part of a step, in float32."""
+        c, history = self.config, self.config.history_frames
+        tones, amplitude, cycles = self._oscillators(outputs[0], outputs[1], state)
+        rest, tail = self._inverse_stft(outputs[2:], state)
+        context = c.kernel - 1
+        return tones + rest, VocoderState(
+            _last(inputs.mel, context + history),
+            tuple(_last(x, context + history) for x in inputs.trunk),
+            tuple(_last(x, context + history * c.subframes) for x in inputs.sub),
+            _last(torch.cat((state.amplitude, amplitude), 1), 1 + history * c.subframes),
+            _last(torch.cat((state.cycles, cycles), 1), 1 + history * c.subframes),
+            _last(torch.cat((state.tail, tail), 1), 1 + history),
+            state.frame + tail.shape[1],
+        )
+
+    def frequencies(self, offsets: Tensor) -> Tensor:
+        """Oscillator frequencies in Hz for the raw outputs of their head, each within its own and half the next band."""
+        return self.centre_hz + self.spread_hz * torch.tanh(offsets)
+
+    def _oscillators(self, log_amplitude: Tensor, offsets: Tensor, state: VocoderState) -> tuple[Tensor, Tensor, Tensor]:
+        """The bank's audio (B, samples), and the amplitudes and phases at the end of each subframe."""
+        c = self.config
+        amplitude = log_amplitude.clamp(-14.0, 2.0).exp()  # (B, M, K)
+        per_sample = self.frequencies(offsets) / c.sample_rate_hz  # cycles
+        advance = per_sample * c.sub_hop_samples
+        cycles = torch.remainder(state.cycles[:, -1:] + torch.cumsum(torch.remainder(advance, 1.0), 1), 1.0)
+        start = torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
+        before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
+
+        wave = oscillate(start, per_sample, before, amplitude, c.sub_hop_samples)
+        return wave.flatten(1), amplitude, cycles
+
+    def _inverse_stft(self, outputs: Sequence[Tensor], state: VocoderState) -> tuple[Tensor, Tensor]:
+        """Noise and transients: inverse transforms under a Hann window, overlapped and added."""
+        c = self.config
+        noise_level, level, real, imaginary = outputs
+        batch, rows = level.shape[:2]
+        frames = rows // c.subframes
+        index = torch.arange(state.frame, state.frame + frames, device=level.device) % NOISE_PERIOD_FRAMES
+        noise = torch.view_as_complex(self.noise[index].flatten(0, 1))  # (M, bins)
+        direction = torch.complex(real, imaginary)
+        spectrum = noise_level.clamp(-14, 4).exp() * noise + level.clamp(-14, 4).exp() * direction / (direction.abs() + 1e-3)
+        pieces = torch.fft.irfft(spectrum * math.sqrt(c.fft_size), c.fft_size) * self.hann  # (B, M, fft)
+        hop, quarter = c.sub_hop_samples, 4
+        overlap = level.new_zeros(batch, (rows + quarter - 1), hop)
+        for j, part in enumerate(pieces.unflatten(-1, (quarter, hop)).unbind(2)):
+            overlap = overlap + F.pad(part, (0, 0, j, quarter - 1 - j))
+        history = state.tail[:, -1].unflatten(-1, (quarter - 1, hop))
+        overlap = overlap + F.pad(history, (0, 0, 0, rows))
+        return overlap[:, :rows].flatten(1), self._tails(pieces, state)
+
+    def _tails(self, pieces: Tensor, state: VocoderState) -> Tensor:
+        """After each frame, what its last subframes still owe to the samples behind it: (B, T, fft_size - sub_hop)."""
+        c = self.config
+        hop = c.sub_hop_samples
+        last = pieces.unflatten(1, (-1, c.subframes))[:, :, -3:].unflatten(-1, (4, hop))  # (B, T, 3, 4, hop)
+        first, second, third = last.unbind(2)
+        empty = torch.zeros_like(first[:, :, :1])
+        tail = third[:, :, 1:] + torch.cat((second[:, :, 2:], empty), 2) + torch.cat((first[:, :, 3:], empty, empty), 2)
+        return tail.flatten(2)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(B, T, mel_bins) to (B, T * hop): one step from silence, the lookahead filled with silence."""
+        silence = mel.new_full((mel.shape[0], self.config.lookahead_frames, mel.shape[2]), math.log(1e-5))
+        audio, _ = self.step(torch.cat((mel, silence), 1), self.init_state(mel.shape[0]))
+        return audio[:, self.config.lookahead_frames * self.config.hop_samples :]
+
+
+def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int) -> Tensor:
+    """Sum of sinusoids of constant frequency and linear amplitude over one stretch.
+
+    sin(a + b) is taken apart so that a stretch is one small matrix product instead of a sine for every sample.
+
+    Args:
+        start: phase at the first sample, in cycles (B, M, K).
+        per_sample: frequency in cycles per sample (B, M, K).
+        before, amplitude: at the end of the stretch before and at the end of this one (B, M, K).
+        samples: length of the stretch.
+
+    Returns:
+        (B, M, samples)
+    """
+    fine = min((d for d in range(1, samples + 1) if samples % d == 0), key=lambda d: abs(d - math.sqrt(samples / 2)))
+    coarse = samples // fine
+    n_coarse = torch.arange(coarse, device=start.device) * float(fine)
+    theta = 2 * math.pi * (start[:, :, None] + per_sample[:, :, None] * n_coarse[:, None])  # (B, M, coarse, K)
+    beta = 2 * math.pi * per_sample[..., None] * torch.arange(fine, device=start.device)  # (B, M, K, fine)
+    ends = torch.stack((before, amplitude), -1)[..., None]  # (B, M, K, 2, 1)
+    cosine, sine = ((ends * f(beta)[..., None, :]).flatten(3) for f in (torch.cos, torch.sin))  # (B, M, K, 2 fine)
+    parts = theta.sin() @ cosine + theta.cos() @ sine  # (B, M, coarse, 2 fine)
+    old, new = parts.unflatten(3, (2, fine)).permute(3, 0, 1, 2, 4).flatten(3).unbind(0)
+    ramp = torch.arange(1, samples + 1, device=start.device) / samples
+    return torch.lerp(old, new, ramp)
+
+
+def _mel_range(low_hz: float, high_hz: float) -> tuple[float, float]:
+    return 1127 * math.log1p(low_hz / 700), 1127 * math.log1p(high_hz / 700)
+
+
+def _last(x: Tensor, rows: int) -> Tensor:
+    return x[:, max(0, x.shape[1] - rows) :]
+
