@@ -35,7 +35,7 @@ def spectral_loss(predicted: Tensor, target: Tensor, scale: int = 1) -> Tensor:
     return total / len(RESOLUTIONS)
 
 
-def frequency_loss(frequencies_hz: Tensor, target: Tensor, centre_hz: Tensor, spread_hz: Tensor, rate_hz: int, hop: int, size: int = 1024) -> Tensor:
+def frequency_loss(frequencies_hz: Tensor, target: Tensor, centre_hz: Tensor, spread_hz: Tensor, rate_hz: int, hop: int, size: int) -> Tensor:
     """Oscillators against the instantaneous frequency of the target (phase advance over one sample, Flanagan 1966).
 
     Args:

@@ -66,15 +66,15 @@ def _reconstruct(vocoder: Vocoder, audio: Tensor, fmt: MelFormat) -> tuple[Tenso
     mel = log_mel(audio, fmt)[:, :-1]
     state = vocoder.init_state(len(audio))
     with torch.autocast(audio.device.type, torch.bfloat16):
-        outputs, inputs = vocoder.analyse(mel, state)
-    stream, _ = vocoder.synthesise(outputs, inputs, state)
+        heads, inputs = vocoder.analyse(mel, state)
+    stream, _ = vocoder.synthesise(heads, inputs, state)
     late, skip = c.lookahead_frames * c.hop_samples, WARM_UP_FRAMES * c.hop_samples
     predicted = stream[:, late + skip :]
     target = audio[:, skip : skip + predicted.shape[1]]
-    hz = vocoder.frequencies(outputs[1])[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
+    hz = vocoder.frequencies(heads.offset)[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
     losses = {
         "spectral": spectral_loss(predicted, target),
-        "frequency": 0.2 * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples),
+        "frequency": 0.2 * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048),
     }
     return target, predicted, losses
 

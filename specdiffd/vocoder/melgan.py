@@ -1,13 +1,15 @@
 """The built-in vocoder: a streaming MelGAN-family generator with a sinusoidal and a noise head.
 
-A causal ConvNeXt trunk runs at the frame rate (as in Vocos, arXiv 2306.00814), a short one at ``subframes`` per frame.
-Three heads read it, once per subframe:
+Harmonic plus noise: a sinusoid for every mel bin, free to move within its neighbourhood, and noise of a short-time
+spectrum. A stack of convolutions with an inverse STFT or transposed convolutions at its end cannot do the first part: it
+answers a steady mel with a waveform that repeats at the frame rate, so every steady pitch that is no multiple of it
+comes out wrong. Here phases are integrals of predicted frequencies (as in DDSP, arXiv 2001.04643).
 
-- oscillators (as in DDSP, arXiv 2001.04643): a bank on a mel grid, each free to move within its own band; amplitudes are linear
-  between subframes, phases run on. A stack of convolutions alone cannot do this: it answers a steady mel with a
-  waveform that repeats at the frame rate, so every steady pitch that is no multiple of 50 Hz comes out wrong;
-- noise: magnitudes for complex Gaussian noise that is a function of the absolute frame, so equal mels give equal sound;
-- transients: a short-time spectrum with phases of its own.
+- A local network, the same for every bin, reads a patch of the mel around it: frequency and amplitudes. Finding a peak
+  between bins is the same task everywhere, and is learned once.
+- A causal ConvNeXt trunk (as in Vocos, arXiv 2306.00814) at the frame rate and a short one at ``subframes`` per frame
+  read the whole spectrum: corrections to both, and the noise. They place attacks between frames.
+- Noise is complex Gaussian, a function of the absolute frame, so equal mels give equal sound.
 
 All state is a value (`VocoderState`); it holds enough of the past that the stream can go back by up to
 ``history_frames`` and take another continuation from there.
@@ -34,15 +36,17 @@ class VocoderConfig:
     sample_rate_hz: int = 16000
     hop_samples: int = 320
     mel_bins: int = 128
-    width: int = 384
-    blocks: int = 7
-    sub_width: int = 192
+    low_hz: float = 0.0
+    high_hz: float = 8000.0
+    local_width: int = 64
+    patch_bins: int = 7
+    width: int = 256
+    blocks: int = 5
+    sub_width: int = 128
     sub_blocks: int = 2
     kernel: int = 7
     lookahead_frames: int = 2
     subframes: int = 4
-    oscillators: int = 128
-    oscillators_to_hz: float = 6000.0
     history_frames: int = 64
 
     @property
@@ -62,8 +66,8 @@ class VocoderState(NamedTuple):
     mel: Tensor  # (B, kernel - 1 + history, mel) at one row a frame
     trunk: tuple[Tensor, ...]  # (B, kernel - 1 + history, width) a frame
     sub: tuple[Tensor, ...]  # (B, kernel - 1 + history * subframes, sub_width), subframes rows a frame
-    amplitude: Tensor  # (B, 1 + history * subframes, oscillators)
-    cycles: Tensor  # (B, 1 + history * subframes, oscillators) phase / 2 pi
+    amplitude: Tensor  # (B, 1 + history * subframes, mel)
+    cycles: Tensor  # (B, 1 + history * subframes, mel) phase / 2 pi
     tail: Tensor  # (B, 1 + history, fft_size - sub_hop) what overlaps the next frame
     frame: int  # absolute number of the next hop to come out
 
@@ -98,6 +102,38 @@ class _Inputs(NamedTuple):
     mel: Tensor
     trunk: Sequence[Tensor]
     sub: Sequence[Tensor]
+
+
+class Heads(NamedTuple):
+    """Raw outputs, one row a subframe."""
+
+    amplitude: Tensor  # (B, M, mel) log
+    offset: Tensor  # (B, M, mel) before tanh
+    noise: Tensor  # (B, M, bins) log
+
+
+class LocalNetwork(nn.Module):
+    """Frequency and amplitudes of one bin's oscillator from the mel around it; the same weights for every bin."""
+
+    def __init__(self, config: VocoderConfig) -> None:
+        super().__init__()
+        self.patch_bins, self.subframes = config.patch_bins, config.subframes
+        self.place = nn.Parameter(torch.zeros(config.mel_bins, config.local_width))
+        self.patch = nn.Linear(config.kernel * config.patch_bins, config.local_width)
+        self.neighbours = nn.Linear(3 * config.local_width, config.local_width)
+        self.out = nn.Linear(config.local_width, 2 * config.subframes)
+        with torch.no_grad():
+            self.out.bias[: config.subframes] = -6.0
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, mel, kernel) to log amplitude and frequency offset, (B, T * subframes, mel) each."""
+        side = self.patch_bins // 2
+        patches = F.pad(windows, (0, 0, side, side), value=-2.0).unfold(2, self.patch_bins, 1)  # (B, T, mel, kernel, bins)
+        x = F.gelu(self.patch(patches.flatten(3)) + self.place)
+        x = F.pad(x, (0, 0, 1, 1)).unfold(2, 3, 1).flatten(3)
+        x = self.out(F.gelu(self.neighbours(x))).float().unflatten(-1, (2, self.subframes))  # (B, T, mel, 2, sub)
+        amplitude, offset = x.permute(3, 0, 1, 4, 2).flatten(2, 3).unbind(0)
+        return amplitude, offset
 
 
 class CausalConv(nn.Module):
@@ -149,6 +185,7 @@ class Vocoder(nn.Module):
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
         self.config = c = config
+        self.local = LocalNetwork(c)
         self.embed = nn.Linear(c.kernel * c.mel_bins, c.width)
         self.embed_norm = nn.LayerNorm(c.width)
         self.trunk = nn.ModuleList(ConvNextBlock(c.width, c.kernel) for _ in range(c.blocks))
@@ -156,25 +193,23 @@ class Vocoder(nn.Module):
         self.split = nn.Linear(c.width, c.subframes * c.sub_width)
         self.sub = nn.ModuleList(ConvNextBlock(c.sub_width, c.kernel) for _ in range(c.sub_blocks))
         self.sub_norm = nn.LayerNorm(c.sub_width)
-        bins = c.fft_size // 2 + 1
-        self.sizes = [c.oscillators, c.oscillators, bins, bins, bins, bins]
+        self.sizes = [c.mel_bins, c.mel_bins, c.fft_size // 2 + 1]
         self.heads = nn.Linear(c.sub_width, sum(self.sizes))
         nn.init.normal_(self.heads.weight, std=0.02)
         with torch.no_grad():
-            amplitude, _, noise, transient, _, _ = self.heads.bias.split(self.sizes)
             self.heads.bias.zero_()
-            amplitude.fill_(-6.0)
-            noise.fill_(-5.0)
-            transient.fill_(-5.0)
+            self.heads.bias[-self.sizes[-1] :] = -6.0
+        divisors = [d for d in range(1, c.sub_hop_samples + 1) if c.sub_hop_samples % d == 0]
+        self.fine = min(divisors, key=lambda d: abs(d - math.sqrt(c.sub_hop_samples / 2)))
         self._make_constants()
 
     def _make_constants(self) -> None:
         """Oscillator grid, window and noise: derived from the config, so not part of a checkpoint."""
         c = self.config
-        edges_mel = torch.linspace(*_mel_range(20.0, c.oscillators_to_hz), c.oscillators + 1, dtype=torch.float64)
-        edges_hz = 700 * torch.expm1(edges_mel / 1127)
-        self.register_buffer("centre_hz", ((edges_hz[1:] + edges_hz[:-1]) / 2).float(), persistent=False)
-        self.register_buffer("spread_hz", (edges_hz[1:] - edges_hz[:-1]).float(), persistent=False)
+        low, high = (1127 * math.log1p(hz / 700) for hz in (c.low_hz, c.high_hz))
+        grid_hz = 700 * torch.expm1(torch.linspace(low, high, c.mel_bins + 2, dtype=torch.float64) / 1127)
+        self.register_buffer("centre_hz", grid_hz[1:-1].float(), persistent=False)
+        self.register_buffer("spread_hz", ((grid_hz[2:] - grid_hz[:-2]) / 2).float(), persistent=False)
         self.register_buffer("hann", torch.hann_window(c.fft_size) / 2, persistent=False)  # four of them overlap to 1
         generator = torch.Generator().manual_seed(0)
         shape = (NOISE_PERIOD_FRAMES, c.subframes, c.fft_size // 2 + 1, 2)
@@ -192,8 +227,8 @@ class Vocoder(nn.Module):
             zeros(context, c.mel_bins) + math.log(1e-5),
             tuple(zeros(context, c.width) for _ in self.trunk),
             tuple(zeros(context, c.sub_width) for _ in self.sub),
-            zeros(1, c.oscillators),
-            zeros(1, c.oscillators),
+            zeros(1, c.mel_bins),
+            zeros(1, c.mel_bins),
             zeros(1, c.fft_size - c.sub_hop_samples),
             frame - c.lookahead_frames,
         )
@@ -208,15 +243,17 @@ class Vocoder(nn.Module):
         Returns:
             audio (B, T * hop) of the hops ``state.frame`` to ``state.frame + T``, and the next state.
         """
-        outputs, inputs = self.analyse(mel, state)
-        return self.synthesise(outputs, inputs, state)
+        heads, inputs = self.analyse(mel, state)
+        return self.synthesise(heads, inputs, state)
 
-    def analyse(self, mel: Tensor, state: VocoderState) -> tuple[Sequence[Tensor], _Inputs]:
+    def analyse(self, mel: Tensor, state: VocoderState) -> tuple[Heads, _Inputs]:
         """The networks' part of a step: the heads' raw outputs (B, T * subframes, ...) and what every layer has seen."""
         c = self.config
         seen = torch.cat((state.mel, mel.float()), 1)
         windows = seen[:, seen.shape[1] - mel.shape[1] - c.kernel + 1 :].unfold(1, c.kernel, 1)  # (B, T, mel, kernel)
-        x = self.embed_norm(self.embed((windows.flatten(2) + 5.0) / 4.0))
+        windows = (windows + 5.0) / 4.0
+        local_amplitude, local_offset = self.local(windows)
+        x = self.embed_norm(self.embed(windows.flatten(2)))
         trunk, sub = [], []
         for block, past in zip(self.trunk, state.trunk, strict=True):
             x, inputs = block(x, past)
@@ -225,13 +262,14 @@ class Vocoder(nn.Module):
         for block, past in zip(self.sub, state.sub, strict=True):
             x, inputs = block(x, past)
             sub.append(inputs)
-        return self.heads(self.sub_norm(x)).float().split(self.sizes, -1), _Inputs(seen, trunk, sub)
+        amplitude, offset, noise = self.heads(self.sub_norm(x)).float().split(self.sizes, -1)
+        return Heads(amplitude + local_amplitude, offset + local_offset, noise), _Inputs(seen, trunk, sub)
 
-    def synthesise(self, outputs: Sequence[Tensor], inputs: _Inputs, state: VocoderState) -> tuple[Tensor, VocoderState]:
+    def synthesise(self, heads: Heads, inputs: _Inputs, state: VocoderState) -> tuple[Tensor, VocoderState]:
         """The signal processing part of a step, in float32."""
         c, history = self.config, self.config.history_frames
-        tones, amplitude, cycles = self._oscillators(outputs[0], outputs[1], state)
-        rest, tail = self._inverse_stft(outputs[2:], state)
+        tones, amplitude, cycles = self._oscillators(heads, state)
+        rest, tail = self._noise(heads.noise, state)
         context = c.kernel - 1
         return tones + rest, VocoderState(
             _last(inputs.mel, context + history),
@@ -247,39 +285,36 @@ class Vocoder(nn.Module):
         """Oscillator frequencies in Hz for the raw outputs of their head, each within its own and half the next band."""
         return self.centre_hz + self.spread_hz * torch.tanh(offsets)
 
-    def _oscillators(self, log_amplitude: Tensor, offsets: Tensor, state: VocoderState) -> tuple[Tensor, Tensor, Tensor]:
+    def _oscillators(self, heads: Heads, state: VocoderState) -> tuple[Tensor, Tensor, Tensor]:
         """The bank's audio (B, samples), and the amplitudes and phases at the end of each subframe."""
         c = self.config
-        amplitude = log_amplitude.clamp(-14.0, 2.0).exp()  # (B, M, K)
-        per_sample = self.frequencies(offsets) / c.sample_rate_hz  # cycles
+        amplitude = heads.amplitude.clamp(-14.0, 2.0).exp()  # (B, M, K)
+        per_sample = self.frequencies(heads.offset) / c.sample_rate_hz  # cycles
         advance = per_sample * c.sub_hop_samples
         cycles = torch.remainder(state.cycles[:, -1:] + torch.cumsum(torch.remainder(advance, 1.0), 1), 1.0)
         start = torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
         before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
 
-        wave = oscillate(start, per_sample, before, amplitude, c.sub_hop_samples)
+        wave = oscillate(start, per_sample, before, amplitude, c.sub_hop_samples, self.fine)
         return wave.flatten(1), amplitude, cycles
 
-    def _inverse_stft(self, outputs: Sequence[Tensor], state: VocoderState) -> tuple[Tensor, Tensor]:
-        """Noise and transients: inverse transforms under a Hann window, overlapped and added."""
+    def _noise(self, log_level: Tensor, state: VocoderState) -> tuple[Tensor, Tensor]:
+        """Inverse transforms of shaped noise under a Hann window, overlapped and added; and what overlaps later frames."""
         c = self.config
-        noise_level, level, real, imaginary = outputs
-        batch, rows = level.shape[:2]
-        frames = rows // c.subframes
-        index = torch.arange(state.frame, state.frame + frames, device=level.device) % NOISE_PERIOD_FRAMES
-        noise = torch.view_as_complex(self.noise[index].flatten(0, 1))  # (M, bins)
-        direction = torch.complex(real, imaginary)
-        spectrum = noise_level.clamp(-14, 4).exp() * noise + level.clamp(-14, 4).exp() * direction / (direction.abs() + 1e-3)
+        batch, rows = log_level.shape[:2]
+        frames = torch.arange(state.frame, state.frame + rows // c.subframes, device=log_level.device) % NOISE_PERIOD_FRAMES
+        noise = torch.view_as_complex(self.noise[frames].flatten(0, 1))  # (M, bins)
+        spectrum = log_level.clamp(-14, 4).exp() * noise
         pieces = torch.fft.irfft(spectrum * math.sqrt(c.fft_size), c.fft_size) * self.hann  # (B, M, fft)
         hop, quarter = c.sub_hop_samples, 4
-        overlap = level.new_zeros(batch, (rows + quarter - 1), hop)
+        overlap = log_level.new_zeros(batch, (rows + quarter - 1), hop)
         for j, part in enumerate(pieces.unflatten(-1, (quarter, hop)).unbind(2)):
             overlap = overlap + F.pad(part, (0, 0, j, quarter - 1 - j))
         history = state.tail[:, -1].unflatten(-1, (quarter - 1, hop))
         overlap = overlap + F.pad(history, (0, 0, 0, rows))
-        return overlap[:, :rows].flatten(1), self._tails(pieces, state)
+        return overlap[:, :rows].flatten(1), self._tails(pieces)
 
-    def _tails(self, pieces: Tensor, state: VocoderState) -> Tensor:
+    def _tails(self, pieces: Tensor) -> Tensor:
         """After each frame, what its last subframes still owe to the samples behind it: (B, T, fft_size - sub_hop)."""
         c = self.config
         hop = c.sub_hop_samples
@@ -296,7 +331,7 @@ class Vocoder(nn.Module):
         return audio[:, self.config.lookahead_frames * self.config.hop_samples :]
 
 
-def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int) -> Tensor:
+def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int, fine: int) -> Tensor:
     """Sum of sinusoids of constant frequency and linear amplitude over one stretch.
 
     sin(a + b) is taken apart so that a stretch is one small matrix product instead of a sine for every sample.
@@ -306,11 +341,11 @@ def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tens
         per_sample: frequency in cycles per sample (B, M, K).
         before, amplitude: at the end of the stretch before and at the end of this one (B, M, K).
         samples: length of the stretch.
+        fine: a divisor of it; cheapest near the root of its half.
 
     Returns:
         (B, M, samples)
     """
-    fine = min((d for d in range(1, samples + 1) if samples % d == 0), key=lambda d: abs(d - math.sqrt(samples / 2)))
     coarse = samples // fine
     n_coarse = torch.arange(coarse, device=start.device) * float(fine)
     theta = 2 * math.pi * (start[:, :, None] + per_sample[:, :, None] * n_coarse[:, None])  # (B, M, coarse, K)
@@ -321,10 +356,6 @@ def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tens
     old, new = parts.unflatten(3, (2, fine)).permute(3, 0, 1, 2, 4).flatten(3).unbind(0)
     ramp = torch.arange(1, samples + 1, device=start.device) / samples
     return torch.lerp(old, new, ramp)
-
-
-def _mel_range(low_hz: float, high_hz: float) -> tuple[float, float]:
-    return 1127 * math.log1p(low_hz / 700), 1127 * math.log1p(high_hz / 700)
 
 
 def _last(x: Tensor, rows: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""Listening by measurement: note transcription, spectral distances. Needs the extra ``evaluate``."""

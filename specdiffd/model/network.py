@@ -1,0 +1,345 @@
+"""Notes encoder, context encoder and FiLM decoder of Spectrogram Diffusion (arXiv 2206.05408, section 3.3).
+
+With the default configs these are the published networks. The built-in instrument turns on fields that they leave off:
+``causal`` (a frame attends to itself and earlier frames, and only to tokens that it can have heard; every frame has its
+own diffusion time, so known frames enter clean and their keys and values are kept) and ``stem_channels`` (small causal
+2-D convolutions around the transformer, which also see the note prior).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from specdiffd.model.layers import (
+    Attention,
+    DenseReluDense,
+    FiLM,
+    RMSNorm,
+    SelfAttention,
+    sinusoid_positions,
+    time_embedding,
+)
+
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of either encoder; field names as in the hub's config.json where it has them."""
+
+    d_model: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    d_kv: int = 64
+    d_ff: int = 2048
+    vocab_size: int = 1536
+    max_length: int = 2048
+    input_dims: int = 128
+    targets_context_length: int = 256
+    causal: bool = False
+    scaled_attention: bool = False
+
+    @property
+    def attention_scale(self) -> float:
+        """Factor on the dot products."""
+        return self.d_kv**-0.5 if self.scaled_attention else 1.0
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of the decoder; field names as in the hub's config.json where it has them."""
+
+    d_model: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    d_kv: int = 64
+    d_ff: int = 2048
+    input_dims: int = 128
+    targets_length: int = 256
+    max_decoder_noise_time: float = 20000.0
+    causal: bool = False
+    scaled_attention: bool = False
+    stem_channels: int = 0
+    noise_scale: float = 1.0
+
+    @property
+    def attention_scale(self) -> float:
+        """Factor on the dot products."""
+        return self.d_kv**-0.5 if self.scaled_attention else 1.0
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, each with its norm before it; named as in the hub layout."""
+
+    def __init__(self, c: EncoderConfig) -> None:
+        super().__init__()
+        attention = nn.Module()
+        attention.SelfAttention = SelfAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
+        attention.layer_norm = RMSNorm(c.d_model)
+        dense = nn.Module()
+        dense.DenseReluDense = DenseReluDense(c.d_model, c.d_ff)
+        dense.layer_norm = RMSNorm(c.d_model)
+        self.layer = nn.ModuleList([attention, dense])
+
+    def forward(self, x: Tensor, mask: Tensor | None, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
+        """(B, T, d) to (B, T, d), and the attention's keys and values, ``past`` included."""
+        attention, dense = self.layer
+        y, seen = attention.SelfAttention(attention.layer_norm(x), mask, past)
+        x = x + y
+        return x + dense.DenseReluDense(dense.layer_norm(x)), seen
+
+
+def _position_table(length: int, width: int) -> nn.Embedding:
+    table = nn.Embedding(length, width)
+    table.weight = nn.Parameter(sinusoid_positions(length, width), requires_grad=False)
+    return table
+
+
+class NotesState(NamedTuple):
+    """Keys and values of the tokens that a causal notes encoder has seen."""
+
+    layers: tuple[KeysValues, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many."""
+        return self.layers[0][0].shape[2]
+
+    def first(self, tokens: int) -> NotesState:
+        """As it was after ``tokens`` tokens."""
+        return NotesState(tuple((k[:, :, :tokens], v[:, :, :tokens]) for k, v in self.layers))
+
+
+class NotesEncoder(nn.Module):
+    """Tokens to encodings."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedder = nn.Embedding(config.vocab_size, config.d_model)
+        self.position_encoding = _position_table(config.max_length, config.d_model)
+        self.encoders = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_layers))
+        self.layer_norm = RMSNorm(config.d_model)
+
+    def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, N) ids to (B, N, d). ``valid`` (B, N): False for padding; None: there is none."""
+        x, _ = self.extend(tokens, valid, self.init_state(len(tokens)))
+        return x
+
+    def init_state(self, batch: int = 1) -> NotesState:
+        """No tokens yet."""
+        none = self.layer_norm.weight.new_zeros(batch, self.config.num_heads, 0, self.config.d_kv)
+        return NotesState(((none, none),) * self.config.num_layers)
+
+    def extend(self, tokens: Tensor, valid: Tensor | None, state: NotesState) -> tuple[Tensor, NotesState]:
+        """Encode the tokens (B, N) that follow those of ``state``; only a causal encoder may have any there.
+
+        Returns:
+            (B, N, d) of the new tokens, and the state with them.
+        """
+        known, count = state.tokens, tokens.shape[1]
+        x = self.token_embedder(tokens) + self.position_encoding.weight[known : known + count]
+        mask = None if valid is None else valid[:, None, None]
+        if self.config.causal:
+            order = torch.ones(count, known + count, dtype=torch.bool, device=tokens.device).tril(known)
+            mask = order if mask is None else mask & order
+        layers = []
+        for layer, past in zip(self.encoders, state.layers, strict=True):
+            x, seen = layer(x, mask, past)
+            layers.append(seen)
+        return self.layer_norm(x), NotesState(tuple(layers))
+
+
+class ContextEncoder(nn.Module):
+    """The previous frames, in the model's range, to encodings."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.input_proj = nn.Linear(config.input_dims, config.d_model, bias=False)
+        self.position_encoding = _position_table(config.targets_context_length, config.d_model)
+        self.encoders = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_layers))
+        self.layer_norm = RMSNorm(config.d_model)
+
+    def forward(self, frames: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, n, mel) to (B, n, d); n <= targets_context_length, the last frame is the one just before the window.
+
+        Positions are terminal-relative: n frames take the last n of them, which is what the training code of the
+        published checkpoints does (and diffusers, for n other than 0 and 256, does not).
+        """
+        x = self.input_proj(frames) + self.position_encoding.weight[self.config.targets_context_length - frames.shape[1] :]
+        mask = None if valid is None else valid[:, None, None]
+        for layer in self.encoders:
+            x, _ = layer(x, mask)
+        return self.layer_norm(x)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention with FiLM, cross-attention, feed-forward with FiLM; named as in the hub layout."""
+
+    def __init__(self, c: DecoderConfig) -> None:
+        super().__init__()
+        attention = nn.Module()
+        attention.layer_norm = RMSNorm(c.d_model)
+        attention.FiLMLayer = FiLM(4 * c.d_model, c.d_model)
+        attention.attention = Attention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
+        cross = nn.Module()
+        cross.attention = Attention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
+        cross.layer_norm = RMSNorm(c.d_model)
+        dense = nn.Module()
+        dense.DenseReluDense = DenseReluDense(c.d_model, c.d_ff)
+        dense.film = FiLM(4 * c.d_model, c.d_model)
+        dense.layer_norm = RMSNorm(c.d_model)
+        self.layer = nn.ModuleList([attention, cross, dense])
+
+    def forward(
+        self, x: Tensor, time: tuple[Tensor, Tensor | None], past: KeysValues | None, mask: Tensor | None, notes: KeysValues, notes_mask: Tensor | None
+    ) -> tuple[Tensor, KeysValues]:
+        """(B, T, d) to (B, T, d), and the self-attention's keys and values, ``past`` included."""
+        attention, cross, dense = self.layer
+        y = attention.FiLMLayer(attention.layer_norm(x), *time)
+        key, value = attention.attention.keys_values(y)
+        if past is not None:
+            key, value = torch.cat((past[0], key), 2), torch.cat((past[1], value), 2)
+        x = x + attention.attention(y, key, value, mask)
+        x = x + cross.attention(cross.layer_norm(x), *notes, notes_mask)
+        y = dense.film(dense.layer_norm(x), *time)
+        return x + dense.DenseReluDense(y), (key, value)
+
+
+class Conditioning(NamedTuple):
+    """What the decoder attends to besides its own frames; made once per window and kept."""
+
+    layers: tuple[KeysValues, ...]  # per decoder layer
+    visible_from: Tensor  # (B, S) the first frame of the window that may look at each encoding
+    valid: Tensor  # (B, S) False for padding
+
+
+class DecoderState(NamedTuple):
+    """The known frames of a window, as the causal decoder keeps them."""
+
+    layers: tuple[KeysValues, ...]
+    images: tuple[Tensor, ...]  # what each convolution of stem and head saw of them, and two empty frames before
+    frames: int  # how many frames of the window are known
+
+    def first(self, frames: int) -> DecoderState:
+        """As it was with only the first ``frames`` known."""
+        layers = tuple((k[:, :, :frames], v[:, :, :frames]) for k, v in self.layers)
+        return DecoderState(layers, tuple(x[:, :, : CausalConv2d.TAPS - 1 + frames] for x in self.images), frames)
+
+
+class CausalConv2d(nn.Module):
+    """3 frames x 5 mel bins, causal in time."""
+
+    TAPS = 3
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, (self.TAPS, 5), padding=(0, 2))
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, T, mel) with (B, C, >= 2, mel) before it; returns the output and all that was seen."""
+        seen = torch.cat((past, x), 2)
+        return self.conv(seen[:, :, seen.shape[2] - x.shape[2] - self.TAPS + 1 :]), seen
+
+
+class Decoder(nn.Module):
+    """Predicts, from noisy frames, the noise (published) or the flow's velocity (built-in)."""
+
+    HEAD_CHANNELS = 8
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        d = c.d_model
+        self.conditioning_emb = nn.Sequential(nn.Linear(d, 4 * d, bias=False), nn.SiLU(), nn.Linear(4 * d, 4 * d, bias=False), nn.SiLU())
+        self.position_encoding = _position_table(c.targets_length, d)
+        if c.stem_channels:
+            self.stem = nn.ModuleList([CausalConv2d(3, c.stem_channels), CausalConv2d(c.stem_channels, c.stem_channels)])
+            self.stem_film = FiLM(4 * d, c.stem_channels)
+            self.head = nn.ModuleList([CausalConv2d(c.stem_channels + self.HEAD_CHANNELS, c.stem_channels), CausalConv2d(c.stem_channels, 1)])
+        self.continuous_inputs_projection = nn.Linear(c.input_dims * (c.stem_channels or 1), d, bias=False)
+        self.decoders = nn.ModuleList(DecoderLayer(c) for _ in range(c.num_layers))
+        self.decoder_norm = RMSNorm(d)
+        self.spec_out = nn.Linear(d, c.input_dims * (self.HEAD_CHANNELS if c.stem_channels else 1), bias=False)
+
+    def condition(self, encodings: Tensor, visible_from: Tensor, valid: Tensor) -> Conditioning:
+        """Cross-attention keys and values of the encodings (B, S, d) of notes and context."""
+        layers = tuple(layer.layer[1].attention.keys_values(encodings) for layer in self.decoders)
+        return Conditioning(layers, visible_from, valid)
+
+    def embed_time(self, t: Tensor) -> Tensor:
+        """Diffusion times (...,) in [0, 1] to embeddings (..., 4 d)."""
+        return self.conditioning_emb(time_embedding(t, self.config.d_model, self.config.max_decoder_noise_time).to(self.spec_out.weight.dtype))
+
+    def forward(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """As published: all frames at once, one diffusion time. x (B, F, mel), t (B,)."""
+        h = self.continuous_inputs_projection(x) + self.position_encoding.weight[: x.shape[1]]
+        time = self.embed_time(t)[:, None], None
+        mask = conditioning.valid[:, None, None]
+        for layer, notes in zip(self.decoders, conditioning.layers, strict=True):
+            h, _ = layer(h, time, None, None, notes, mask)
+        return self.spec_out(self.decoder_norm(h))
+
+    def init_state(self, batch: int = 1) -> DecoderState:
+        """Nothing known yet."""
+        c, like = self.config, self.spec_out.weight
+        none = like.new_zeros(batch, c.num_heads, 0, c.d_kv)
+        past = CausalConv2d.TAPS - 1
+        channels = (3, c.stem_channels, c.stem_channels + self.HEAD_CHANNELS, c.stem_channels)
+        images = tuple(like.new_zeros(batch, n, past, c.input_dims) for n in channels)
+        return DecoderState(((none, none),) * c.num_layers, images, 0)
+
+    def step(self, x: Tensor, prior: Tensor, t: Tensor, conditioning: Conditioning, state: DecoderState, known: int = 0) -> tuple[Tensor, DecoderState]:
+        """Causal: the frames that follow those of ``state``.
+
+        Args:
+            x: (B, F, mel) in the model's range: ``known`` clean frames, then noisy ones.
+            prior: (B, F, mel) the note prior of the same frames.
+            t: (B, F) diffusion time of each, 0 for the known ones.
+            conditioning: of the window.
+            state: the frames before; no more than ``targets_length`` frames in all.
+            known: how many leading frames become part of the returned state.
+
+        Returns:
+            velocities (B, F, mel) in units of ``noise_scale``, and the state with the known frames.
+        """
+        c = self.config
+        # Times are few (0, and one for the noisy frames): embed them once and spread them.
+        times, place = torch.unique(t, return_inverse=True)
+        time = self.embed_time(times), place
+        image = torch.stack((x, prior, (x - prior) / c.noise_scale), 1).to(self.spec_out.weight.dtype)  # (B, 3, F, mel)
+        image, seen_input = self.stem[0](image, state.images[0])
+        scale, shift = (v.transpose(1, 2)[..., None] for v in self.stem_film.scale_shift(*time))
+        image = F.gelu(image * (1 + scale) + shift)
+        stem, seen_stem = self.stem[1](image, state.images[1])
+        stem = F.gelu(stem)
+        positions = self.position_encoding.weight[state.frames : state.frames + x.shape[1]]
+        h = self.continuous_inputs_projection(stem.transpose(1, 2).flatten(2)) + positions
+        mask, notes_mask = self._masks(x.shape[1], conditioning, state.frames)
+        layers: list[KeysValues] = []
+        for layer, past, notes in zip(self.decoders, state.layers, conditioning.layers, strict=True):
+            h, (key, value) = layer(h, time, past, mask, notes, notes_mask)
+            layers.append((key, value))
+        features = self.spec_out(self.decoder_norm(h)).unflatten(-1, (self.HEAD_CHANNELS, c.input_dims)).transpose(1, 2)
+        image, seen_features = self.head[0](torch.cat((stem, features), 1), state.images[2])
+        image, seen_head = self.head[1](F.gelu(image), state.images[3])
+        everything = DecoderState(tuple(layers), (seen_input, seen_stem, seen_features, seen_head), state.frames + x.shape[1])
+        return image.squeeze(1).float(), everything.first(state.frames + known)
+
+    @staticmethod
+    def _masks(frames: int, conditioning: Conditioning, known: int) -> tuple[Tensor, Tensor]:
+        """Who looks where: own frames (F, known + F), encodings (B, 1, F, S)."""
+        device = conditioning.valid.device
+        rows = torch.arange(known, known + frames, device=device)
+        own = torch.arange(known + frames, device=device) <= rows[:, None]
+        notes = (conditioning.visible_from[:, None, :] <= rows[:, None]) & conditioning.valid[:, None, :]
+        return own, notes[:, None]

@@ -1,0 +1,1 @@
+"""A window of the score as token ids."""
