@@ -41,6 +41,10 @@ class MelFormat:
         """How many hops a frame's window covers."""
         return -(-self.window_samples // self.hop_samples)
 
+    def first_frame_of(self, time_s: float) -> int:
+        """The first frame whose window reaches beyond ``time_s``: the first that can show what begins there."""
+        return math.floor((time_s * self.sample_rate_hz - self.window_samples) / self.hop_samples + 1e-6) + 1
+
     @property
     def log_floor(self) -> float:
         """Natural log of a silent bin."""

@@ -215,12 +215,24 @@ class DecoderLayer(nn.Module):
         return x + dense.DenseReluDense(y), (key, value)
 
 
+NEVER_VISIBLE = 1 << 30  # stands in Conditioning.visible_from for padding
+
+
 class Conditioning(NamedTuple):
     """What the decoder attends to besides its own frames; made once per window and kept."""
 
     layers: tuple[KeysValues, ...]  # per decoder layer
     visible_from: Tensor  # (B, S) the first frame of the window that may look at each encoding
-    valid: Tensor  # (B, S) False for padding
+
+    def first(self, encodings: int) -> Conditioning:
+        """Only the first so many of the encodings."""
+        layers = tuple((k[:, :, :encodings], v[:, :, :encodings]) for k, v in self.layers)
+        return Conditioning(layers, self.visible_from[:, :encodings])
+
+    def followed_by(self, other: Conditioning) -> Conditioning:
+        """These encodings, then those of ``other``."""
+        layers = tuple((torch.cat((a, c), 2), torch.cat((b, d), 2)) for (a, b), (c, d) in zip(self.layers, other.layers, strict=True))
+        return Conditioning(layers, torch.cat((self.visible_from, other.visible_from), 1))
 
 
 class DecoderState(NamedTuple):
@@ -271,10 +283,10 @@ class Decoder(nn.Module):
         self.decoder_norm = RMSNorm(d)
         self.spec_out = nn.Linear(d, c.input_dims * (self.HEAD_CHANNELS if c.stem_channels else 1), bias=False)
 
-    def condition(self, encodings: Tensor, visible_from: Tensor, valid: Tensor) -> Conditioning:
+    def condition(self, encodings: Tensor, visible_from: Tensor) -> Conditioning:
         """Cross-attention keys and values of the encodings (B, S, d) of notes and context."""
         layers = tuple(layer.layer[1].attention.keys_values(encodings) for layer in self.decoders)
-        return Conditioning(layers, visible_from, valid)
+        return Conditioning(layers, visible_from)
 
     def embed_time(self, t: Tensor) -> Tensor:
         """Diffusion times (...,) in [0, 1] to embeddings (..., 4 d)."""
@@ -284,7 +296,7 @@ class Decoder(nn.Module):
         """As published: all frames at once, one diffusion time. x (B, F, mel), t (B,)."""
         h = self.continuous_inputs_projection(x) + self.position_encoding.weight[: x.shape[1]]
         time = self.embed_time(t)[:, None], None
-        mask = conditioning.valid[:, None, None]
+        mask = (conditioning.visible_from <= 0)[:, None, None]
         for layer, notes in zip(self.decoders, conditioning.layers, strict=True):
             h, _ = layer(h, time, None, None, notes, mask)
         return self.spec_out(self.decoder_norm(h))
@@ -338,8 +350,8 @@ class Decoder(nn.Module):
     @staticmethod
     def _masks(frames: int, conditioning: Conditioning, known: int) -> tuple[Tensor, Tensor]:
         """Who looks where: own frames (F, known + F), encodings (B, 1, F, S)."""
-        device = conditioning.valid.device
+        device = conditioning.visible_from.device
         rows = torch.arange(known, known + frames, device=device)
         own = torch.arange(known + frames, device=device) <= rows[:, None]
-        notes = (conditioning.visible_from[:, None, :] <= rows[:, None]) & conditioning.valid[:, None, :]
+        notes = conditioning.visible_from[:, None, :] <= rows[:, None]
         return own, notes[:, None]

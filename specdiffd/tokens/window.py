@@ -10,10 +10,10 @@ from specdiffd.tokens.codec import EOS, Codec
 
 
 class WindowTokens(NamedTuple):
-    """Ids of one window, and for each the step (from the window's start) at which it is known: 0 for ties."""
+    """Ids of one window, and for each the time of its event (minus infinity for ties, plus infinity for the end mark)."""
 
     ids: list[int]
-    steps: list[int]
+    times_s: list[float]
     dropped_events: int = 0
 
 
@@ -40,11 +40,12 @@ def window_tokens(performance: Performance, start_s: float, end_s: float, codec:
     events = sorted(offsets, key=_canonical) + sorted(onsets, key=_canonical)
     is_onset = [False] * len(offsets) + [True] * len(onsets)
     order = sorted(range(len(events)), key=lambda i: events[i][0])  # stable
-    groups = [_Group(codec.steps(events[i][0]) - first, events[i][1], is_onset[i]) for i in order]
+    groups = [_Group(events[i][0], codec.steps(events[i][0]) - first, events[i][1], is_onset[i]) for i in order]
     return _write(sorted(set(held)), groups, codec)
 
 
 class _Group(NamedTuple):
+    time_s: float
     step: int
     note: Note
     on: bool
@@ -64,22 +65,21 @@ def _write(held: list[tuple[int, int]], groups: list[_Group], codec: Codec) -> W
             program = tied_program
         ids.append(codec.pitch_base + pitch)
     ids.append(codec.tie)
-    body, steps = _write_events(groups, program, codec)
+    body, times_s = _write_events(groups, program, codec)
     room = codec.max_tokens - 1 - len(ids)
     dropped = 0
     while len(body) > room and groups:  # each cut changes which programs and velocities must be repeated
         excess = max(1, (len(body) - room) // 4)
         groups, dropped = groups[excess:], dropped + excess
-        body, steps = _write_events(groups, program, codec)
-    end = steps[-1] if steps else 0
-    return WindowTokens([*ids, *body, EOS], [0] * len(ids) + steps + [end], dropped)
+        body, times_s = _write_events(groups, program, codec)
+    return WindowTokens([*ids, *body, EOS], [-math.inf] * len(ids) + times_s + [math.inf], dropped)
 
 
-def _write_events(groups: list[_Group], program: int, codec: Codec) -> tuple[list[int], list[int]]:
+def _write_events(groups: list[_Group], program: int, codec: Codec) -> tuple[list[int], list[float]]:
     ids: list[int] = []
-    steps: list[int] = []
+    times_s: list[float] = []
     velocity, now = -1, 0
-    for step, note, on in groups:
+    for time_s, step, note, on in groups:
         if step != now:
             ids.append(codec.shift(step))
             now = step
@@ -92,5 +92,5 @@ def _write_events(groups: list[_Group], program: int, codec: Codec) -> tuple[lis
             ids.append(token)
             velocity = token
         ids.append((codec.drum_base if note.is_drum else codec.pitch_base) + note.pitch)
-        steps += [step] * (len(ids) - len(steps))
-    return ids, steps
+        times_s += [time_s] * (len(ids) - len(times_s))
+    return ids, times_s

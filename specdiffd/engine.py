@@ -1,0 +1,274 @@
+"""The page to read: from notes to sound. Score -> window -> mel -> audio -> timeline.
+
+The timeline always holds a forecast: audio of the future, rendered as if nothing more were played. An event makes a
+revision: the frames from the event on are rendered anew and spliced in, a short urgent stretch first, the rest in
+slices that the next event interrupts. The engine knows no clock but the timeline's playhead, so it runs the same in a
+live process, on a virtual clock in tests, and offline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specdiffd.audio.resample import Resampler
+from specdiffd.audio.splice import crossfade, fade_out
+from specdiffd.events import CHANNELS, Event, Performance
+from specdiffd.instrument import Instrument
+from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
+from specdiffd.io.timeline import Timeline
+from specdiffd.midi.score import Score
+
+SILENCE = 2e-5  # peak below which a released sound is over, 94 dB under full scale
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Sizes and margins, in the units their names say."""
+
+    sample_rate_hz: int = 48000  # of the timeline
+    guard_samples: int = 256  # a splice starts no closer to the playhead than this
+    crossfade_samples: int = 480
+    least_fade_samples: int = 48  # of a late splice
+    before_onset_samples: int = 48  # a crossfade ends this long before the onset it makes room for
+    end_fade_samples: int = 2400  # written at the end of every forecast
+    urgent_frames: int = 24
+    slice_frames: int = 16
+    forecast_s: float = 2.0
+    parts: tuple[frozenset[int], ...] = (frozenset(range(CHANNELS)),)
+
+
+@dataclass
+class Counters:
+    """What happened, since the start."""
+
+    events: int = 0
+    revisions: int = 0
+    late_splices: int = 0
+    stale_fades: int = 0  # a forecast ended before the rest of it came
+    slices: int = 0
+
+
+@dataclass
+class _Forecast:
+    """What stands in the timeline from the last wake-up on, and the states it can be continued from."""
+
+    states: list[Any] = field(default_factory=list)  # ends of stretches, ascending
+    source_end: int = 0  # samples at the instrument's rate
+    solid_until: int = 0  # timeline samples; behind it the end fade is written
+
+
+class Engine:
+    """Plays events into a timeline through an instrument. Not thread-safe: one thread owns it.
+
+    ``play`` takes events, whose times are seconds on the timeline (render delay included); ``work`` does one piece of
+    work and returns whether there was any.
+    """
+
+    def __init__(self, instrument: Instrument[Any], timeline: Timeline, settings: EngineSettings) -> None:
+        self.instrument, self.timeline, self.settings = instrument, timeline, settings
+        self.scores = [Score() for _ in settings.parts]
+        self.counters = Counters()
+        self._part_of = {channel: part for part, channels in enumerate(settings.parts) for channel in channels}
+        self._resampler = Resampler(instrument.sample_rate_hz, settings.sample_rate_hz)
+        self._source = np.zeros((1 << 18, 1), np.float32)  # model-rate audio by absolute sample: the resampler reads back from it
+        self._forecast: _Forecast | None = None
+        self._changed_s = math.inf  # earliest event not yet in the forecast
+
+    def play(self, event: Event) -> None:
+        """Take an event; the next ``work`` renders it."""
+        self.counters.events += 1
+        targets = self.scores if event.status >= 0xF0 else [self.scores[self._part_of[event.channel]]]
+        for score in targets:
+            score.apply(event)
+        self._changed_s = min(self._changed_s, event.time_s)
+
+    def work(self) -> bool:
+        """One urgent revision, or one slice of forecast; False when there is nothing to do."""
+        if math.isfinite(self._changed_s):
+            self._revise()
+            return True
+        return self._extend()
+
+    @property
+    def asleep(self) -> bool:
+        """Nothing sounds and nothing is computed."""
+        return self._forecast is None
+
+    # -- revision: score -> mel -> audio -> splice ---------------------------------------------------------------
+
+    def _revise(self) -> None:
+        """Render what the waiting events change, from the first frame that still can be changed."""
+        s = self.settings
+        changed_s, self._changed_s = self._changed_s, math.inf
+        onset = round(changed_s * s.sample_rate_hz)
+        start, fade = self._place_splice(onset)
+        if self._forecast is None and not self._anything_sounds(start / s.sample_rate_hz):
+            return  # a pedal or program change in silence
+        first = self._first_frame(start)
+        forecast, state = self._state_at(first)
+        first = min(first, state.next_frame)
+        end = max(first, self._first_frame(start)) + s.urgent_frames
+        self._render(forecast, state, first, end - first)
+        start, fade = self._recheck(start, fade)
+        self._write(forecast, start, fade)
+        self.counters.revisions += 1
+        self.counters.late_splices += start + fade > onset
+        self._forget()
+
+    def _place_splice(self, onset: int) -> tuple[int, int]:
+        """Where the splice for an onset begins and how long it fades: over before the onset, after playhead + guard."""
+        s = self.settings
+        end = onset - s.before_onset_samples
+        start = max(end - s.crossfade_samples, self.timeline.playhead + s.guard_samples)
+        return start, max(s.least_fade_samples, end - start)
+
+    def _recheck(self, start: int, fade: int) -> tuple[int, int]:
+        """Rendering took time: a splice that has become too early moves behind the playhead's guard."""
+        earliest = self.timeline.playhead + self.settings.guard_samples
+        if start >= earliest:
+            return start, fade
+        return earliest, max(self.settings.least_fade_samples, start + fade - earliest)
+
+    def _first_frame(self, sample: int) -> int:
+        """The first frame that reaches beyond a timeline sample: frames before it are known, it and later ones are not."""
+        i = self.instrument
+        at = sample * i.sample_rate_hz / self.settings.sample_rate_hz
+        return math.floor((at - i.window_samples) / i.hop_samples + 1e-6) + 1
+
+    def _state_at(self, first: int) -> tuple[_Forecast, Any]:
+        """The shortest state that has every frame before ``first``, or the longest there is; a fresh one after silence."""
+        if self._forecast is None:
+            self._forecast = _Forecast()
+        forecast = self._forecast
+        behind = [k for k, state in enumerate(forecast.states) if state.next_frame >= first >= state.origin]
+        if behind:
+            del forecast.states[behind[0] + 1 :]
+            return forecast, forecast.states.pop()
+        if forecast.states and forecast.states[-1].next_frame < first:
+            return forecast, forecast.states[-1]
+        forecast.states.clear()
+        fresh = self.instrument.start(first, len(self.scores))
+        lookahead = self.instrument.lookahead_frames * self.instrument.hop_samples
+        forecast.source_end = first * self.instrument.hop_samples - lookahead
+        self._put_source(forecast.source_end - self._resampler.reach, np.zeros((self._resampler.reach, 1), np.float32))
+        return forecast, fresh
+
+    def _render(self, forecast: _Forecast, state: Any, first: int, frames: int) -> NDArray[np.float32]:
+        """Frames ``first`` and on as audio into the source buffer; returns the new audio (samples, 1)."""
+        performances = [score.performance for score in self.scores]
+        rendered, after = self.instrument.render(performances, state, first, frames)
+        mono = rendered.audio.sum(0)[:, None]
+        at = rendered.first_hop * self.instrument.hop_samples
+        self._put_source(at, mono)
+        forecast.source_end = at + len(mono)
+        forecast.states.append(after)
+        return mono
+
+    def _write(self, forecast: _Forecast, start: int, fade: int) -> None:
+        """Splice the source from timeline sample ``start`` to its end: crossfaded in, ending in a written fade."""
+        end = self._resampler.ready(forecast.source_end)
+        if end <= start:
+            return
+        audio = self._resampled(start, end)
+        fade = min(fade, len(audio))
+        audio[:fade] = crossfade(self.timeline.read(start, fade), audio[:fade])
+        tail = min(self.settings.end_fade_samples, len(audio))
+        forecast.solid_until = end - tail
+        if self.timeline.valid_until > end:
+            self.timeline.publish(end, silent=False)  # what lies behind is stale
+        gap = max(self.timeline.valid_until, self.timeline.playhead)
+        if gap < start:  # silence lies between: the buffer there still holds what was
+            self.timeline.write(gap, np.zeros((start - gap, BUS_CHANNELS), np.float32))
+        self.timeline.write(start, fade_out(audio, tail))
+        self.timeline.publish(end, silent=False)
+
+    # -- forecast: the rest, in slices ---------------------------------------------------------------------------
+
+    def _extend(self) -> bool:
+        """Continue the forecast by one slice, or find that the sound has ended."""
+        forecast, s = self._forecast, self.settings
+        if forecast is None:
+            return False
+        playhead = self.timeline.playhead
+        if self.timeline.silent:
+            if playhead >= self.timeline.valid_until:
+                self._forecast = None
+            return False
+        if forecast.solid_until - playhead >= s.forecast_s * s.sample_rate_hz:
+            return False
+        audio = self._render(forecast, forecast.states[-1], forecast.states[-1].next_frame, s.slice_frames)
+        over = self._is_over(forecast, audio)
+        start, fade = forecast.solid_until, 0
+        earliest = self.timeline.playhead + s.guard_samples
+        if start < earliest:  # part of the end fade has been heard: fade in again
+            self.counters.stale_fades += 1
+            start, fade = earliest, s.crossfade_samples
+        self._write(forecast, start, fade)
+        if over:
+            self.timeline.publish(self.timeline.valid_until, silent=True)
+        self.counters.slices += 1
+        self._prune(forecast)
+        return True
+
+    def _is_over(self, forecast: _Forecast, audio: NDArray[np.float32]) -> bool:
+        """No note is held, and all have rung out: by the clock, or by the level of the last slice."""
+        now_s = forecast.source_end / self.instrument.sample_rate_hz
+        ends = [min(n.offset_s, n.choke_s) for score in self.scores for n in score.performance.notes]
+        last_s = max(ends, default=-math.inf)
+        return last_s + self.instrument.ring_s < now_s or (last_s < now_s - 0.1 and float(np.abs(audio).max()) < SILENCE)
+
+    def _anything_sounds(self, from_s: float) -> bool:
+        """Whether any note is to be heard at or after ``from_s``."""
+        notes = (n for score in self.scores for n in score.performance.notes)
+        return any(min(n.offset_s, n.choke_s) + self.instrument.ring_s > from_s for n in notes)
+
+    def _prune(self, forecast: _Forecast) -> None:
+        """Drop states that no revision can need: all but the last of those before the playhead."""
+        heard = self._first_frame(self.timeline.playhead)
+        while len(forecast.states) > 1 and forecast.states[0].next_frame < heard:
+            forecast.states.pop(0)
+
+    def _forget(self) -> None:
+        """Drop notes that neither the window nor its context can see any more."""
+        i = self.instrument
+        seen_s = 2 * i.window_frames * i.hop_samples / i.sample_rate_hz
+        for score in self.scores:
+            score.forget(self.timeline.playhead / self.settings.sample_rate_hz - seen_s - i.ring_s)
+
+    # -- the source buffer ---------------------------------------------------------------------------------------
+
+    def _put_source(self, at: int, audio: NDArray[np.float32]) -> None:
+        index = np.arange(at, at + len(audio)) % len(self._source)
+        self._source[index] = audio
+
+    def _resampled(self, first: int, last: int) -> NDArray[np.float32]:
+        """Timeline samples [first, last) from the source, (samples, BUS_CHANNELS)."""
+        low, high = self._resampler.needs(first, last)
+        audio = self._resampler.apply(self._source[np.arange(low, high) % len(self._source)], first, last)
+        return np.repeat(audio, BUS_CHANNELS, axis=1)
+
+
+def settings_for(sample_rate_hz: int, block_size: int, crossfade_ms: float, forecast_s: float, parts: int) -> EngineSettings:
+    """Settings for an output stream: the guard is one block, channels are dealt to parts in turn."""
+    samples = sample_rate_hz / 1000
+    return EngineSettings(
+        sample_rate_hz=sample_rate_hz,
+        guard_samples=block_size,
+        crossfade_samples=round(crossfade_ms * samples),
+        least_fade_samples=round(samples),
+        before_onset_samples=round(samples),
+        end_fade_samples=round(50 * samples),
+        forecast_s=forecast_s,
+        parts=tuple(frozenset(range(part, CHANNELS, parts)) for part in range(parts)),
+    )
+
+
+def split_parts(performance: Performance, parts: Sequence[frozenset[int]]) -> list[Performance]:
+    """The same notes, by part."""
+    return [Performance([n for n in performance.notes if n.channel in channels], performance.controllers) for channels in parts]

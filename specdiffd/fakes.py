@@ -1,0 +1,104 @@
+"""Stand-ins at the seams: a sine instrument, a scripted keyboard, an output that runs on a virtual clock.
+
+Tests prove the engine with them sample by sample; ``specdiffd run --fake`` plays the sine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specdiffd.events import Event, Performance
+from specdiffd.instrument import Rendered
+from specdiffd.io.timeline import CHANNELS, Timeline
+
+
+class SineState(NamedTuple):
+    """Where the sine instrument is."""
+
+    origin: int
+    next_frame: int
+
+
+class SineInstrument:
+    """A sine for every note, a pure function of score and absolute time: what should be heard is known exactly."""
+
+    sample_rate_hz = 16000
+    hop_samples = 320
+    window_samples = 640
+    lookahead_frames = 2
+    window_frames = 256
+    ring_s = 0.05
+    LEVEL = 0.1
+
+    def start(self, frame: int, parts: int) -> SineState:
+        """Silence before ``frame``."""
+        return SineState(frame, frame)
+
+    def render(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> tuple[Rendered, SineState]:
+        """See :class:`specdiffd.instrument.Instrument`."""
+        if first_frame > state.next_frame:
+            raise ValueError(f"frame {first_frame} does not follow frame {state.next_frame - 1}")
+        first_hop = first_frame - self.lookahead_frames
+        samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)
+        audio = np.stack([self.sound(p, samples / self.sample_rate_hz) for p in performances])
+        return Rendered(audio, first_hop), SineState(state.origin, first_frame + frames)
+
+    @classmethod
+    def sound(cls, performance: Performance, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The audio at ``times_s``: attack and release are raised cosines of 5 and 50 ms, so that it is band-limited."""
+        out = np.zeros(len(times_s))
+        for n in performance.notes:
+            age, since = times_s - n.onset_s, times_s - min(n.offset_s, n.choke_s)
+            rise = 0.5 - 0.5 * np.cos(np.pi * np.clip(age / 0.005, 0, 1))
+            fall = 0.5 + 0.5 * np.cos(np.pi * np.clip(since / cls.ring_s, 0, 1))
+            hertz = 440 * 2 ** ((n.pitch - 69) / 12)
+            out += cls.LEVEL * n.velocity / 127 * rise * fall * np.sin(2 * np.pi * hertz * age)
+        return out.astype(np.float32)
+
+
+class VirtualStream:
+    """An output stream on a virtual clock: scripted events in, samples out, exactly repeatable.
+
+    Args:
+        timeline: what is played.
+        play: takes an event, its time already that of its sound.
+        work: one piece of work; False when there is none.
+        block_size: samples per callback.
+        delay_s: from an event to its sound.
+        pieces_per_block: how many pieces of work fit between two callbacks; None: all there are.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        play: Callable[[Event], None],
+        work: Callable[[], bool],
+        *,
+        sample_rate_hz: int = 48000,
+        block_size: int = 256,
+        delay_s: float = 0.05,
+        pieces_per_block: int | None = None,
+    ) -> None:
+        self._timeline, self._play, self._work = timeline, play, work
+        self._rate, self._block, self._delay_s, self._pieces = sample_rate_hz, block_size, delay_s, pieces_per_block
+
+    def run(self, events: Sequence[Event], duration_s: float) -> NDArray[np.float32]:
+        """Play ``events`` (times as they happen); returns what was heard, (samples, CHANNELS)."""
+        waiting = sorted(events, key=lambda e: e.time_s)
+        blocks = []
+        for _ in range(round(duration_s * self._rate / self._block)):
+            now_s = self._timeline.playhead / self._rate
+            while waiting and waiting[0].time_s <= now_s:
+                event = waiting.pop(0)
+                self._play(event._replace(time_s=event.time_s + self._delay_s))
+            done = 0
+            while (self._pieces is None or done < self._pieces) and self._work():
+                done += 1
+            out = np.empty((self._block, CHANNELS), np.float32)
+            self._timeline.advance(out)
+            blocks.append(out)
+        return np.concatenate(blocks)

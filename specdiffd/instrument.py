@@ -1,0 +1,261 @@
+"""An instrument: score in, audio out, a stretch of frames at a time, able to go back and take another continuation.
+
+`Instrument` is what the engine drives. `SpectrogramInstrument` is the real one: window tokens -> notes encoder, previous
+frames -> context encoder, note prior + few-step decoder -> mel, vocoder -> audio. `fakes.SineInstrument` is another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from specdiffd.audio.mel import MelFormat
+from specdiffd.events import Performance
+from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderState, NotesEncoder, NotesState
+from specdiffd.model.note_features import note_features
+from specdiffd.model.prior import NotePrior
+from specdiffd.model.sampler import frame_noise, sample_flow
+from specdiffd.tokens.codec import PAD, Codec
+from specdiffd.tokens.window import window_tokens
+from specdiffd.vocoder.melgan import Vocoder, VocoderState
+
+S = TypeVar("S")
+
+
+class Rendered(NamedTuple):
+    """Audio of consecutive hops."""
+
+    audio: NDArray[np.float32]  # (parts, hops * hop_samples) at the instrument's rate
+    first_hop: int  # absolute: the audio begins at sample first_hop * hop_samples
+
+
+class Instrument(Protocol[S]):
+    """What the engine needs to know of an instrument. States are values: an older one stays valid."""
+
+    sample_rate_hz: int
+    hop_samples: int
+    window_samples: int
+    lookahead_frames: int  # the audio of hop i is finished by frame i + lookahead
+    window_frames: int
+    ring_s: float  # how long after its end a note may still be heard
+
+    def start(self, frame: int, parts: int) -> S:
+        """The state before absolute frame ``frame``, after silence."""
+
+    def render(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
+        """Frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
+
+        Times of the performances are seconds on the absolute frame axis (frame i begins at i * hop_samples samples).
+        The audio is that of hops ``first_frame - lookahead_frames`` and on, as many as frames.
+        """
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """What a player may change without another checkpoint."""
+
+    steps: int = 2
+    seed: int = 0
+    noise: float = 1.0  # factor on the flow's starting noise
+    use_context: bool = True
+    use_decoder: bool = True
+
+
+class _Window(NamedTuple):
+    """What is kept of one position of the rolling window. The encodings are those of the context, then of the tokens."""
+
+    start: int
+    ids: list[list[int]]  # per part
+    notes: NotesState
+    conditioning: Conditioning
+    context_frames: int
+    decoder: DecoderState
+
+
+class StreamState(NamedTuple):
+    """The spectrogram so far and everything derived from it that is worth keeping."""
+
+    origin: int  # where the sound began after silence: the first window starts here
+    first_frame: int  # of mel and prior
+    mel: Tensor  # (B, frames, mel) natural log
+    prior: Tensor  # (B, frames, mel) natural log
+    windows: tuple[_Window, ...]
+    vocoder: VocoderState
+
+    @property
+    def next_frame(self) -> int:
+        """The first frame that is not there yet."""
+        return self.first_frame + self.mel.shape[1]
+
+
+class SpectrogramInstrument:
+    """The built-in family: note prior, causal encoders and decoder, streaming vocoder."""
+
+    def __init__(
+        self,
+        fmt: MelFormat,
+        codec: Codec,
+        prior: NotePrior,
+        notes_encoder: NotesEncoder,
+        context_encoder: ContextEncoder,
+        decoder: Decoder,
+        vocoder: Vocoder,
+        settings: RenderSettings | None = None,
+        hop_frames: int = 64,
+    ) -> None:
+        self.format, self.codec = fmt, codec
+        self.prior, self.notes_encoder, self.context_encoder, self.decoder, self.vocoder = prior, notes_encoder, context_encoder, decoder, vocoder
+        self.settings = settings or RenderSettings()
+        self.sample_rate_hz, self.hop_samples, self.window_samples = fmt.sample_rate_hz, fmt.hop_samples, fmt.window_samples
+        self.lookahead_frames = vocoder.config.lookahead_frames
+        self.window_frames = decoder.config.targets_length
+        self.hop_frames = hop_frames
+        self.ring_s = prior.config.ring_s
+
+    def with_settings(self, **changes: Any) -> SpectrogramInstrument:
+        """The same networks with other settings."""
+        return SpectrogramInstrument(
+            self.format,
+            self.codec,
+            self.prior,
+            self.notes_encoder,
+            self.context_encoder,
+            self.decoder,
+            self.vocoder,
+            replace(self.settings, **changes),
+            self.hop_frames,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.decoder.spec_out.weight.device
+
+    def start(self, frame: int, parts: int) -> StreamState:
+        """Silence before ``frame``."""
+        none = torch.zeros(parts, 0, self.format.mel_bins, device=self.device)
+        return StreamState(frame, frame, none, none, (), self.vocoder.init_state(parts, frame))
+
+    @torch.inference_mode()
+    def render(self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int) -> tuple[Rendered, StreamState]:
+        """See :class:`Instrument`."""
+        state = self._rewind(state, first_frame)
+        prior = self._prior(performances, first_frame, frames)
+        if self.settings.use_decoder:
+            mel, windows = self._sample(performances, state, prior)
+        else:
+            mel, windows = prior, ()
+        audio, vocoder = self.vocoder.step(mel, state.vocoder)
+        keep = 2 * self.window_frames
+        all_mel, all_prior = (torch.cat(pair, 1) for pair in ((state.mel, mel), (state.prior, prior)))
+        drop = max(0, all_mel.shape[1] - keep)
+        after = StreamState(state.origin, state.first_frame + drop, all_mel[:, drop:], all_prior[:, drop:], windows, vocoder)
+        return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames), after
+
+    def _rewind(self, state: StreamState, frame: int) -> StreamState:
+        """Forget what comes from ``frame`` on."""
+        back = state.next_frame - frame
+        if back == 0:
+            return state
+        if back < 0:
+            raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
+        known = state.mel.shape[1] - back
+        windows = tuple(w._replace(decoder=w.decoder.first(min(w.decoder.frames, frame - w.start))) for w in state.windows if w.start <= frame)
+        vocoder = state.vocoder.rewind(back, self.vocoder.config.subframes)
+        return StreamState(state.origin, state.first_frame, state.mel[:, :known], state.prior[:, :known], windows, vocoder)
+
+    def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> Tensor:
+        """(B, frames, mel) natural log."""
+        starts_s = (first_frame + np.arange(frames)) * self.format.frame_s
+        config = self.prior.config
+        parts = [self.prior(note_features(p, starts_s, config.window_s, config.ring_s).to(self.device)) for p in performances]
+        return torch.stack(parts)
+
+    def window_start(self, origin: int, end: int) -> int:
+        """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
+        return origin + max(0, self.hop_frames * math.ceil((end - origin - self.window_frames) / self.hop_frames))
+
+    def _sample(self, performances: Sequence[Performance], state: StreamState, prior: Tensor) -> tuple[Tensor, tuple[_Window, ...]]:
+        """Sample the frames of ``prior`` (natural log), which follow those of ``state``."""
+        first, frames = state.next_frame, prior.shape[1]
+        start = self.window_start(state.origin, first + frames)
+        window = self._window(start, performances, state)
+        fmt, scale = self.format, self.decoder.config.noise_scale
+        known = first - start - window.decoder.frames
+        clean = fmt.scale(self._history(state.mel, state, first - known, first))
+        clean_prior = fmt.scale_unclipped(self._history(state.prior, state, first - known, first))
+        source = fmt.scale_unclipped(prior)
+        noise = torch.stack([frame_noise(self.settings.seed + 7919 * part, first, frames, fmt.mel_bins) for part in range(len(performances))])
+        x = source + (scale * self.settings.noise) * noise.to(source)
+        decoder_state = window.decoder
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            nonlocal decoder_state, known
+            times = torch.full(x.shape[:2], t, device=x.device)
+            if not known:
+                return self.decoder.step(x, source, times, window.conditioning, decoder_state)[0]
+            times = torch.cat((torch.zeros_like(times[:, :1]).expand(-1, known), times), 1)
+            both = torch.cat((clean, x), 1), torch.cat((clean_prior, source), 1)
+            v, decoder_state = self.decoder.step(*both, times, window.conditioning, decoder_state, known)
+            v, known = v[:, known:], 0
+            return v
+
+        x = sample_flow(velocity, x, self.settings.steps, scale)
+        mel = fmt.unscale(x).clamp(fmt.log_floor, 2 * fmt.log_ceiling)
+        others = tuple(w for w in state.windows if w.start != start)[-2:]
+        return mel, (*others, window._replace(decoder=decoder_state))
+
+    def _history(self, frames: Tensor, state: StreamState, first: int, last: int) -> Tensor:
+        """Frames first..last of ``frames`` (which begin at state.first_frame), silence before them."""
+        missing = max(0, min(last, state.first_frame) - first)
+        there = frames[:, max(0, first - state.first_frame) : max(0, last - state.first_frame)]
+        if not missing:
+            return there
+        return torch.cat((there.new_full((len(frames), missing, frames.shape[2]), self.format.log_floor), there), 1)
+
+    def _window(self, start: int, performances: Sequence[Performance], state: StreamState) -> _Window:
+        """The window at ``start`` with the tokens of now; what was computed for it before is kept where it still holds."""
+        frame_s = self.format.frame_s
+        tokens = [window_tokens(p, start * frame_s, (start + self.window_frames) * frame_s, self.codec) for p in performances]
+        ids = [t.ids[:-1] for t in tokens]  # the end mark says nothing to a causal encoder
+        old = next((w for w in state.windows if w.start == start), None) or self._empty_window(start, state, len(performances))
+        common = min(_common_prefix(a, b) for a, b in zip(old.ids, ids, strict=True))
+        if common == max(len(i) for i in ids):
+            return old._replace(ids=ids)
+        padded = torch.full((len(ids), max(len(i) for i in ids)), PAD)
+        visible_from = torch.full(padded.shape, NEVER_VISIBLE)
+        for part, t in enumerate(tokens):
+            padded[part, : len(ids[part])] = torch.tensor(ids[part])
+            visible_from[part, : len(ids[part])] = self._visible_from(t.times_s[:-1], start)
+        encoded, notes = self.notes_encoder.extend(padded[:, common:].to(self.device), None, old.notes.first(common))
+        conditioning = old.conditioning.first(old.context_frames + common)
+        fresh = self.decoder.condition(encoded, visible_from[:, common:].to(self.device))
+        return old._replace(ids=ids, notes=notes, conditioning=conditioning.followed_by(fresh))
+
+    def _visible_from(self, times_s: Sequence[float], start: int) -> Tensor:
+        """For each token the first frame of the window that can have heard its event."""
+        return torch.tensor([0 if math.isinf(t) else max(0, self.format.first_frame_of(t) - start) for t in times_s])
+
+    def _empty_window(self, start: int, state: StreamState, parts: int) -> _Window:
+        """No tokens yet; the frames before the window encoded as its context (none at the beginning or when switched off)."""
+        config, weight = self.context_encoder.config, self.context_encoder.layer_norm.weight
+        first = max(state.first_frame, start - config.targets_context_length)
+        if self.settings.use_context and first < start:
+            frames = self.format.scale(self._history(state.mel, state, first, start))
+            context = self.context_encoder(frames.to(weight.dtype))
+        else:
+            context = weight.new_zeros(parts, 0, config.d_model)
+        visible_from = torch.zeros(context.shape[:2], dtype=torch.int64, device=self.device)
+        conditioning = self.decoder.condition(context, visible_from)
+        return _Window(start, [[] for _ in range(parts)], self.notes_encoder.init_state(parts), conditioning, context.shape[1], self.decoder.init_state(parts))
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

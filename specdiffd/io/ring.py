@@ -1,0 +1,53 @@
+"""A bounded event queue in shared memory: one producer, one consumer, fixed-size records, overflow counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+RECORD = np.dtype([("time_ns", np.int64), ("status", np.uint8), ("data1", np.uint8), ("data2", np.uint8), ("pad", np.uint8, 5)])
+_HEADER = np.dtype([("head", np.int64), ("tail", np.int64), ("dropped", np.int64)])
+CAPACITY = 4096
+
+
+class EventRing:
+    """Stamped MIDI messages. When it is full the newest message is dropped and counted: what is queued keeps its order."""
+
+    def __init__(self, buffer: Any = None, capacity: int = CAPACITY) -> None:
+        buffer = bytearray(self.size(capacity)) if buffer is None else buffer
+        self._capacity = capacity
+        self._header: Any = np.frombuffer(buffer, _HEADER, 1)
+        self._records: Any = np.frombuffer(buffer, RECORD, capacity, _HEADER.itemsize)
+
+    @staticmethod
+    def size(capacity: int = CAPACITY) -> int:
+        """Bytes needed."""
+        return _HEADER.itemsize + capacity * RECORD.itemsize
+
+    @property
+    def dropped(self) -> int:
+        """Messages lost to a full queue."""
+        return int(self._header["dropped"][0])
+
+    def __len__(self) -> int:
+        return int(self._header["head"][0] - self._header["tail"][0])
+
+    def put(self, time_ns: int, status: int, data1: int = 0, data2: int = 0) -> bool:
+        """Append; False if the queue was full."""
+        head = int(self._header["head"][0])
+        if head - int(self._header["tail"][0]) >= self._capacity:
+            self._header["dropped"] += 1
+            return False
+        self._records[head % self._capacity] = (time_ns, status, data1, data2, 0)
+        self._header["head"] = head + 1
+        return True
+
+    def take(self) -> list[tuple[int, int, int, int]]:
+        """Everything that is waiting: (time_ns, status, data1, data2), in order."""
+        tail, head = int(self._header["tail"][0]), int(self._header["head"][0])
+        if tail == head:
+            return []
+        taken = [tuple(self._records[i % self._capacity].tolist()[:4]) for i in range(tail, head)]
+        self._header["tail"] = head
+        return taken

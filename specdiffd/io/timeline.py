@@ -1,0 +1,146 @@
+"""The timeline: a circular audio buffer indexed by absolute sample number, the past already heard, then the forecast.
+
+One writer (the engine), one reader (the audio callback); in shared memory between processes, or in plain memory for
+tests and offline use. Every header field is one aligned 8-byte word, written by one side only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from specdiffd.clock import ClockState
+
+CHANNELS = 2  # the master bus; the output maps it onto the device's channels
+CAPACITY_SAMPLES = 1 << 19  # 10.9 s at 48 kHz
+
+HEADER = np.dtype(
+    [
+        # written by the reader (I/O process)
+        ("playhead", np.int64),  # the next sample to be read
+        ("missing_samples", np.int64),  # read where there was no forecast, outside silence
+        ("missing_runs", np.int64),  # how many times that began
+        ("callbacks", np.int64),
+        ("xruns", np.int64),
+        ("clock_version", np.int64),  # odd while the clock is being written
+        ("clock_sample", np.float64),
+        ("clock_time_ns", np.float64),
+        ("clock_rate_hz", np.float64),
+        ("output_latency_s", np.float64),
+        ("limited_blocks", np.int64),
+        ("peak", np.float64),  # of what was played, slowly decaying
+        ("io_alive_ns", np.int64),
+        # written by the engine
+        ("valid_until", np.int64),  # the forecast ends here
+        ("silent", np.int64),  # 1: behind valid_until there is silence on purpose
+        ("engine_alive_ns", np.int64),
+        # written by the supervisor
+        ("gain", np.float64),  # linear, the reader ramps to it
+        ("running", np.int64),  # 0: the reader fades out
+    ]
+)
+
+
+class Timeline:
+    """Views of a buffer of :meth:`size` bytes. All positions are absolute sample numbers."""
+
+    def __init__(self, buffer: Any = None, capacity: int = CAPACITY_SAMPLES) -> None:
+        buffer = bytearray(self.size(capacity)) if buffer is None else buffer
+        self.capacity = capacity
+        self.header: Any = np.frombuffer(buffer, HEADER, 1)
+        self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, capacity * CHANNELS, HEADER.itemsize).reshape(capacity, CHANNELS)
+
+    @staticmethod
+    def size(capacity: int = CAPACITY_SAMPLES) -> int:
+        """Bytes needed."""
+        return HEADER.itemsize + capacity * CHANNELS * 4
+
+    def clear(self, playhead: int = 0) -> None:
+        """Silence from ``playhead`` on."""
+        self.header[:] = np.zeros(1, HEADER)
+        self._audio[:] = 0
+        self.header["playhead"] = self.header["valid_until"] = playhead
+        self.header["silent"] = 1
+        self.header["gain"] = 1.0
+        self.header["running"] = 1
+
+    @property
+    def playhead(self) -> int:
+        """The next sample that will be read."""
+        return int(self.header["playhead"][0])
+
+    @property
+    def valid_until(self) -> int:
+        """Where the forecast ends."""
+        return int(self.header["valid_until"][0])
+
+    @property
+    def silent(self) -> bool:
+        """Whether the end of the forecast is followed by silence on purpose."""
+        return bool(self.header["silent"][0])
+
+    def write(self, at: int, audio: NDArray[np.float32]) -> None:
+        """Put (samples, CHANNELS) at ``at``; the caller has made sure that none of it is being read."""
+        first = at % self.capacity
+        head = min(len(audio), self.capacity - first)
+        self._audio[first : first + head] = audio[:head]
+        self._audio[: len(audio) - head] = audio[head:]
+
+    def read(self, at: int, samples: int) -> NDArray[np.float32]:
+        """A copy of (samples, CHANNELS) as it would be heard: zeros behind the forecast's end."""
+        out = np.zeros((samples, CHANNELS), np.float32)
+        self._copy(at, out, max(0, min(samples, self.valid_until - at)))
+        return out
+
+    def publish(self, valid_until: int, silent: bool) -> None:
+        """Move the end of the forecast. Call after the audio before it is written."""
+        # Order matters to a reader between the two stores: it may see too little audio, never stale audio.
+        if silent:
+            self.header["valid_until"] = valid_until
+            self.header["silent"] = 1
+        else:
+            self.header["silent"] = 0
+            self.header["valid_until"] = valid_until
+
+    def advance(self, out: NDArray[np.float32]) -> int:
+        """The callback's read: fill ``out`` (samples, CHANNELS) from the playhead on and move it; returns the missing samples.
+
+        Allocates nothing but a few Python integers.
+        """
+        header, samples = self.header, len(out)
+        at = int(header["playhead"][0])
+        there = max(0, min(samples, int(header["valid_until"][0]) - at))
+        self._copy(at, out, there)
+        missing = 0
+        if there < samples:
+            out[there:] = 0
+            if not header["silent"][0]:
+                missing = samples - there
+                header["missing_samples"] += missing
+        header["playhead"] = at + samples
+        return missing
+
+    def _copy(self, at: int, out: NDArray[np.float32], samples: int) -> None:
+        first = at % self.capacity
+        head = min(samples, self.capacity - first)
+        out[:head] = self._audio[first : first + head]
+        out[head:samples] = self._audio[: samples - head]
+
+    def set_clock(self, clock: ClockState) -> None:
+        """Written by the callback."""
+        header = self.header
+        header["clock_version"] += 1
+        header["clock_sample"], header["clock_time_ns"], header["clock_rate_hz"] = clock
+        header["clock_version"] += 1
+
+    def clock(self) -> ClockState | None:
+        """The callback's latest clock; None before the first callback."""
+        header = self.header
+        for _ in range(1000):  # a torn read is a matter of microseconds
+            before = int(header["clock_version"][0])
+            state = ClockState(float(header["clock_sample"][0]), float(header["clock_time_ns"][0]), float(header["clock_rate_hz"][0]))
+            if before % 2 == 0 and before == int(header["clock_version"][0]):
+                return state if state.rate_hz > 0 else None
+        return None

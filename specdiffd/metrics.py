@@ -1,0 +1,38 @@
+"""Counters and short histories of durations: what status, logs and benches report."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import numpy as np
+
+
+class Durations:
+    """The last ``size`` durations, and their percentiles."""
+
+    def __init__(self, size: int = 512) -> None:
+        self._values: deque[float] = deque(maxlen=size)
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Record one."""
+        self._values.append(seconds)
+        self.count += 1
+
+    def percentile_ms(self, percent: float) -> float | None:
+        """Of the durations kept, in milliseconds; None without any."""
+        return float(np.percentile(self._values, percent)) * 1e3 if self._values else None
+
+    def summary(self) -> dict[str, float | int | None]:
+        """count, p50_ms, p99_ms, max_ms."""
+        return {"count": self.count, **summary_ms(self._values)}
+
+
+def summary_ms(seconds: Iterable[float]) -> dict[str, float | None]:
+    """Median, 99th percentile and maximum in milliseconds."""
+    values = np.fromiter(seconds, float)
+    if not len(values):
+        return {"p50_ms": None, "p99_ms": None, "max_ms": None}
+    p50, p99 = np.percentile(values, (50, 99))
+    return {"p50_ms": round(float(p50) * 1e3, 3), "p99_ms": round(float(p99) * 1e3, 3), "max_ms": round(float(values.max()) * 1e3, 3)}

@@ -1,0 +1,117 @@
+"""The engine on a virtual clock with the sine instrument: what is heard is known sample by sample."""
+
+import numpy as np
+import pytest
+
+from specdiffd.engine import Engine, settings_for
+from specdiffd.events import Event
+from specdiffd.fakes import SineInstrument, VirtualStream
+from specdiffd.io.timeline import Timeline
+from specdiffd.midi.score import Score
+
+RATE = 48000
+DELAY_S = 0.05
+
+
+def melody(seed: int, notes: int, spacing_s: float) -> list[Event]:
+    rng = np.random.default_rng(seed)
+    events = []
+    for k in range(notes):
+        at = 0.2 + k * spacing_s + rng.uniform(0, spacing_s / 2)
+        pitch = int(rng.integers(45, 85))
+        events += [Event(at, 0x90, pitch, int(rng.integers(20, 127))), Event(at + rng.uniform(0.002, 0.6), 0x80, pitch, 0)]
+    return sorted(events, key=lambda e: e.time_s)
+
+
+def expected(events: list[Event], samples: int, delay_s: float) -> np.ndarray:
+    score = Score().extend(e._replace(time_s=e.time_s + delay_s) for e in events)
+    return SineInstrument.sound(score.performance, np.arange(samples) / RATE)
+
+
+def build(pieces: int | None = None, **changes: object) -> tuple[Engine, VirtualStream]:
+    timeline = Timeline()
+    timeline.clear()
+    engine = Engine(SineInstrument(), timeline, settings_for(RATE, 256, 10.0, 2.0, 1))
+    return engine, VirtualStream(timeline, engine.play, engine.work, delay_s=DELAY_S, pieces_per_block=pieces)
+
+
+@pytest.mark.parametrize(("seed", "spacing_s"), [(0, 0.3), (1, 0.05), (2, 1.0)])
+def test_every_sample_is_the_sine_that_was_played(seed: int, spacing_s: float) -> None:
+    events = melody(seed, 30, spacing_s)
+    engine, stream = build()
+    heard = stream.run(events, 30 * spacing_s + 1.5)
+    error = np.abs(heard[:, 0] - expected(events, len(heard), DELAY_S))
+    assert error.max() < 2e-4  # the resampler, and nothing at the splices
+    assert engine.counters.late_splices == 0
+    assert engine.counters.stale_fades == 0
+    assert engine.timeline.header["missing_samples"][0] == 0
+    assert np.array_equal(heard[:, 0], heard[:, 1])
+
+
+def test_the_same_script_gives_the_same_samples() -> None:
+    events = melody(5, 20, 0.1)
+    assert np.array_equal(build()[1].run(events, 3), build()[1].run(events, 3))
+
+
+def test_nothing_is_computed_in_silence() -> None:
+    engine, stream = build()
+    stream.run([Event(0.1, 0x90, 60, 100), Event(0.3, 0x80, 60, 0)], 3.0)
+    assert engine.asleep
+    slices = engine.counters.slices
+    stream.run([Event(0.0, 0xB0, 64, 127), Event(0.0, 0xC0, 5)], 1.0)
+    assert engine.counters.slices == slices
+    assert engine.asleep
+
+
+def test_a_held_note_goes_on_for_minutes() -> None:
+    events = [Event(0.1, 0x90, 60, 100)]
+    engine, stream = build()
+    heard = stream.run(events, 60.0)
+    assert np.abs(heard[:, 0] - expected(events, len(heard), DELAY_S)).max() < 2e-4
+    assert engine.timeline.header["missing_samples"][0] == 0
+
+
+def test_a_slow_engine_fades_and_counts_but_never_plays_stale_audio() -> None:
+    """One piece of work in 40 blocks (213 ms): revisions are late, notes still sound, no click, nothing stale."""
+    events = melody(3, 12, 0.4)
+    engine, _ = build()
+    turns = iter(range(10**9))
+    stream = VirtualStream(engine.timeline, engine.play, lambda: next(turns) % 40 == 0 and engine.work(), delay_s=DELAY_S, pieces_per_block=1)
+    heard = stream.run(events, 8.0)[:, 0]
+    assert engine.counters.late_splices > 0
+    steps = np.abs(np.diff(heard))
+    natural = np.abs(np.diff(expected(events, len(heard), DELAY_S))).max()
+    assert steps.max() < 1.5 * natural + 0.1 / 48  # a 1 ms fade of one note at most on top
+
+
+def test_a_dead_engine_ends_in_a_fade() -> None:
+    engine, stream = build()
+    stream.run([Event(0.1, 0x90, 60, 100)], 1.0)
+    dead = VirtualStream(engine.timeline, engine.play, lambda: False)
+    tail = dead.run([], 4.0)[:, 0]
+    last = np.flatnonzero(np.abs(tail) > 0)[-1]
+    assert np.abs(tail[last - 48 : last]).max() < 1e-3
+    assert np.abs(np.diff(tail)).max() < 0.01
+    assert engine.timeline.header["missing_samples"][0] > 0
+
+
+def test_late_event_keeps_its_note() -> None:
+    """An event whose sound is already due starts as soon as it can, faded in."""
+    engine, _ = build()
+    stream = VirtualStream(engine.timeline, engine.play, engine.work, delay_s=0.0)
+    events = [Event(0.5, 0x90, 60, 100), Event(0.9, 0x80, 60, 0)]
+    heard = stream.run(events, 2.0)[:, 0]
+    assert engine.counters.late_splices == 2
+    wanted = expected(events, len(heard), 0.0)
+    held = slice(round(0.52 * RATE), round(0.9 * RATE))
+    assert np.abs(heard[held] - wanted[held]).max() < 2e-4
+
+
+def test_parts_are_mixed() -> None:
+    timeline = Timeline()
+    timeline.clear()
+    engine = Engine(SineInstrument(), timeline, settings_for(RATE, 256, 10.0, 2.0, 4))
+    stream = VirtualStream(timeline, engine.play, engine.work, delay_s=DELAY_S)
+    events = [Event(0.1 + 0.05 * c, 0x90 | c, 50 + c, 80) for c in range(9)]
+    heard = stream.run(events, 1.0)
+    assert np.abs(heard[:, 0] - expected(events, len(heard), DELAY_S)).max() < 4e-4
