@@ -41,3 +41,4 @@ class ControlError(SpecdiffdError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+        self.request_id: str | int | None = None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from specdiffd.events import Event, Performance
 from specdiffd.instrument import Rendered
+from specdiffd.metrics import Stopwatch
 from specdiffd.io.timeline import CHANNELS, Timeline
 
 
@@ -34,6 +35,9 @@ class SineInstrument:
     ring_s = 0.05
     LEVEL = 0.1
 
+    def __init__(self) -> None:
+        self.stopwatch = Stopwatch()
+
     def start(self, frame: int, parts: int) -> SineState:
         """Silence before ``frame``."""
         return SineState(frame, frame)
@@ -45,6 +49,7 @@ class SineInstrument:
         first_hop = first_frame - self.lookahead_frames
         samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)
         audio = np.stack([self.sound(p, samples / self.sample_rate_hz) for p in performances])
+        self.stopwatch.lap("sine")
         return Rendered(audio, first_hop), SineState(state.origin, first_frame + frames)
 
     @classmethod

@@ -7,8 +7,10 @@ frames -> context encoder, note prior + few-step decoder -> mel, vocoder -> audi
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -17,14 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from specdiffd.audio.mel import MelFormat
+from specdiffd.errors import CheckpointError
 from specdiffd.events import Performance
-from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderState, NotesEncoder, NotesState
+from specdiffd.metrics import Stopwatch
+from specdiffd.model.checkpoint import INDEX, load_weights, read_config, read_json
+from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, DecoderState, EncoderConfig, NotesEncoder, NotesState
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import NotePrior
+from specdiffd.model.prior import NotePrior, PriorConfig
 from specdiffd.model.sampler import frame_noise, sample_flow
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
-from specdiffd.vocoder.melgan import Vocoder, VocoderState
+from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, VocoderState
 
 S = TypeVar("S")
 
@@ -45,6 +50,7 @@ class Instrument(Protocol[S]):
     lookahead_frames: int  # the audio of hop i is finished by frame i + lookahead
     window_frames: int
     ring_s: float  # how long after its end a note may still be heard
+    stopwatch: Stopwatch
 
     def start(self, frame: int, parts: int) -> S:
         """The state before absolute frame ``frame``, after silence."""
@@ -118,6 +124,7 @@ class SpectrogramInstrument:
         self.window_frames = decoder.config.targets_length
         self.hop_frames = hop_frames
         self.ring_s = prior.config.ring_s
+        self.stopwatch = Stopwatch()
 
     def with_settings(self, **changes: Any) -> SpectrogramInstrument:
         """The same networks with other settings."""
@@ -148,11 +155,14 @@ class SpectrogramInstrument:
         """See :class:`Instrument`."""
         state = self._rewind(state, first_frame)
         prior = self._prior(performances, first_frame, frames)
+        self.stopwatch.lap("prior")
         if self.settings.use_decoder:
             mel, windows = self._sample(performances, state, prior)
         else:
             mel, windows = prior, ()
+        self.stopwatch.lap("decoder")
         audio, vocoder = self.vocoder.step(mel, state.vocoder)
+        self.stopwatch.lap("vocoder")
         keep = 2 * self.window_frames
         all_mel, all_prior = (torch.cat(pair, 1) for pair in ((state.mel, mel), (state.prior, prior)))
         drop = max(0, all_mel.shape[1] - keep)
@@ -187,6 +197,7 @@ class SpectrogramInstrument:
         first, frames = state.next_frame, prior.shape[1]
         start = self.window_start(state.origin, first + frames)
         window = self._window(start, performances, state)
+        self.stopwatch.lap("encoder")
         fmt, scale = self.format, self.decoder.config.noise_scale
         known = first - start - window.decoder.frames
         clean = fmt.scale(self._history(state.mel, state, first - known, first))
@@ -224,6 +235,7 @@ class SpectrogramInstrument:
         """The window at ``start`` with the tokens of now; what was computed for it before is kept where it still holds."""
         frame_s = self.format.frame_s
         tokens = [window_tokens(p, start * frame_s, (start + self.window_frames) * frame_s, self.codec) for p in performances]
+        self.stopwatch.lap("tokens")
         ids = [t.ids[:-1] for t in tokens]  # the end mark says nothing to a causal encoder
         old = next((w for w in state.windows if w.start == start), None) or self._empty_window(start, state, len(performances))
         common = min(_common_prefix(a, b) for a, b in zip(old.ids, ids, strict=True))
@@ -255,6 +267,72 @@ class SpectrogramInstrument:
         visible_from = torch.zeros(context.shape[:2], dtype=torch.int64, device=self.device)
         conditioning = self.decoder.condition(context, visible_from)
         return _Window(start, [[] for _ in range(parts)], self.notes_encoder.init_state(parts), conditioning, context.shape[1], self.decoder.init_state(parts))
+
+
+BUILTIN = Path(__file__).parent / "weights" / "builtin"
+
+
+def load_instrument(name: str, device: str = "cpu", dtype: str = "auto", settings: RenderSettings | None = None, hop_frames: int = 64) -> SpectrogramInstrument:
+    """The instrument called ``builtin``, or the checkpoint in a directory.
+
+    Args:
+        device: a torch device.
+        dtype: of the networks: float32, bfloat16, or auto (bfloat16 where the device has units for it).
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another kind.
+    """
+    folder = BUILTIN if name == "builtin" else Path(name).expanduser()
+    if not folder.is_dir():
+        raise CheckpointError(f"instrument {name!r}: no directory {folder}")
+    index = read_json(folder / INDEX)
+    if index.get("_class_name") != INDEX_CLASS:
+        raise CheckpointError(f"{folder / INDEX}: _class_name is {index.get('_class_name')!r}, expected {INDEX_CLASS!r}")
+    fmt = read_config(folder / INDEX, MelFormat, "mel_format")
+    notes, context, decoder = (folder / part for part in ("notes_encoder", "continuous_encoder", "decoder"))
+    precision = _dtype(dtype, device)
+    return SpectrogramInstrument(
+        fmt,
+        read_config(notes / CONFIG, Codec, "codec"),
+        _component(folder / "note_prior", NotePrior(read_config(folder / "note_prior" / CONFIG, PriorConfig)), device, torch.float32),
+        _component(notes, NotesEncoder(read_config(notes / CONFIG, EncoderConfig)), device, precision),
+        _component(context, ContextEncoder(read_config(context / CONFIG, EncoderConfig)), device, precision),
+        _component(decoder, Decoder(read_config(decoder / CONFIG, DecoderConfig)), device, precision),
+        _component(folder / "vocoder", Vocoder(read_config(folder / "vocoder" / CONFIG, VocoderConfig)), device, torch.float32),
+        settings,
+        hop_frames,
+    )
+
+
+INDEX_CLASS = "SpecdiffdInstrument"
+CONFIG = "config.json"
+M = TypeVar("M", bound=nn.Module)
+
+
+def _component(folder: Path, module: M, device: str, dtype: torch.dtype) -> M:
+    return load_weights(folder, module).to(device, dtype)
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    return torch.bfloat16 if _bfloat16_is_faster(device) else torch.float32
+
+
+@torch.inference_mode()
+def _bfloat16_is_faster(device: str) -> bool:
+    """Whether a typical matrix product is: measured, since processors that emulate bfloat16 are slower with it."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        a, b = torch.ones(64, 512, dtype=dtype, device=device), torch.ones(512, 512, dtype=dtype, device=device)
+        times = []
+        for _ in range(12):
+            start = time.perf_counter()
+            float((a @ b)[0, 0])
+            times.append(time.perf_counter() - start)
+        return sorted(times)[len(times) // 2]
+
+    return seconds(torch.bfloat16) < seconds(torch.float32)
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable
 
@@ -36,3 +37,27 @@ def summary_ms(seconds: Iterable[float]) -> dict[str, float | None]:
         return {"p50_ms": None, "p99_ms": None, "max_ms": None}
     p50, p99 = np.percentile(values, (50, 99))
     return {"p50_ms": round(float(p50) * 1e3, 3), "p99_ms": round(float(p99) * 1e3, 3), "max_ms": round(float(values.max()) * 1e3, 3)}
+
+
+class Stopwatch:
+    """Where the time of one piece of work goes: laps by name, in seconds."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def start(self) -> None:
+        """Forget earlier laps; the first lap begins now."""
+        self.laps = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """What happened since the last lap was ``name``; several of a name add up."""
+        now = time.perf_counter()
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds of all laps."""
+        return sum(self.laps.values())

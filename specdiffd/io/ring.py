@@ -1,13 +1,14 @@
-"""A bounded event queue in shared memory: one producer, one consumer, fixed-size records, overflow counted."""
+"""A bounded event queue in shared memory (one producer, one consumer, overflow counted), and the bell that goes with it."""
 
 from __future__ import annotations
 
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 RECORD = np.dtype([("time_ns", np.int64), ("status", np.uint8), ("data1", np.uint8), ("data2", np.uint8), ("pad", np.uint8, 5)])
-_HEADER = np.dtype([("head", np.int64), ("tail", np.int64), ("dropped", np.int64)])
+_HEADER = np.dtype([("head", np.int64), ("tail", np.int64), ("dropped", np.int64), ("rung", np.int64)])
 CAPACITY = 4096
 
 
@@ -43,6 +44,17 @@ class EventRing:
         self._header["head"] = head + 1
         return True
 
+    def must_ring(self) -> bool:
+        """Producer: whether the consumer must be woken; it then counts as woken."""
+        if self._header["rung"][0]:
+            return False
+        self._header["rung"] = 1
+        return True
+
+    def answer(self) -> None:
+        """Consumer: woken, about to take."""
+        self._header["rung"] = 0
+
     def take(self) -> list[tuple[int, int, int, int]]:
         """Everything that is waiting: (time_ns, status, data1, data2), in order."""
         tail, head = int(self._header["tail"][0]), int(self._header["head"][0])
@@ -51,3 +63,20 @@ class EventRing:
         taken = [tuple(self._records[i % self._capacity].tolist()[:4]) for i in range(tail, head)]
         self._header["tail"] = head
         return taken
+
+
+class BelledRing:
+    """The producer's side: queue a message and wake the consumer through a pipe.
+
+    Never blocks: the bell is only rung again after the consumer has answered (``EventRing.answer``).
+    """
+
+    def __init__(self, ring: EventRing, bell: Connection) -> None:
+        self._ring, self._bell = ring, bell
+
+    def put(self, time_ns: int, status: int, data1: int = 0, data2: int = 0) -> bool:
+        """Append and wake; False if the queue was full."""
+        there = self._ring.put(time_ns, status, data1, data2)
+        if self._ring.must_ring():
+            self._bell.send_bytes(b"!")
+        return there

@@ -122,6 +122,10 @@ class Timeline:
         header["playhead"] = at + samples
         return missing
 
+    def peek(self, out: NDArray[np.float32], samples: int) -> None:
+        """Copy ``samples`` from the playhead on into ``out`` without moving it."""
+        self._copy(int(self.header["playhead"][0]), out, samples)
+
     def _copy(self, at: int, out: NDArray[np.float32], samples: int) -> None:
         first = at % self.capacity
         head = min(samples, self.capacity - first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,18 +21,22 @@ C = TypeVar("C")
 M = TypeVar("M", bound=nn.Module)
 
 
-def read_config(folder: Path, kind: type[C]) -> C:
-    """The component's config.json as ``kind``; unknown fields are left out, missing ones take their defaults.
+def read_config(path: Path, kind: type[C], key: str | None = None) -> C:
+    """A JSON file (or the object under one of its keys) as ``kind``; missing fields take their defaults, others are ignored.
 
     Raises:
         CheckpointError: the file is missing or not what it should be.
     """
-    raw = read_json(folder / "config.json")
+    raw = read_json(path)
+    if key is not None:
+        raw = raw.get(key, {})
+        if not isinstance(raw, dict):
+            raise CheckpointError(f"{path}: {key} should be an object, found {raw!r}")
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     try:
         return kind(**{k: v for k, v in raw.items() if k in known})
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: {error}") from error
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -50,6 +54,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON object to a file."""
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def load_weights(folder: Path, module: M) -> M:
@@ -84,9 +93,9 @@ def _check(path: Path, key: str, expected: Mapping[str, torch.Tensor], keys: set
         raise CheckpointError(f"{path}: {key} has shape {found}, expected {tuple(expected[key].shape)}")
 
 
-def save_component(folder: Path, config: Any, weights: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float16) -> None:
+def save_component(folder: Path, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float16) -> None:
     """Write config.json and the weights, floating point tensors as ``dtype``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", config)
     tensors = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous() for k, v in weights.items()}
     save_file(tensors, folder / WEIGHTS)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from specdiffd.audio.mel import MelFormat, log_mel
+from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, combine
 from specdiffd.train.data import Piece, PieceBank
+from specdiffd.tokens.codec import PAD, Codec
+from specdiffd.tokens.window import window_tokens
 from specdiffd.train.loop import Run
 
 log = logging.getLogger(__name__)
@@ -81,3 +87,131 @@ def train_prior(out: Path, bank: PieceBank, fmt: MelFormat, config: PriorConfig,
         torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
         optimizer.step()
         run.note({"loss": float(loss.detach()), "l1": float((predicted.detach() - target).abs().mean())})
+
+
+def train_decoder(
+    out: Path,
+    bank: PieceBank,
+    fmt: MelFormat,
+    prior: NotePrior,
+    codec: Codec,
+    encoder: EncoderConfig,
+    decoder: DecoderConfig,
+    *,
+    minutes: float,
+    batch: int,
+    device: str,
+    learning_rate: float = 5e-4,
+) -> None:
+    """Train encoders and decoder upon a finished prior, as they will run: causally, with known past frames."""
+    torch.manual_seed(0)
+    model = FlowModel(encoder, decoder).to(device)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    config = {"encoder": asdict(encoder), "decoder": asdict(decoder), "codec": asdict(codec)}
+    run = Run(out, model, {"optimizer": optimizer}, minutes, config)
+    rng = np.random.default_rng(run.step + 1)
+    prior = prior.to(device)
+    for _ in run:
+        optimizer.param_groups[0]["lr"] = learning_rate * run.decay
+        bank.check()
+        examples = [window_example(bank, fmt, codec, prior, decoder.targets_length, rng) for _ in range(batch)]
+        loss, measures = model.loss(examples, prior, fmt, rng, device)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        run.note(measures)
+
+
+class WindowExample(NamedTuple):
+    """One window to learn from."""
+
+    target: Tensor  # (F, mel) natural log
+    context: Tensor  # (n, mel) natural log, the frames before the window; n may be 0
+    features: NoteFeatures
+    ids: list[int]
+    visible_from: list[int]
+
+
+def window_example(bank: PieceBank, fmt: MelFormat, codec: Codec, prior: NotePrior, frames: int, rng: np.random.Generator) -> WindowExample:
+    """A window at a random place of a random piece, with none, some or all of its context."""
+    config = prior.config
+    while True:
+        piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
+        start = int(rng.integers(-frames // 4, len(piece.audio) // fmt.hop_samples - frames))
+        features = note_features(piece.performance, frame_times_s(fmt, start, frames), config.window_s, config.ring_s)
+        if 0 < len(features.key) < 600:
+            break
+    tokens = window_tokens(piece.performance, start * fmt.frame_s, (start + frames) * fmt.frame_s, codec)
+    visible = [0 if t == -math.inf else max(0, fmt.first_frame_of(t) - start) for t in tokens.times_s[:-1]]
+    length = {0: 0, 1: int(rng.integers(1, frames))}.get(int(rng.integers(6)), frames)
+    length = min(length, max(0, start))
+    mel = mel_target(piece, fmt, start - length, length + frames)
+    return WindowExample(mel[length:], mel[:length], features, tokens.ids[:-1], visible)
+
+
+class FlowModel(nn.Module):
+    """Encoders and decoder together, and their loss."""
+
+    def __init__(self, encoder: EncoderConfig, decoder: DecoderConfig) -> None:
+        super().__init__()
+        self.notes_encoder = NotesEncoder(encoder)
+        self.continuous_encoder = ContextEncoder(encoder)
+        self.decoder = Decoder(decoder)
+
+    def conditioning(self, examples: Sequence[WindowExample], fmt: MelFormat, device: str) -> Conditioning:
+        """Encodings of notes and context, padded."""
+        ids = _padded([torch.tensor(e.ids) for e in examples], PAD).to(device)
+        visible = _padded([torch.tensor(e.visible_from) for e in examples], NEVER_VISIBLE).to(device)
+        longest = max(len(e.context) for e in examples)
+        encoded = self.notes_encoder(ids)
+        if longest == 0:
+            return self.decoder.condition(encoded, visible)
+        context = torch.stack([F.pad(fmt.scale(e.context), (0, 0, longest - len(e.context), 0)) for e in examples]).to(device)
+        there = torch.stack([torch.arange(longest) >= longest - len(e.context) for e in examples]).to(device)
+        there[:, -1] |= ~there.any(1)  # attention needs one place to look; it is not visible to the decoder
+        encodings = torch.cat((self.continuous_encoder(context, there), encoded), 1)
+        none = torch.tensor([not len(e.context) for e in examples], device=device)
+        context_visible = torch.where(there & ~none[:, None], 0, NEVER_VISIBLE)
+        return self.decoder.condition(encodings, torch.cat((context_visible, visible), 1))
+
+    def loss(self, examples: Sequence[WindowExample], prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, device: str) -> tuple[Tensor, dict[str, float]]:
+        """Velocity error of the flow at a random time, on the frames after a random "now"; those before are known."""
+        c = self.decoder.config
+        with torch.autocast(device, torch.bfloat16):
+            with torch.no_grad():
+                guess = fmt.scale_unclipped(prior_batch(prior, [e.features.to(device) for e in examples]).float())
+            conditioning = self.conditioning(examples, fmt, device)
+            natural = torch.stack([e.target for e in examples]).to(device)
+            target = fmt.scale(natural)
+            size, frames = target.shape[:2]
+            now = torch.from_numpy(np.where(rng.random(size) < 0.25, 0, rng.integers(0, frames - 16, size))).to(device)
+            known = torch.arange(frames, device=device) < now[:, None]
+            past = target
+            if rng.random() < 0.3:  # what it will see when it plays is its own output
+                with torch.no_grad():
+                    ones = torch.ones(size, frames, device=device)
+                    x = guess + c.noise_scale * torch.randn_like(guess)
+                    past = x - c.noise_scale * self.decoder.step(x, guess, ones, conditioning, self.decoder.init_state(size))[0]
+            t = torch.from_numpy(np.where(rng.random(size) < 0.4, 1.0, rng.random(size))).to(device, torch.float32)
+            t = torch.where(known, 0.0, t[:, None])
+            noise = torch.randn_like(target)
+            residual = ((target - guess) / c.noise_scale).clamp(-8.0, 8.0)
+            x = torch.where(known[..., None], past, guess + c.noise_scale * ((1 - t[..., None]) * residual + t[..., None] * noise))
+            predicted, _ = self.decoder.step(x, guess, t, conditioning, self.decoder.init_state(size))
+        error = predicted - (noise - residual)
+        weight = (0.25 + 0.75 * torch.sigmoid(natural + 6.0)) * ~known[..., None]
+        loss = (error.square() * weight).sum() / weight.sum()
+        with torch.no_grad():
+            clean = x - t[..., None] * c.noise_scale * predicted
+            fresh = (~known).float()[..., None]
+            half_range = (fmt.log_ceiling - fmt.log_floor) / 2
+            l1 = ((clean - target).abs() * fresh).mean() / fresh.mean() * half_range
+            prior_l1 = ((guess - target).abs() * fresh).mean() / fresh.mean() * half_range
+        return loss, {"loss": float(loss.detach()), "l1": float(l1), "prior_l1": float(prior_l1)}
+
+
+def _padded(rows: Sequence[Tensor], value: int) -> Tensor:
+    longest = max(len(r) for r in rows)
+    return torch.stack([F.pad(r, (0, longest - len(r)), value=value) for r in rows])

@@ -1,0 +1,1 @@
+"""The control plane: requests and telemetry over ZMQ."""

@@ -1,0 +1,156 @@
+"""The control protocol as types. JSON: {"v": 1, "id": ..., "cmd": ..., "args": {...}} -> {"id": ..., "ok": ..., ...}."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from specdiffd.errors import ControlError
+
+VERSION = 1
+MAX_MESSAGE_BYTES = 64 * 1024
+
+Seven = Annotated[int, Meta(ge=0, le=127)]
+Velocity = Annotated[int, Meta(ge=1, le=127)]
+Channel = Annotated[int, Meta(ge=1, le=16)]  # as people count them
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client sends; the arguments are checked against their command's type."""
+
+    v: int
+    id: str | int
+    cmd: str
+    args: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every command's arguments."""
+
+
+class Ping(Arguments):
+    """Are you there?"""
+
+
+class Status(Arguments):
+    """Everything worth knowing, as one object."""
+
+
+class Panic(Arguments):
+    """All sound off, on every channel."""
+
+
+class NoteOn(Arguments):
+    """Begin a note."""
+
+    pitch: Seven
+    velocity: Velocity = 100
+    channel: Channel = 1
+
+
+class NoteOff(Arguments):
+    """End a note."""
+
+    pitch: Seven
+    channel: Channel = 1
+
+
+class Program(Arguments):
+    """Choose a channel's General MIDI program, 0 to 127."""
+
+    program: Seven
+    channel: Channel = 1
+
+
+class Midi(Arguments):
+    """A raw channel message of two or three bytes."""
+
+    status: Annotated[int, Meta(ge=0x80, le=0xEF)]
+    data1: Seven = 0
+    data2: Seven = 0
+
+
+class Gain(Arguments):
+    """Master gain in dB; without a value the present one is returned."""
+
+    db: Annotated[float, Meta(ge=-96, le=24)] | None = None
+
+
+class Set(Arguments):
+    """Change a configuration key of the running daemon."""
+
+    key: str
+    value: str | int | float | bool
+
+
+class Get(Arguments):
+    """A configuration key's value."""
+
+    key: str
+
+
+class Shutdown(Arguments):
+    """Stop the daemon."""
+
+
+COMMANDS: dict[str, type[Arguments]] = {
+    "ping": Ping,
+    "status": Status,
+    "panic": Panic,
+    "note_on": NoteOn,
+    "note_off": NoteOff,
+    "program": Program,
+    "midi": Midi,
+    "gain": Gain,
+    "set": Set,
+    "get": Get,
+    "shutdown": Shutdown,
+}
+
+
+class Reply(msgspec.Struct, omit_defaults=True):
+    """What comes back: ``result`` or ``error``."""
+
+    id: str | int | None
+    ok: bool
+    v: int = VERSION
+    result: Any = None
+    error: dict[str, str] | None = None
+
+
+def parse(message: bytes) -> tuple[str | int, Arguments]:
+    """A request's id and its typed arguments.
+
+    Raises:
+        ControlError: too long, no JSON, wrong version, unknown command, wrong arguments. Its ``request_id`` is the
+            request's id where that could be read.
+    """
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise ControlError("too_long", f"a message may have {MAX_MESSAGE_BYTES} bytes, this one has {len(message)}")
+    try:
+        request = msgspec.json.decode(message, type=Request)
+    except msgspec.MsgspecError as error:
+        raise ControlError("malformed", f"expected {{v, id, cmd, args}} as JSON: {error}") from error
+    except RecursionError as error:
+        raise ControlError("malformed", "nested too deeply") from error
+    try:
+        if request.v != VERSION:
+            raise ControlError("version", f"protocol version {request.v} is not spoken here, version {VERSION} is")
+        kind = COMMANDS.get(request.cmd)
+        if kind is None:
+            raise ControlError("unknown_command", f"unknown command {request.cmd!r}; there are {', '.join(COMMANDS)}")
+        return request.id, msgspec.json.decode(request.args, type=kind)
+    except ControlError as error:
+        error.request_id = request.id
+        raise
+    except (msgspec.MsgspecError, RecursionError) as error:
+        refused = ControlError("bad_arguments", f"{request.cmd}: {error}")
+        refused.request_id = request.id
+        raise refused from error
+
+
+def encode(reply: Reply) -> bytes:
+    """A reply as JSON."""
+    return msgspec.json.encode(reply)

@@ -1,0 +1,49 @@
+"""The service manager's notification protocol (sd_notify(3)): a datagram to $NOTIFY_SOCKET. Does nothing without it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+
+class Notifier:
+    """Tells systemd how the service is."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address if address is not None else os.environ.get("NOTIFY_SOCKET", "")
+        watchdog_us = os.environ.get("WATCHDOG_USEC", "")
+        for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self.watchdog_s = int(watchdog_us) / 1e6 if watchdog_us.isdigit() and for_us else None
+        self._petted_s = 0.0
+
+    def ready(self, status: str) -> None:
+        """Start-up is finished."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def status(self, text: str) -> None:
+        """One line about what is going on."""
+        self._send(f"STATUS={text}")
+
+    def stopping(self) -> None:
+        """Shutting down."""
+        self._send("STOPPING=1")
+
+    def watchdog(self) -> None:
+        """Alive: call it as often as you like, it is sent four times a watchdog period."""
+        now_s = time.monotonic()
+        if self.watchdog_s is not None and now_s - self._petted_s >= self.watchdog_s / 4:
+            self._petted_s = now_s
+            self._send("WATCHDOG=1")
+
+    def _send(self, text: str) -> None:
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.settimeout(1.0)
+            try:
+                s.connect(address)
+                s.sendall(text.encode())
+            except OSError:  # the manager is gone or slow: not a reason to stop playing
+                return

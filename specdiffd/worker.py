@@ -1,0 +1,177 @@
+"""The engine process: owns torch and the device, turns waiting events into forecast. Started by the supervisor."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import time
+from collections import deque
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from specdiffd.clock import ClockState
+from specdiffd.config import Config
+from specdiffd.engine import Engine, EngineSettings, settings_for
+from specdiffd.errors import SpecdiffdError
+from specdiffd.events import NOTE_ON, Event
+from specdiffd.io.shared import SharedBlock
+from specdiffd.io.timeline import Timeline
+from specdiffd.logs import set_up_logging
+from specdiffd.metrics import Durations
+
+log = logging.getLogger(__name__)
+REPORT_S = 0.2
+LONGEST_WAIT_S = 0.2
+MARGIN_S = 0.003
+WARM_UP_REVISIONS = 60
+QUEUE_PER_REPORT = 256
+
+
+def run_engine(shared_name: str, config: Config, fake: bool, supervisor: Connection, bells: list[Connection]) -> None:
+    """Main function of the process: until the supervisor says stop, or is gone.
+
+    Sends ("ready", {...}) once, or ("failed", (text, exit code)); then ("report", {...}) about five times a second.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    set_up_logging(config.logging.level)
+    try:
+        with SharedBlock(shared_name) as shared:
+            worker = Worker(shared, config, fake, supervisor, bells)
+            worker.start()
+            worker.serve()
+    except (EOFError, BrokenPipeError):
+        log.warning("the supervisor is gone, stopping")
+    except SpecdiffdError as error:
+        supervisor.send(("failed", (str(error), error.exit_code)))
+
+
+class Worker:
+    """Load, warm up, measure, serve."""
+
+    def __init__(self, shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection]) -> None:
+        self._shared, self._config, self._supervisor, self._bells = shared, config, supervisor, bells
+        self._instrument: Any = self._load(fake)
+        audio, engine = config.audio, config.engine
+        parts = 1 if engine.parts == "auto" else engine.parts
+        self._settings = settings_for(audio.sample_rate_hz, audio.block_size, engine.crossfade_ms, engine.forecast_s, parts)
+        self._engine = Engine(self._instrument, shared.timeline, self._settings)
+        self._delay_samples = 0
+        self._revisions = Durations()
+        self._latencies: deque[dict[str, Any]] = deque(maxlen=QUEUE_PER_REPORT)
+        self._echo: deque[tuple[int, int, int, int]] = deque(maxlen=QUEUE_PER_REPORT)
+        self._reported_s = 0.0
+
+    def _load(self, fake: bool) -> Any:
+        if fake:
+            from specdiffd.fakes import SineInstrument
+
+            return SineInstrument()
+        import torch
+
+        from specdiffd.instrument import RenderSettings, load_instrument
+
+        torch.set_grad_enabled(False)
+        c = self._config.instrument
+        device = c.device if c.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        settings = RenderSettings(seed=c.seed) if c.steps == "default" else RenderSettings(seed=c.seed, steps=c.steps)
+        return load_instrument(c.name, device, c.dtype, settings, self._config.engine.hop_frames)
+
+    def start(self) -> None:
+        """Warm up, measure how long a revision takes, fix the render delay, say that we are ready."""
+        measured = measure_revisions(self._instrument, self._settings, WARM_UP_REVISIONS)
+        p99_s = (measured.percentile_ms(99) or 0.0) / 1e3
+        rate, block = self._config.audio.sample_rate_hz, self._config.audio.block_size
+        if self._config.engine.render_delay_ms == "auto":
+            # An event waits for the slice in hand, then for its revision; the block being played and the guard are lost.
+            delay_s = 2 * p99_s + (self._settings.guard_samples + block + self._settings.crossfade_samples) / rate + MARGIN_S
+        else:
+            delay_s = self._config.engine.render_delay_ms / 1e3
+        self._delay_samples = round(delay_s * rate)
+        gc.collect()
+        gc.freeze()
+        log.info("render delay %.1f ms (revision p99 %.1f ms)", delay_s * 1e3, p99_s * 1e3)
+        self._supervisor.send(("ready", {"render_delay_ms": round(delay_s * 1e3, 2), "instrument": self._config.instrument.name}))
+
+    def serve(self) -> None:
+        """Wait for events and for the forecast to run short; do one piece of work at a time; report."""
+        header = self._shared.timeline.header
+        working = False
+        while True:
+            header["engine_alive_ns"] = time.monotonic_ns()
+            woken = wait([self._supervisor, *self._bells], 0 if working else LONGEST_WAIT_S / 4)
+            if self._supervisor in woken and self._supervisor.recv() == "stop":
+                return
+            for bell, ring in zip(self._bells, (self._shared.live_events, self._shared.control_events), strict=True):
+                if bell in woken:
+                    bell.recv_bytes()
+                    ring.answer()
+            self._take_events()
+            started = time.perf_counter()
+            revisions = self._engine.counters.revisions
+            self._instrument.stopwatch.start()
+            working = self._engine.work()
+            if self._engine.counters.revisions > revisions:
+                self._revisions.add(time.perf_counter() - started)
+                self._latencies.append({name: round(s * 1e3, 3) for name, s in self._instrument.stopwatch.laps.items()})
+            self._report()
+
+    def _take_events(self) -> None:
+        clock = self._shared.timeline.clock()
+        if clock is None:
+            return
+        waiting = self._shared.live_events.take() + self._shared.control_events.take()
+        for time_ns, status, data1, data2 in sorted(waiting):
+            self._engine.play(Event(self._sounds_at_s(clock, time_ns), status, data1, data2))
+            if status & 0xF0 == NOTE_ON or status >= 0xF0 or len(self._echo) < QUEUE_PER_REPORT:
+                self._echo.append((time_ns, status, data1, data2))
+
+    def _sounds_at_s(self, clock: ClockState, time_ns: int) -> float:
+        return (clock.sample_at(time_ns) + self._delay_samples) / self._settings.sample_rate_hz
+
+    def _report(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._reported_s < REPORT_S:
+            return
+        self._reported_s = now_s
+        counters = self._engine.counters
+        timeline = self._shared.timeline
+        playhead_s = timeline.playhead / self._settings.sample_rate_hz
+        sounding = [n for score in self._engine.scores for n in score.sounding(playhead_s + self._delay_samples / self._settings.sample_rate_hz)]
+        report = {
+            "counters": {name: getattr(counters, name) for name in counters.__dataclass_fields__},
+            "revision": self._revisions.summary(),
+            "sounding_notes": [{"channel": n.channel + 1, "pitch": n.pitch, "velocity": n.velocity, "program": n.program} for n in sounding],
+            "programs": [self._engine.scores[0].program(c) for c in range(16)],
+            "forecast_s": round(max(0, timeline.valid_until - timeline.playhead) / self._settings.sample_rate_hz, 3),
+            "asleep": self._engine.asleep,
+            "dropped_events": self._shared.live_events.dropped + self._shared.control_events.dropped,
+            "latencies": list(self._latencies),
+            "midi": list(self._echo),
+        }
+        self._latencies.clear()
+        self._echo.clear()
+        self._supervisor.send(("report", report))
+
+
+def measure_revisions(instrument: Any, settings: EngineSettings, count: int) -> Durations:
+    """How long revisions take, on a timeline of its own: chords come and go while time passes. Also warms everything up."""
+    timeline = Timeline()
+    timeline.clear()
+    engine = Engine(instrument, timeline, settings)
+    durations = Durations(count)
+    rate = settings.sample_rate_hz
+    chord = (48, 60, 64, 67)
+    for k in range(count):
+        now_s = timeline.playhead / rate + 0.05
+        kind = 0x90 if k % 2 == 0 else 0x80
+        for pitch in chord:
+            engine.play(Event(now_s, kind, pitch + k % 12, 80))
+        started = time.perf_counter()
+        engine.work()
+        if k >= count // 4:
+            durations.add(time.perf_counter() - started)
+        engine.work()
+        timeline.header["playhead"] += round(0.12 * rate)
+    return durations
