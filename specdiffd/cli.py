@@ -132,6 +132,120 @@ def devices(as_json: JsonFlag = False) -> None:
         typer.echo("no audio devices (audio.device=wav:PATH writes a file, null plays to nobody)")
 
 
+InstrumentOption = Annotated[str, typer.Option("-m", "--instrument", help="builtin, or the directory of a checkpoint.")]
+
+
+@app.command()
+def tokens(
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG.mid ...")],
+    instrument: InstrumentOption = "builtin",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a MIDI file as the instrument's tokens: one list of ids per window, without padding."""
+    from specdiffd.formats import MelFormat
+    from specdiffd.layout import CONFIG, DECODER, INDEX, NOTES_ENCODER, checkpoint_folder, read_config, read_json
+    from specdiffd.midi.file import load_performance
+    from specdiffd.tokens.codec import Codec
+    from specdiffd.tokens.window import song_windows
+
+    folder = checkpoint_folder(instrument)
+    codec = read_config(folder / NOTES_ENCODER / CONFIG, Codec, "codec")
+    frames = read_json(folder / DECODER / CONFIG).get("targets_length", 256)
+    fmt = read_config(folder / INDEX, MelFormat, "mel_format")
+    for song in songs:
+        windows = song_windows(load_performance(song), frames * fmt.frame_s, codec)
+        if as_json:
+            typer.echo(json.dumps([w.ids for w in windows]))
+            continue
+        for number, window in enumerate(windows):
+            typer.echo(f"window {number}: {' '.join(codec.name(t) for t in window.ids)}")
+
+
+@app.command()
+def render(
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG.mid|DIR ...", help="MIDI files, or folders of them.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A WAV file, or a folder for several; default: beside each song.")] = None,
+    instrument: InstrumentOption = "builtin",
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal sound.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="A torch device; auto takes the GPU if there is one.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    rate: Annotated[int | None, typer.Option(help="Sample rate of the WAV file in Hz; default: the instrument's.", min=8000, max=192000)] = None,
+    gain_db: Annotated[float, typer.Option(help="Gain in dB.")] = 0.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Render MIDI files to WAV files."""
+    from specdiffd.instrument import RenderSettings, load_instrument, pick_device
+    from specdiffd.midi.file import load_performance
+    from specdiffd.render import find_songs, output_paths, render_file
+
+    found = find_songs(songs)
+    paths = output_paths(found, output)
+    settings = RenderSettings(seed=seed) if steps is None else RenderSettings(seed=seed, steps=steps)
+    loaded = load_instrument(instrument, pick_device(device), dtype, settings)
+    results = []
+    with _progress(not as_json) as progress:
+        for song, path in zip(found, paths, strict=True):
+            performance = load_performance(song)
+            task = progress.add_task(song.name, total=max(performance.end_s, 1e-3))
+            results.append(render_file(loaded, performance, path, rate, 10 ** (gain_db / 20), lambda s, task=task: progress.update(task, completed=s)))
+            progress.update(task, completed=progress.tasks[task].total)
+    rows = [
+        {"path": str(r.path), "duration_s": round(r.duration_s, 2), "real_time_factor": round(r.real_time_factor, 4), "peak": round(r.peak, 4)} for r in results
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(f"{row['path']}: {row['duration_s']} s, real-time factor {row['real_time_factor']}, peak {row['peak']}")
+
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.command()
+def latency(
+    instrument: InstrumentOption = "builtin",
+    revisions: Annotated[int, typer.Option(help="How many to measure.", min=5)] = 200,
+    polyphony: Annotated[int, typer.Option(help="Notes held meanwhile.", min=1, max=60)] = 8,
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.", min=1)] = None,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="The instrument's shapes with untrained weights.")] = False,
+    device: Annotated[str, typer.Option()] = "auto",
+    dtype: Annotated[str, typer.Option()] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads of torch; default: as many as cores.", min=1)] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """One revision, from the event to the splice, taken apart."""
+    import torch
+
+    from specdiffd.bench.latency import bench_latency
+    from specdiffd.engine import settings_for
+    from specdiffd.instrument import RenderSettings, load_instrument, pick_device
+
+    if threads:
+        torch.set_num_threads(threads)
+    settings = RenderSettings() if steps is None else RenderSettings(steps=steps)
+    loaded = load_instrument(instrument, pick_device(device), dtype, settings, random_weights=random_weights)
+    result = bench_latency(loaded, settings_for(48000, 256, 10.0, 2.0, 1), revisions, polyphony)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    typer.echo(f"revision of {result['urgent_frames']} frames: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms ({result['dtype']}, {result['steps']} steps)")
+    for name, ms in result["waterfall_p50_ms"].items():
+        typer.echo(f"  {name:20s} {ms:6.2f} ms  {'#' * round(4 * ms)}")
+
+
+def _progress(show: bool) -> Any:
+    """A bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} s"), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not (show and console.is_terminal))
+
+
 def main() -> None:
     """Entry point: every expected error becomes one line and an exit code."""
     try:

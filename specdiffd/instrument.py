@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from specdiffd.audio.mel import MelFormat
-from specdiffd.errors import CheckpointError
+from specdiffd.errors import CheckpointError, DeviceError
 from specdiffd.events import Performance
+from specdiffd.formats import MelFormat
+from specdiffd.layout import CONFIG, CONTEXT_ENCODER, DECODER, INDEX, INDEX_CLASS, NOTES_ENCODER, PRIOR, VOCODER, checkpoint_folder, read_config, read_json
 from specdiffd.metrics import Stopwatch
-from specdiffd.model.checkpoint import INDEX, load_weights, read_config, read_json
+from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, DecoderState, EncoderConfig, NotesEncoder, NotesState
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NotePrior, PriorConfig
@@ -32,6 +33,7 @@ from specdiffd.tokens.window import window_tokens
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, VocoderState
 
 S = TypeVar("S")
+M = TypeVar("M", bound=nn.Module)
 
 
 class Rendered(NamedTuple):
@@ -269,48 +271,57 @@ class SpectrogramInstrument:
         return _Window(start, [[] for _ in range(parts)], self.notes_encoder.init_state(parts), conditioning, context.shape[1], self.decoder.init_state(parts))
 
 
-BUILTIN = Path(__file__).parent / "weights" / "builtin"
-
-
-def load_instrument(name: str, device: str = "cpu", dtype: str = "auto", settings: RenderSettings | None = None, hop_frames: int = 64) -> SpectrogramInstrument:
+def load_instrument(
+    name: str, device: str = "cpu", dtype: str = "auto", settings: RenderSettings | None = None, hop_frames: int = 64, random_weights: bool = False
+) -> SpectrogramInstrument:
     """The instrument called ``builtin``, or the checkpoint in a directory.
 
     Args:
         device: a torch device.
         dtype: of the networks: float32, bfloat16, or auto (bfloat16 where the device has units for it).
+        random_weights: keep the shapes, leave the weights untrained (to measure speed).
 
     Raises:
         CheckpointError: it is missing, damaged, or of another kind.
     """
-    folder = BUILTIN if name == "builtin" else Path(name).expanduser()
-    if not folder.is_dir():
-        raise CheckpointError(f"instrument {name!r}: no directory {folder}")
+    folder = checkpoint_folder(name)
     index = read_json(folder / INDEX)
     if index.get("_class_name") != INDEX_CLASS:
         raise CheckpointError(f"{folder / INDEX}: _class_name is {index.get('_class_name')!r}, expected {INDEX_CLASS!r}")
     fmt = read_config(folder / INDEX, MelFormat, "mel_format")
-    notes, context, decoder = (folder / part for part in ("notes_encoder", "continuous_encoder", "decoder"))
+    notes, context, decoder, prior, vocoder = (folder / part for part in (NOTES_ENCODER, CONTEXT_ENCODER, DECODER, PRIOR, VOCODER))
     precision = _dtype(dtype, device)
+
+    def component(folder: Path, module: M, kind: torch.dtype) -> M:
+        loaded = module.eval().requires_grad_(False) if random_weights else load_weights(folder, module)
+        return loaded.to(device, kind)
+
     return SpectrogramInstrument(
         fmt,
         read_config(notes / CONFIG, Codec, "codec"),
-        _component(folder / "note_prior", NotePrior(read_config(folder / "note_prior" / CONFIG, PriorConfig)), device, torch.float32),
-        _component(notes, NotesEncoder(read_config(notes / CONFIG, EncoderConfig)), device, precision),
-        _component(context, ContextEncoder(read_config(context / CONFIG, EncoderConfig)), device, precision),
-        _component(decoder, Decoder(read_config(decoder / CONFIG, DecoderConfig)), device, precision),
-        _component(folder / "vocoder", Vocoder(read_config(folder / "vocoder" / CONFIG, VocoderConfig)), device, torch.float32),
+        component(prior, NotePrior(read_config(prior / CONFIG, PriorConfig)), torch.float32),
+        component(notes, NotesEncoder(read_config(notes / CONFIG, EncoderConfig)), precision),
+        component(context, ContextEncoder(read_config(context / CONFIG, EncoderConfig)), precision),
+        component(decoder, Decoder(read_config(decoder / CONFIG, DecoderConfig)), precision),
+        component(vocoder, Vocoder(read_config(vocoder / CONFIG, VocoderConfig)), torch.float32),
         settings,
         hop_frames,
     )
 
 
-INDEX_CLASS = "SpecdiffdInstrument"
-CONFIG = "config.json"
-M = TypeVar("M", bound=nn.Module)
+def pick_device(name: str) -> str:
+    """A torch device's name; ``auto`` is the GPU if there is one.
 
-
-def _component(folder: Path, module: M, device: str, dtype: torch.dtype) -> M:
-    return load_weights(folder, module).to(device, dtype)
+    Raises:
+        DeviceError: there is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"device {name!r}: {str(error).splitlines()[0]}") from error
+    return name
 
 
 def _dtype(name: str, device: str) -> torch.dtype:

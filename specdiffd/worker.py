@@ -70,13 +70,12 @@ class Worker:
             return SineInstrument()
         import torch
 
-        from specdiffd.instrument import RenderSettings, load_instrument
+        from specdiffd.instrument import RenderSettings, load_instrument, pick_device
 
         torch.set_grad_enabled(False)
         c = self._config.instrument
-        device = c.device if c.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         settings = RenderSettings(seed=c.seed) if c.steps == "default" else RenderSettings(seed=c.seed, steps=c.steps)
-        return load_instrument(c.name, device, c.dtype, settings, self._config.engine.hop_frames)
+        return load_instrument(c.name, pick_device(c.device), c.dtype, settings, self._config.engine.hop_frames)
 
     def start(self) -> None:
         """Warm up, measure how long a revision takes, fix the render delay, say that we are ready."""

@@ -1,0 +1,1 @@
+"""Measurements of speed: one revision's waterfall, offline rendering."""

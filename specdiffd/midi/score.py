@@ -6,7 +6,7 @@ One score type serves live input (events as they come) and files (all events at 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from specdiffd.events import (
@@ -43,6 +43,18 @@ class _Channel:
     rpn: tuple[int, int] = (127, 127)
     held: dict[int, Note] = field(default_factory=dict)  # key down
     sustained: dict[int, Note] = field(default_factory=dict)  # key up, pedal down
+
+
+def choke_drums(notes: Sequence[Note]) -> None:
+    """Let each drum of an exclusive group cut the earlier ones of its group off; ``notes`` in order of onset."""
+    last: dict[tuple[int, int], Note] = {}
+    for note in notes:
+        for pitch in _EXCLUSIVE.get(note.pitch, ()) if note.is_drum else ():
+            earlier = last.pop((note.channel, pitch), None)
+            if earlier is not None:
+                earlier.choke_s = min(earlier.choke_s, note.onset_s)
+        if note.is_drum:
+            last[note.channel, note.pitch] = note
 
 
 class Score:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from specdiffd.events import CHANNELS, Controllers, Note, Performance
+from specdiffd.events import Controllers, Note, Performance
 
 NEVER_S = 1e3  # stands for "not yet released", "not choked"
 BEND_STEP_SEMITONES = 1 / 16  # finer bends are rounded: well below what 128 mels resolve
@@ -55,7 +55,7 @@ def note_features(performance: Performance, starts_s: NDArray[np.float64], windo
     first_s, last_s = float(starts_s[0]), float(starts_s[-1]) + window_s
     notes = [n for n in performance.notes if n.onset_s < last_s and min(n.offset_s, n.choke_s) + ring_s > first_s]
     centres = starts_s + window_s / 2
-    bends = {c: _rounded(performance.controllers[c].bend_semitones.at(centres)) for c in range(CHANNELS) if performance.controllers[c].bend_semitones.times_s}
+    bends = {c: _rounded(curves.bend_semitones.at(centres)) for c, curves in performance.controllers.items() if curves.bend_semitones.times_s}
     rows: list[tuple[Note, float, NDArray[np.bool_] | None]] = []
     for note in notes:
         bend = None if note.is_drum else bends.get(note.channel)

@@ -44,6 +44,12 @@ def window_tokens(performance: Performance, start_s: float, end_s: float, codec:
     return _write(sorted(set(held)), groups, codec)
 
 
+def song_windows(performance: Performance, window_s: float, codec: Codec) -> list[WindowTokens]:
+    """The windows of a whole performance, one behind the other."""
+    count = max(1, math.ceil(performance.end_s / window_s))
+    return [window_tokens(performance, k * window_s, (k + 1) * window_s, codec) for k in range(count)]
+
+
 class _Group(NamedTuple):
     time_s: float
     step: int

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.audio.mel import MelFormat, log_mel
+from specdiffd.audio.mel import log_mel
+from specdiffd.formats import MelFormat
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, combine

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specdiffd.audio.mel import MelFormat, log_mel
+from specdiffd.audio.mel import log_mel
+from specdiffd.formats import MelFormat
 from specdiffd.train.data import PieceBank
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
 from specdiffd.train.loop import Run

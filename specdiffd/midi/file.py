@@ -1,0 +1,70 @@
+"""MIDI files to a performance, read by note-seq. The only module that imports it: that takes about a second."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from specdiffd.errors import MidiFileError
+from specdiffd.events import Controllers, Note, Performance, gain_db
+from specdiffd.midi.score import choke_drums
+
+BEND_RANGE_SEMITONES = 2.0
+
+
+def load_performance(path: Path) -> Performance:
+    """The notes of a MIDI file, sustain pedal applied, and the controllers of each of its instruments.
+
+    Channels are note-seq's instrument numbers: one for each combination of track, channel and program.
+
+    Raises:
+        MidiFileError: it cannot be read.
+    """
+    sequence = _read(path)
+    notes = [
+        Note(n.start_time, n.pitch, n.velocity, n.program, n.instrument, n.is_drum, n.end_time)
+        for n in sequence.notes
+    ]
+    notes.sort(key=lambda n: (n.onset_s, n.is_drum, n.program, n.pitch))
+    choke_drums(notes)
+    return Performance(notes, _controllers(sequence))
+
+
+def _read(path: Path) -> Any:
+    """A NoteSequence with the pedal applied."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MidiFileError(f"{path}: {error.strerror or error}") from error
+    if data[:4] != b"MThd":
+        raise MidiFileError(f"{path}: not a MIDI file (it begins with {data[:4]!r} where MThd is expected)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydub looks for ffmpeg, pretty_midi comments on type 1 files
+        import note_seq
+
+        try:
+            sequence = note_seq.midi_to_note_sequence(data)
+        except Exception as error:  # mido and pretty_midi raise whatever the damage leads to
+            raise MidiFileError(f"{path}: {error or type(error).__name__}") from error
+        return note_seq.apply_sustain_control_changes(sequence)
+
+
+def _controllers(sequence: Any) -> dict[int, Controllers]:
+    channels: defaultdict[int, Controllers] = defaultdict(Controllers)
+    levels: defaultdict[int, dict[int, int]] = defaultdict(lambda: {7: 100, 11: 127})
+    for note in sequence.notes:
+        channels[note.instrument]
+    for change in sorted(sequence.control_changes, key=lambda c: c.time):
+        curves, level = channels[change.instrument], levels[change.instrument]
+        if change.control_number in (7, 11):
+            level[change.control_number] = change.control_value
+            curves.gain_db.add(change.time, gain_db(level[7], level[11]))
+        elif change.control_number == 1:
+            curves.modulation.add(change.time, change.control_value / 127)
+        elif change.control_number == 64:
+            curves.pedal.add(change.time, float(change.control_value >= 64))
+    for bend in sorted(sequence.pitch_bends, key=lambda b: b.time):
+        channels[bend.instrument].bend_semitones.add(bend.time, bend.bend / 8192 * BEND_RANGE_SEMITONES)
+    return dict(channels)
