@@ -26,8 +26,8 @@ from specdiffd.metrics import Stopwatch
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, DecoderState, EncoderConfig, NotesEncoder, NotesState
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import NotePrior, PriorConfig
-from specdiffd.model.sampler import frame_noise, sample_flow
+from specdiffd.model.prior import NotePrior, PriorConfig, TimbreCache, combine, guide
+from specdiffd.model.sampler import flow_times, frame_noise, sample_flow
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, VocoderState
@@ -127,6 +127,8 @@ class SpectrogramInstrument:
         self.hop_frames = hop_frames
         self.ring_s = prior.config.ring_s
         self.stopwatch = Stopwatch()
+        self._timbres = TimbreCache(prior)
+        self._films = decoder.schedule(torch.tensor(flow_times(self.settings.steps), device=self.device))
 
     def with_settings(self, **changes: Any) -> SpectrogramInstrument:
         """The same networks with other settings."""
@@ -156,14 +158,14 @@ class SpectrogramInstrument:
     def render(self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int) -> tuple[Rendered, StreamState]:
         """See :class:`Instrument`."""
         state = self._rewind(state, first_frame)
-        prior = self._prior(performances, first_frame, frames)
+        prior, guides = self._prior(performances, first_frame, frames)
         self.stopwatch.lap("prior")
         if self.settings.use_decoder:
             mel, windows = self._sample(performances, state, prior)
         else:
             mel, windows = prior, ()
         self.stopwatch.lap("decoder")
-        audio, vocoder = self.vocoder.step(mel, state.vocoder)
+        audio, vocoder = self.vocoder.step(mel, state.vocoder, guides)
         self.stopwatch.lap("vocoder")
         keep = 2 * self.window_frames
         all_mel, all_prior = (torch.cat(pair, 1) for pair in ((state.mel, mel), (state.prior, prior)))
@@ -183,12 +185,17 @@ class SpectrogramInstrument:
         vocoder = state.vocoder.rewind(back, self.vocoder.config.subframes)
         return StreamState(state.origin, state.first_frame, state.mel[:, :known], state.prior[:, :known], windows, vocoder)
 
-    def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> Tensor:
-        """(B, frames, mel) natural log."""
+    def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> tuple[Tensor, Tensor]:
+        """Natural-log mel (B, frames, mel) of the notes, and the vocoder's guide (B, frames, mel, 2)."""
         starts_s = (first_frame + np.arange(frames)) * self.format.frame_s
         config = self.prior.config
-        parts = [self.prior(note_features(p, starts_s, config.window_s, config.ring_s).to(self.device)) for p in performances]
-        return torch.stack(parts)
+        parts = []
+        for performance in performances:
+            features = note_features(performance, starts_s, config.window_s, config.ring_s).to(self.device)
+            notes = self.prior.sound(features, self._timbres(features))
+            parts.append((combine(notes.weights, notes.shapes, config.log_floor), guide(notes, config)))
+        mel, guides = zip(*parts, strict=True)
+        return torch.stack(mel), torch.stack(guides)
 
     def window_start(self, origin: int, end: int) -> int:
         """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
@@ -209,14 +216,12 @@ class SpectrogramInstrument:
         x = source + (scale * self.settings.noise) * noise.to(source)
         decoder_state = window.decoder
 
-        def velocity(x: Tensor, t: float) -> Tensor:
+        def velocity(x: Tensor, step: int) -> Tensor:
             nonlocal decoder_state, known
-            times = torch.full(x.shape[:2], t, device=x.device)
-            if not known:
-                return self.decoder.step(x, source, times, window.conditioning, decoder_state)[0]
-            times = torch.cat((torch.zeros_like(times[:, :1]).expand(-1, known), times), 1)
-            both = torch.cat((clean, x), 1), torch.cat((clean_prior, source), 1)
-            v, decoder_state = self.decoder.step(*both, times, window.conditioning, decoder_state, known)
+            place = torch.full((len(x) if known else 1, known + frames if known else 1), step, device=x.device)
+            place[:, :known] = self.settings.steps  # the last time of the schedule is 0
+            both = (torch.cat((clean, x), 1), torch.cat((clean_prior, source), 1)) if known else (x, source)
+            v, decoder_state = self.decoder.step(*both, self._films.at(place), window.conditioning, decoder_state, known)
             v, known = v[:, known:], 0
             return v
 
@@ -303,7 +308,7 @@ def load_instrument(
         component(notes, NotesEncoder(read_config(notes / CONFIG, EncoderConfig)), precision),
         component(context, ContextEncoder(read_config(context / CONFIG, EncoderConfig)), precision),
         component(decoder, Decoder(read_config(decoder / CONFIG, DecoderConfig)), precision),
-        component(vocoder, Vocoder(read_config(vocoder / CONFIG, VocoderConfig)), torch.float32),
+        component(vocoder, Vocoder(read_config(vocoder / CONFIG, VocoderConfig)), torch.float32).use(precision),
         settings,
         hop_frames,
     )

@@ -7,6 +7,7 @@ tanh-GELU (arXiv 1910.10683, 2002.05202). FiLM as in arXiv 1709.07871.
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,18 +27,47 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-class DenseReluDense(nn.Module):
-    """Gated feed-forward layer; the name is that of its state-dict keys."""
+class FusedModule(nn.Module):
+    """A module whose state dict shows some of its parameters in parts, under the names of the hub layout.
+
+    One matrix product of three stacked weights is faster than three of one, and small products are what a revision is.
+    """
+
+    FUSED: ClassVar[dict[str, tuple[str, ...]]] = {}  # parameter: the names of its parts, stacked along dimension 0
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        for name, parts in self.FUSED.items():
+            whole = destination.pop(prefix + name)
+            for part, rows in zip(parts, whole.chunk(len(parts)), strict=True):
+                destination[f"{prefix}{part}.weight"] = rows
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        for name, parts in self.FUSED.items():
+            keys = [f"{prefix}{part}.weight" for part in parts]
+            if all(key in state_dict for key in keys):
+                state_dict[prefix + name] = torch.cat([state_dict.pop(key) for key in keys])
+        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[no-untyped-call]
+
+
+def _weight(outputs: int, inputs: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(outputs, inputs) / math.sqrt(3 * inputs))
+
+
+class DenseReluDense(FusedModule):
+    """Gated feed-forward layer; keys ``wi_0 wi_1 wo``."""
+
+    FUSED: ClassVar = {"wi": ("wi_0", "wi_1")}
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.wi_0 = nn.Linear(width, inner, bias=False)
-        self.wi_1 = nn.Linear(width, inner, bias=False)
+        self.wi = _weight(2 * inner, width)
         self.wo = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) to (..., width)."""
-        return self.wo(F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x))
+        gate, value = F.linear(x, self.wi).chunk(2, -1)
+        return self.wo(F.gelu(gate, approximate="tanh") * value)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -45,60 +75,89 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
     """Attention over heads: (B, heads, T, d) to (B, T, heads * d).
 
     Args:
-        mask: True where a query may look, broadcastable to (B, heads, T, S); None: everywhere. A row without any True
-            attends uniformly, as the public code's finite mask value makes it do.
+        bias: from :func:`mask_bias`, broadcastable to (B, heads, T, S); None: every query may look everywhere.
         scale: 1 in the published networks, 1 / sqrt(d) in the built-in ones.
     """
-    if mask is not None:
-        bias = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min)
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale).transpose(1, 2).flatten(2)
-    return F.scaled_dot_product_attention(query, key, value, scale=scale).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale).transpose(1, 2).flatten(2)
 
 
-class SelfAttention(nn.Module):
+def mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores where ``mask`` is False.
+
+    Finite, so that a row without any True attends uniformly, as it does in the public code.
+    """
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+
+class SelfAttention(FusedModule):
     """Encoder self-attention; keys ``q k v o``."""
+
+    FUSED: ClassVar = {"qkv": ("q", "k", "v")}
 
     def __init__(self, width: int, heads: int, head_width: int, scale: float) -> None:
         super().__init__()
         inner = heads * head_width
-        self.q = nn.Linear(width, inner, bias=False)
-        self.k = nn.Linear(width, inner, bias=False)
-        self.v = nn.Linear(width, inner, bias=False)
+        self.qkv = _weight(3 * inner, width)
         self.o = nn.Linear(inner, width, bias=False)
         self.heads, self.scale = heads, scale
 
-    def forward(self, x: Tensor, mask: Tensor | None, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, bias: Tensor | None, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(B, T, width) to (B, T, width), and the keys and values (B, heads, S, d), those of ``past`` before the new ones."""
-        q, k, v = (split_heads(layer(x), self.heads) for layer in (self.q, self.k, self.v))
+        q, k, v = (split_heads(part, self.heads) for part in F.linear(x, self.qkv).chunk(3, -1))
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-        return self.o(attend(q, k, v, mask, self.scale)), (k, v)
+        return self.o(attend(q, k, v, bias, self.scale)), (k, v)
 
 
-class Attention(nn.Module):
-    """Decoder attention, self or cross; keys ``to_q to_k to_v to_out.0``."""
+class Attention(FusedModule):
+    """Decoder attention; keys ``to_q to_k to_v to_out.0``. Self-attention projects all three at once, cross-attention two."""
 
     def __init__(self, width: int, heads: int, head_width: int, scale: float) -> None:
         super().__init__()
         inner = heads * head_width
-        self.to_q = nn.Linear(width, inner, bias=False)
-        self.to_k = nn.Linear(width, inner, bias=False)
-        self.to_v = nn.Linear(width, inner, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(inner, width, bias=False)])
-        self.heads, self.scale = heads, scale
+        self.heads, self.scale, self.inner = heads, scale, inner
 
-    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, width) to keys and values (B, heads, T, d)."""
-        return split_heads(self.to_k(x), self.heads), split_heads(self.to_v(x), self.heads)
 
-    def forward(self, x: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+class DecoderSelfAttention(Attention):
+    """Frames to frames."""
+
+    FUSED: ClassVar = {"to_qkv": ("to_q", "to_k", "to_v")}
+
+    def __init__(self, width: int, heads: int, head_width: int, scale: float) -> None:
+        super().__init__(width, heads, head_width, scale)
+        self.to_qkv = _weight(3 * self.inner, width)
+
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None, bias: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(B, T, width) to (B, T, width), and the keys and values (B, heads, S, d), those of ``past`` before the new ones."""
+        q, k, v = (split_heads(part, self.heads) for part in F.linear(x, self.to_qkv).chunk(3, -1))
+        if past is not None:
+            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
+        return self.to_out[0](attend(q, k, v, bias, self.scale)), (k, v)
+
+
+class CrossAttention(Attention):
+    """Frames to encodings."""
+
+    FUSED: ClassVar = {"to_kv": ("to_k", "to_v")}
+
+    def __init__(self, width: int, heads: int, head_width: int, scale: float) -> None:
+        super().__init__(width, heads, head_width, scale)
+        self.to_q = nn.Linear(width, self.inner, bias=False)
+        self.to_kv = _weight(2 * self.inner, width)
+
+    def keys_values(self, encodings: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S, width) to keys and values (B, heads, S, d)."""
+        key, value = F.linear(encodings, self.to_kv).chunk(2, -1)
+        return split_heads(key, self.heads), split_heads(value, self.heads)
+
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         """(B, T, width) to (B, T, width)."""
-        query = split_heads(self.to_q(x), self.heads)
-        return self.to_out[0](attend(query, key, value, mask, self.scale))
+        return self.to_out[0](attend(split_heads(self.to_q(x), self.heads), key, value, bias, self.scale))
 
 
 class FiLM(nn.Module):
@@ -108,21 +167,16 @@ class FiLM(nn.Module):
         super().__init__()
         self.scale_bias = nn.Linear(inputs, 2 * width, bias=False)
 
-    def forward(self, x: Tensor, embedding: Tensor, place: Tensor | None = None) -> Tensor:
-        """x (B, T, width).
+    def table(self, embedding: Tensor) -> Tensor:
+        """Embeddings (..., inputs) to 1 + scale and shift, (..., 2, width): depends on the time alone, so it is made once."""
+        table = self.scale_bias(embedding).unflatten(-1, (2, -1))
+        return table + torch.tensor([[1.0], [0.0]], dtype=table.dtype, device=table.device)
 
-        Args:
-            embedding: (B, 1, inputs); or (times, inputs), the few distinct diffusion times, with
-            place: (B, T) which of them each frame has.
-        """
-        scale, shift = self.scale_shift(embedding, place)
-        return x * (1 + scale) + shift
 
-    def scale_shift(self, embedding: Tensor, place: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Both (B, 1 or T, width)."""
-        table = self.scale_bias(embedding)
-        scale, shift = (table if place is None else table[place]).chunk(2, -1)
-        return scale, shift
+def modulate(x: Tensor, table: Tensor) -> Tensor:
+    """x (B, T, width) by a FiLM table (B, 1 or T, 2, width)."""
+    factor, shift = table.unbind(-2)
+    return torch.addcmul(shift, x, factor)
 
 
 def sinusoid_positions(length: int, width: int, max_period: float = 10000.0) -> Tensor:

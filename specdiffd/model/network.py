@@ -18,11 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specdiffd.model.layers import (
-    Attention,
+    CrossAttention,
+    DecoderSelfAttention,
     DenseReluDense,
     FiLM,
     RMSNorm,
     SelfAttention,
+    mask_bias,
+    modulate,
     sinusoid_positions,
     time_embedding,
 )
@@ -89,10 +92,10 @@ class EncoderLayer(nn.Module):
         dense.layer_norm = RMSNorm(c.d_model)
         self.layer = nn.ModuleList([attention, dense])
 
-    def forward(self, x: Tensor, mask: Tensor | None, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
+    def forward(self, x: Tensor, bias: Tensor | None, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
         """(B, T, d) to (B, T, d), and the attention's keys and values, ``past`` included."""
         attention, dense = self.layer
-        y, seen = attention.SelfAttention(attention.layer_norm(x), mask, past)
+        y, seen = attention.SelfAttention(attention.layer_norm(x), bias, past)
         x = x + y
         return x + dense.DenseReluDense(dense.layer_norm(x)), seen
 
@@ -151,9 +154,10 @@ class NotesEncoder(nn.Module):
         if self.config.causal:
             order = torch.ones(count, known + count, dtype=torch.bool, device=tokens.device).tril(known)
             mask = order if mask is None else mask & order
+        bias = None if mask is None else mask_bias(mask, x.dtype)
         layers = []
         for layer, past in zip(self.encoders, state.layers, strict=True):
-            x, seen = layer(x, mask, past)
+            x, seen = layer(x, bias, past)
             layers.append(seen)
         return self.layer_norm(x), NotesState(tuple(layers))
 
@@ -176,10 +180,25 @@ class ContextEncoder(nn.Module):
         published checkpoints does (and diffusers, for n other than 0 and 256, does not).
         """
         x = self.input_proj(frames) + self.position_encoding.weight[self.config.targets_context_length - frames.shape[1] :]
-        mask = None if valid is None else valid[:, None, None]
+        bias = None if valid is None else mask_bias(valid[:, None, None], x.dtype)
         for layer in self.encoders:
-            x, _ = layer(x, mask)
+            x, _ = layer(x, bias)
         return self.layer_norm(x)
+
+
+FilmTables = tuple[Tensor, Tensor]
+
+
+class Schedule(NamedTuple):
+    """FiLM tables of a few diffusion times: they depend on nothing else, so they are made once."""
+
+    layers: tuple[FilmTables, ...]  # per decoder layer, (times, 2, d) each
+    stem: Tensor | None  # (times, 2, channels)
+
+    def at(self, place: Tensor) -> Schedule:
+        """Spread over frames: ``place`` (B, F) says which of the times each has."""
+        stem = None if self.stem is None else self.stem[place]
+        return Schedule(tuple((a[place], b[place]) for a, b in self.layers), stem)
 
 
 class DecoderLayer(nn.Module):
@@ -190,9 +209,9 @@ class DecoderLayer(nn.Module):
         attention = nn.Module()
         attention.layer_norm = RMSNorm(c.d_model)
         attention.FiLMLayer = FiLM(4 * c.d_model, c.d_model)
-        attention.attention = Attention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
+        attention.attention = DecoderSelfAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
         cross = nn.Module()
-        cross.attention = Attention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
+        cross.attention = CrossAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
         cross.layer_norm = RMSNorm(c.d_model)
         dense = nn.Module()
         dense.DenseReluDense = DenseReluDense(c.d_model, c.d_ff)
@@ -200,19 +219,20 @@ class DecoderLayer(nn.Module):
         dense.layer_norm = RMSNorm(c.d_model)
         self.layer = nn.ModuleList([attention, cross, dense])
 
+    def film_tables(self, time: Tensor) -> FilmTables:
+        """Of the embeddings (..., 4 d): (..., 2, d) for self-attention and feed-forward."""
+        attention, _, dense = self.layer
+        return attention.FiLMLayer.table(time), dense.film.table(time)
+
     def forward(
-        self, x: Tensor, time: tuple[Tensor, Tensor | None], past: KeysValues | None, mask: Tensor | None, notes: KeysValues, notes_mask: Tensor | None
+        self, x: Tensor, film: FilmTables, past: KeysValues | None, bias: Tensor | None, notes: KeysValues, notes_bias: Tensor
     ) -> tuple[Tensor, KeysValues]:
         """(B, T, d) to (B, T, d), and the self-attention's keys and values, ``past`` included."""
         attention, cross, dense = self.layer
-        y = attention.FiLMLayer(attention.layer_norm(x), *time)
-        key, value = attention.attention.keys_values(y)
-        if past is not None:
-            key, value = torch.cat((past[0], key), 2), torch.cat((past[1], value), 2)
-        x = x + attention.attention(y, key, value, mask)
-        x = x + cross.attention(cross.layer_norm(x), *notes, notes_mask)
-        y = dense.film(dense.layer_norm(x), *time)
-        return x + dense.DenseReluDense(y), (key, value)
+        y, seen = attention.attention(modulate(attention.layer_norm(x), film[0]), past, bias)
+        x = x + y
+        x = x + cross.attention(cross.layer_norm(x), *notes, notes_bias)
+        return x + dense.DenseReluDense(modulate(dense.layer_norm(x), film[1])), seen
 
 
 NEVER_VISIBLE = 1 << 30  # stands in Conditioning.visible_from for padding
@@ -288,17 +308,20 @@ class Decoder(nn.Module):
         layers = tuple(layer.layer[1].attention.keys_values(encodings) for layer in self.decoders)
         return Conditioning(layers, visible_from)
 
-    def embed_time(self, t: Tensor) -> Tensor:
-        """Diffusion times (...,) in [0, 1] to embeddings (..., 4 d)."""
-        return self.conditioning_emb(time_embedding(t, self.config.d_model, self.config.max_decoder_noise_time).to(self.spec_out.weight.dtype))
+    def schedule(self, times: Tensor) -> Schedule:
+        """The tables of diffusion times (n,) in [0, 1]."""
+        c = self.config
+        embedded = self.conditioning_emb(time_embedding(times, c.d_model, c.max_decoder_noise_time).to(self.spec_out.weight.dtype))
+        stem = self.stem_film.table(embedded) if c.stem_channels else None
+        return Schedule(tuple(layer.film_tables(embedded) for layer in self.decoders), stem)
 
     def forward(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """As published: all frames at once, one diffusion time. x (B, F, mel), t (B,)."""
         h = self.continuous_inputs_projection(x) + self.position_encoding.weight[: x.shape[1]]
-        time = self.embed_time(t)[:, None], None
-        mask = (conditioning.visible_from <= 0)[:, None, None]
-        for layer, notes in zip(self.decoders, conditioning.layers, strict=True):
-            h, _ = layer(h, time, None, None, notes, mask)
+        films = self.schedule(t).at(torch.arange(len(t), device=t.device)[:, None])
+        notes_bias = mask_bias((conditioning.visible_from <= 0)[:, None, None], h.dtype)
+        for layer, film, notes in zip(self.decoders, films.layers, conditioning.layers, strict=True):
+            h, _ = layer(h, film, None, None, notes, notes_bias)
         return self.spec_out(self.decoder_norm(h))
 
     def init_state(self, batch: int = 1) -> DecoderState:
@@ -310,13 +333,15 @@ class Decoder(nn.Module):
         images = tuple(like.new_zeros(batch, n, past, c.input_dims) for n in channels)
         return DecoderState(((none, none),) * c.num_layers, images, 0)
 
-    def step(self, x: Tensor, prior: Tensor, t: Tensor, conditioning: Conditioning, state: DecoderState, known: int = 0) -> tuple[Tensor, DecoderState]:
+    def step(
+        self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState, known: int = 0
+    ) -> tuple[Tensor, DecoderState]:
         """Causal: the frames that follow those of ``state``.
 
         Args:
             x: (B, F, mel) in the model's range: ``known`` clean frames, then noisy ones.
             prior: (B, F, mel) the note prior of the same frames.
-            t: (B, F) diffusion time of each, 0 for the known ones.
+            films: of each frame's diffusion time, 0 for the known ones (``Schedule.at``).
             conditioning: of the window.
             state: the frames before; no more than ``targets_length`` frames in all.
             known: how many leading frames become part of the returned state.
@@ -324,27 +349,26 @@ class Decoder(nn.Module):
         Returns:
             velocities (B, F, mel) in units of ``noise_scale``, and the state with the known frames.
         """
-        c = self.config
-        # Times are few (0, and one for the noisy frames): embed them once and spread them.
-        times, place = torch.unique(t, return_inverse=True)
-        time = self.embed_time(times), place
-        image = torch.stack((x, prior, (x - prior) / c.noise_scale), 1).to(self.spec_out.weight.dtype)  # (B, 3, F, mel)
+        c, dtype = self.config, self.spec_out.weight.dtype
+        image = torch.stack((x, prior, (x - prior) / c.noise_scale), 1).to(dtype)  # (B, 3, F, mel)
         image, seen_input = self.stem[0](image, state.images[0])
-        scale, shift = (v.transpose(1, 2)[..., None] for v in self.stem_film.scale_shift(*time))
-        image = F.gelu(image * (1 + scale) + shift)
-        stem, seen_stem = self.stem[1](image, state.images[1])
-        stem = F.gelu(stem)
+        assert films.stem is not None
+        factor, shift = films.stem.permute(2, 0, 3, 1)[..., None]  # (B, C, F, 1) each
+        image, seen_stem = self.stem[1](F.gelu(torch.addcmul(shift, image, factor)), state.images[1])
+        stem = F.gelu(image)
         positions = self.position_encoding.weight[state.frames : state.frames + x.shape[1]]
         h = self.continuous_inputs_projection(stem.transpose(1, 2).flatten(2)) + positions
-        mask, notes_mask = self._masks(x.shape[1], conditioning, state.frames)
+        own, heard = self._masks(x.shape[1], conditioning, state.frames)
+        bias, notes_bias = mask_bias(own, h.dtype), mask_bias(heard, h.dtype)
         layers: list[KeysValues] = []
-        for layer, past, notes in zip(self.decoders, state.layers, conditioning.layers, strict=True):
-            h, (key, value) = layer(h, time, past, mask, notes, notes_mask)
-            layers.append((key, value))
+        for layer, film, past, notes in zip(self.decoders, films.layers, state.layers, conditioning.layers, strict=True):
+            h, seen = layer(h, film, past, bias, notes, notes_bias)
+            layers.append(seen)
         features = self.spec_out(self.decoder_norm(h)).unflatten(-1, (self.HEAD_CHANNELS, c.input_dims)).transpose(1, 2)
         image, seen_features = self.head[0](torch.cat((stem, features), 1), state.images[2])
         image, seen_head = self.head[1](F.gelu(image), state.images[3])
-        everything = DecoderState(tuple(layers), (seen_input, seen_stem, seen_features, seen_head), state.frames + x.shape[1])
+        images = (seen_input, seen_stem, seen_features, seen_head)
+        everything = DecoderState(tuple(layers), images, state.frames + x.shape[1])
         return image.squeeze(1).float(), everything.first(state.frames + known)
 
     @staticmethod

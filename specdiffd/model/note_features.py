@@ -38,6 +38,10 @@ class NoteFeatures(NamedTuple):
     modulation: Tensor  # (N, F) 0..1
     active: Tensor  # (N, F) bool: the row is the note's pitch in this frame, and the note may be heard
 
+    def rows(self, index: Tensor) -> NoteFeatures:
+        """Only some of the notes."""
+        return NoteFeatures(*(x[index] for x in self))
+
     def to(self, device: torch.device | str) -> NoteFeatures:
         """The same on another device."""
         return NoteFeatures(*(x.to(device) for x in self))

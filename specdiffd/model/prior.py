@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -70,11 +71,15 @@ class NotePrior(nn.Module):
 
     def forward(self, x: NoteFeatures) -> Tensor:
         """Log mel (F, mel_bins), natural log, of one part's notes together."""
-        weights, shapes = self.contributions(x)
-        return combine(weights, shapes, self.config.log_floor)
+        notes = self.contributions(x)
+        return combine(notes.weights, notes.shapes, self.config.log_floor)
 
-    def contributions(self, x: NoteFeatures) -> tuple[Tensor, Tensor]:
-        """Factors of every row's power: weights (N, K, F) and shapes (N, K, mel_bins)."""
+    def contributions(self, x: NoteFeatures) -> Contributions:
+        """Every row's part in the sum, factorised."""
+        return self.sound(x, self.timbres(x))
+
+    def timbres(self, x: NoteFeatures) -> Timbres:
+        """What of each row does not depend on time."""
         c = self.config
         program = torch.where(x.drum, DRUM_PROGRAM, x.program)
         velocity = torch.stack((x.velocity, x.velocity.square(), torch.log(x.velocity + 0.02)), -1)
@@ -82,31 +87,105 @@ class NotePrior(nn.Module):
         note = self.note(features)  # (N, width)
         levels = self.harmonics(note).float().unflatten(-1, (c.shapes, c.harmonics)).clamp(-14.0, 6.0)
         free = self.spectrum(note).float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-14.0, 6.0)
-        series = self._series(x.pitch, self.inharmonicity(note).float().squeeze(-1))  # (N, H, mel)
-        shapes = (2 * levels).exp() @ series + (2 * free).exp()  # (N, K, mel)
-        row, column = x.active.nonzero(as_tuple=True)  # most pairs are silent: bent notes, short notes
-        frames = self.frame(frame_features(x, row, column)) + self.frame_note(note)[row]  # (pairs, frame_width)
-        level = self.weights(frames).float().clamp(-16.0, 6.0) + x.gain[row, column][:, None]
-        weights = level.new_zeros(*x.active.shape, c.shapes).index_put((row, column), (2 * level).exp())
-        return weights.transpose(1, 2), shapes
+        partials_hz = self._partials_hz(x.pitch, self.inharmonicity(note).float().squeeze(-1))
+        partials = (2 * levels).exp()
+        shapes = partials @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
+        return Timbres(self.frame_note(note), shapes, partials, partials_hz)
 
-    def _series(self, pitch: Tensor, log_inharmonicity: Tensor) -> Tensor:
-        """Power response of the mel bins to each partial at amplitude 1: (N, H, mel_bins), zero above the format's range."""
-        c = self.config
-        number = torch.arange(1, c.harmonics + 1, device=pitch.device, dtype=pitch.dtype)
+    def sound(self, x: NoteFeatures, timbres: Timbres) -> Contributions:
+        """The rows over time."""
+        row, column = x.active.nonzero(as_tuple=True)  # most pairs are silent: bent notes, short notes
+        frames = self.frame(frame_features(x, row, column)) + timbres.envelope[row]  # (pairs, frame_width)
+        level = self.weights(frames).float().clamp(-16.0, 6.0) + x.gain[row, column][:, None]
+        weights = level.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), (2 * level).exp())
+        return Contributions(weights.transpose(1, 2), *timbres[1:])
+
+    def _partials_hz(self, pitch: Tensor, log_inharmonicity: Tensor) -> Tensor:
+        """Frequencies (N, H) of the partials, stretched as those of a stiff string (Fletcher 1964)."""
+        number = torch.arange(1, self.config.harmonics + 1, device=pitch.device, dtype=pitch.dtype)
         stretch = torch.sqrt(1 + log_inharmonicity.clamp(-14.0, -3.0).exp()[:, None] * number.square())
-        hertz = 440 * torch.exp2((pitch[:, None] - 69) / 12) * number * stretch
-        position = hertz / (c.sample_rate_hz / 2) * (len(self.lobes) - 2)
+        return 440 * torch.exp2((pitch[:, None] - 69) / 12) * number * stretch
+
+    def _responses(self, hertz: Tensor) -> Tensor:
+        """Power response of the mel bins to each partial at amplitude 1: (N, H, mel_bins), zero above the format's range."""
+        position = hertz / (self.config.sample_rate_hz / 2) * (len(self.lobes) - 2)
         position = position.clamp(max=len(self.lobes) - 1.001)
         below = position.detach().long()
         fraction = (position - below)[..., None]
         return torch.lerp(self.lobes[below], self.lobes[below + 1], fraction)
 
 
+class Timbres(NamedTuple):
+    """A note without its time."""
+
+    envelope: Tensor  # (N, frame_width) what the frame network knows of the note
+    shapes: Tensor  # (N, K, mel_bins)
+    partials: Tensor  # (N, K, H)
+    partials_hz: Tensor  # (N, H)
+
+
+class TimbreCache:
+    """Timbres of the notes seen lately: while a note sounds, only its ages change. Bounded; the oldest go first."""
+
+    SIZE = 1024
+
+    def __init__(self, prior: NotePrior) -> None:
+        self._prior = prior
+        self._rows: dict[tuple[float, ...], Timbres] = {}
+
+    def __call__(self, x: NoteFeatures) -> Timbres:
+        """As :meth:`NotePrior.timbres`."""
+        if not len(x.key):
+            return self._prior.timbres(x)
+        keys = list(zip(*(column.tolist() for column in (x.key, x.pitch, x.velocity, x.program, x.drum)), strict=True))
+        new = [k for k, key in enumerate(keys) if key not in self._rows]
+        if new:
+            made = self._prior.timbres(x.rows(torch.tensor(new, device=x.key.device)))
+            for k, row in zip(new, zip(*made, strict=True), strict=True):
+                self._rows[keys[k]] = Timbres(*row)
+        found = [self._rows[key] for key in keys]
+        while len(self._rows) > self.SIZE:
+            self._rows.pop(next(iter(self._rows)))
+        return Timbres(*(torch.stack(column) for column in zip(*found, strict=True)))
+
+
+class Contributions(NamedTuple):
+    """The factors of the notes' power: that of row n in frame f and bin m is sum_k weights[n, k, f] shapes[n, k, m]."""
+
+    weights: Tensor  # (N, K, F)
+    shapes: Tensor  # (N, K, mel_bins)
+    partials: Tensor  # (N, K, H) squared amplitude of each partial at weight 1
+    partials_hz: Tensor  # (N, H)
+
+
 def combine(weights: Tensor, shapes: Tensor, log_floor: float) -> Tensor:
     """Log of the root of the summed powers: weights (N, K, F), shapes (N, K, mel) to (F, mel)."""
     power = torch.einsum("nkf,nkm->fm", weights, shapes)
     return 0.5 * torch.log(power + math.exp(2 * log_floor))
+
+
+NO_GUIDE = (0.0, -12.0)
+
+
+def guide(notes: Contributions, c: PriorConfig) -> Tensor:
+    """For every frame and mel bin the strongest partial near the bin's centre: (F, mel_bins, 2).
+
+    Its distance from the centre in bins, and the natural log of its amplitude; ``NO_GUIDE`` where there is none. This
+    is what a mel spectrogram cannot tell about low and close notes, and a score can.
+    """
+    mel = 1127 * torch.log1p(notes.partials_hz / 700)
+    step = (_mel(c.high_hz) - _mel(c.low_hz)) / (c.mel_bins + 1)
+    position = (mel - _mel(c.low_hz)) / step - 1  # in bins
+    nearest = position.round()
+    inside = (nearest >= 0) & (nearest < c.mel_bins)
+    power = torch.einsum("nkf,nkh->fnh", notes.weights, notes.partials) * inside  # (F, N, H)
+    bins = nearest.clamp(0, c.mel_bins - 1).long().flatten().expand(power.shape[0], -1)  # (F, N * H)
+    strongest = power.new_zeros(power.shape[0], c.mel_bins).scatter_reduce(1, bins, power.flatten(1), "amax")
+    winner = (power.flatten(1) >= strongest.gather(1, bins)) & (power.flatten(1) > 0)
+    distance = (position - nearest).flatten().expand_as(bins)
+    offset = torch.zeros_like(strongest).scatter_reduce(1, bins, torch.where(winner, distance, -1.0), "amax", include_self=False)
+    level = 0.5 * torch.log(strongest.clamp_min(math.exp(2 * NO_GUIDE[1])))
+    return torch.stack((torch.where(level > NO_GUIDE[1], offset, 0.0), level), -1)
 
 
 def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:

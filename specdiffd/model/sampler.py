@@ -34,15 +34,16 @@ def flow_times(steps: int) -> list[float]:
     return [1 - k / steps for k in range(steps + 1)]
 
 
-def sample_flow(velocity: Callable[[Tensor, float], Tensor], x: Tensor, steps: int, noise_scale: float) -> Tensor:
+def sample_flow(velocity: Callable[[Tensor, int], Tensor], x: Tensor, steps: int, noise_scale: float) -> Tensor:
     """Euler integration of the flow.
 
     Args:
-        velocity: (x_t, t) to the predicted velocity in units of ``noise_scale``, same shape.
+        velocity: (x_t, number of the step, whose time is ``flow_times(steps)[number]``) to the predicted velocity in units
+            of ``noise_scale``, same shape.
         x: start, at t = 1.
         steps: how many calls.
     """
     times = flow_times(steps)
-    for now, after in zip(times, times[1:], strict=False):
-        x = x - (now - after) * noise_scale * velocity(x, now)
+    for number, (now, after) in enumerate(zip(times, times[1:], strict=False)):
+        x = x - (now - after) * noise_scale * velocity(x, number)
     return x

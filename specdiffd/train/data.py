@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from specdiffd.events import Event, Performance
 from specdiffd.midi.score import Score
@@ -89,14 +87,3 @@ class PieceBank:
                 self._next = (self._next + 1) % len(self.pieces)
         except BaseException as error:  # raised again by check() in the training thread
             self._thread_error = error
-
-    def audio_crops(self, rng: np.random.Generator, batch: int, samples: int) -> Tensor:
-        """Random stretches, nine in ten of them not silent: (batch, samples) float32."""
-        crops: list[NDArray[np.float32]] = []
-        while len(crops) < batch:
-            audio = self.pieces[int(rng.integers(len(self.pieces)))].audio
-            at = int(rng.integers(0, len(audio) - samples))
-            crop = audio[at : at + samples].astype(np.float32)
-            if np.abs(crop).max() > 1e-3 or rng.random() < 0.02:
-                crops.append(crop)
-        return torch.from_numpy(np.stack(crops))

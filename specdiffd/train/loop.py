@@ -101,7 +101,7 @@ class Run:
     def _load(self) -> None:
         state = torch.load(self._path, weights_only=True)
         self.step, self._used_s, self.average = state["step"], state["used_s"], state["average"]
-        self._model.load_state_dict(state["model"])
+        self._model.load_state_dict(state["model"], strict=True)
         for name, thing in self._others.items():
             if name in state["others"]:
                 thing.load_state_dict(state["others"][name])

@@ -50,8 +50,8 @@ def concatenate(windows: Sequence[NoteFeatures]) -> NoteFeatures:
 def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
     """Log mel (B, F, mel_bins) of several windows in one pass."""
     sizes = [len(w.key) for w in windows]
-    weights, shapes = prior.contributions(concatenate(windows))
-    return torch.stack([combine(w, s, prior.config.log_floor) for w, s in zip(weights.split(sizes), shapes.split(sizes), strict=True)])
+    notes = prior.contributions(concatenate(windows))
+    return torch.stack([combine(w, s, prior.config.log_floor) for w, s in zip(notes.weights.split(sizes), notes.shapes.split(sizes), strict=True)])
 
 
 def audible_l1(predicted: Tensor, target: Tensor) -> Tensor:
@@ -192,15 +192,17 @@ class FlowModel(nn.Module):
             past = target
             if rng.random() < 0.3:  # what it will see when it plays is its own output
                 with torch.no_grad():
-                    ones = torch.ones(size, frames, device=device)
+                    films = self.decoder.schedule(torch.ones(1, device=device)).at(torch.zeros(size, frames, dtype=torch.int64, device=device))
                     x = guess + c.noise_scale * torch.randn_like(guess)
-                    past = x - c.noise_scale * self.decoder.step(x, guess, ones, conditioning, self.decoder.init_state(size))[0]
+                    past = x - c.noise_scale * self.decoder.step(x, guess, films, conditioning, self.decoder.init_state(size))[0]
             t = torch.from_numpy(np.where(rng.random(size) < 0.4, 1.0, rng.random(size))).to(device, torch.float32)
+            times = torch.cat((torch.zeros(1, device=device), t))
+            films = self.decoder.schedule(times).at(torch.where(known, 0, torch.arange(1, size + 1, device=device)[:, None]))
             t = torch.where(known, 0.0, t[:, None])
             noise = torch.randn_like(target)
             residual = ((target - guess) / c.noise_scale).clamp(-8.0, 8.0)
             x = torch.where(known[..., None], past, guess + c.noise_scale * ((1 - t[..., None]) * residual + t[..., None] * noise))
-            predicted, _ = self.decoder.step(x, guess, t, conditioning, self.decoder.init_state(size))
+            predicted, _ = self.decoder.step(x, guess, films, conditioning, self.decoder.init_state(size))
         error = predicted - (noise - residual)
         weight = (0.25 + 0.75 * torch.sigmoid(natural + 6.0)) * ~known[..., None]
         loss = (error.square() * weight).sum() / weight.sum()

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +12,12 @@ from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
 from specdiffd.formats import MelFormat
+from specdiffd.model.note_features import note_features
+from specdiffd.model.prior import NO_GUIDE, NotePrior, guide
 from specdiffd.train.data import PieceBank
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
 from specdiffd.train.loop import Run
+from specdiffd.train.spectrogram import frame_times_s
 from specdiffd.vocoder import melgan
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 
@@ -28,11 +27,22 @@ JUDGED_SAMPLES = 8192  # of each crop, at random, by the discriminators
 
 
 def train_vocoder(
-    out: Path, bank: PieceBank, fmt: MelFormat, config: VocoderConfig, *, minutes: float, batch: int, adversarial_from: float, device: str, learning_rate: float = 5e-4
+    out: Path,
+    bank: PieceBank,
+    fmt: MelFormat,
+    config: VocoderConfig,
+    prior: NotePrior,
+    *,
+    minutes: float,
+    batch: int,
+    adversarial_from: float,
+    device: str,
+    learning_rate: float = 5e-4,
 ) -> None:
     """Train until ``minutes`` of this run's wall-clock time are used, resuming from ``out`` if it holds a run.
 
     Args:
+        prior: makes the guides; a third of the crops go without.
         adversarial_from: share of the time after which the discriminators take part (1: never).
     """
     torch.manual_seed(0)
@@ -49,8 +59,8 @@ def train_vocoder(
         for group in judge_optimizer.param_groups:
             group["lr"] = learning_rate / 2 * run.decay
         bank.check()
-        audio = bank.audio_crops(rng, batch, (frames + 1) * fmt.hop_samples).to(device)
-        target, predicted, losses = _reconstruct(vocoder, audio, fmt)
+        audio, guides = crops(bank, prior, fmt, rng, batch, frames, device)
+        target, predicted, losses = _reconstruct(vocoder, audio, guides, fmt)
         if run.progress >= adversarial_from:
             losses |= _adversarial(judges, judge_optimizer, target, predicted, rng)
         loss = torch.stack(list(losses.values())).sum()
@@ -61,13 +71,31 @@ def train_vocoder(
         run.note({name: float(value.detach()) for name, value in losses.items()})
 
 
-def _reconstruct(vocoder: Vocoder, audio: Tensor, fmt: MelFormat) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+@torch.no_grad()
+def crops(bank: PieceBank, prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str) -> tuple[Tensor, Tensor]:
+    """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples) and guides (B, frames, mel, 2)."""
+    audio, guides = [], []
+    none = torch.tensor(NO_GUIDE, device=device).expand(frames, fmt.mel_bins, 2)
+    while len(audio) < batch:
+        piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
+        start = int(rng.integers(0, len(piece.audio) // fmt.hop_samples - frames - 1))
+        crop = torch.from_numpy(piece.audio[start * fmt.hop_samples : (start + frames + 1) * fmt.hop_samples].astype(np.float32))
+        if crop.abs().max() < 1e-3 and rng.random() > 0.02:
+            continue
+        features = note_features(piece.performance, frame_times_s(fmt, start, frames), prior.config.window_s, prior.config.ring_s)
+        guided = rng.random() > 1 / 3 and len(features.key) < 400
+        audio.append(crop)
+        guides.append(guide(prior.contributions(features.to(device)), prior.config) if guided else none)
+    return torch.stack(audio).to(device), torch.stack(guides)
+
+
+def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Copy-synthesis of a batch: target and prediction (B, samples) of the judged stretch, and the losses."""
     c = vocoder.config
     mel = log_mel(audio, fmt)[:, :-1]
     state = vocoder.init_state(len(audio))
     with torch.autocast(audio.device.type, torch.bfloat16):
-        heads, inputs = vocoder.analyse(mel, state)
+        heads, inputs = vocoder.analyse(mel, state, guides)
     stream, _ = vocoder.synthesise(heads, inputs, state)
     late, skip = c.lookahead_frames * c.hop_samples, WARM_UP_FRAMES * c.hop_samples
     predicted = stream[:, late + skip :]

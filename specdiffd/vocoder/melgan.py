@@ -6,7 +6,8 @@ answers a steady mel with a waveform that repeats at the frame rate, so every st
 comes out wrong. Here phases are integrals of predicted frequencies (as in DDSP, arXiv 2001.04643).
 
 - A local network, the same for every bin, reads a patch of the mel around it: frequency and amplitudes. Finding a peak
-  between bins is the same task everywhere, and is learned once.
+  between bins is the same task everywhere, and is learned once. Where the score is known it also reads a guide, the
+  strongest partial near each bin: windows of 40 ms do not resolve low and close notes, the score does.
 - A causal ConvNeXt trunk (as in Vocos, arXiv 2306.00814) at the frame rate and a short one at ``subframes`` per frame
   read the whole spectrum: corrections to both, and the noise. They place attacks between frames.
 - Noise is complex Gaussian, a function of the absolute frame, so equal mels give equal sound.
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NOISE_PERIOD_FRAMES = 512
+NO_GUIDE_LEVEL = -12.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class VocoderConfig:
     high_hz: float = 8000.0
     local_width: int = 64
     patch_bins: int = 7
+    guide_frames: int = 3
     width: int = 256
     blocks: int = 5
     sub_width: int = 128
@@ -63,7 +66,7 @@ class VocoderConfig:
 class VocoderState(NamedTuple):
     """What the next frame needs, and the same for the frames before it, newest last along dimension 1."""
 
-    mel: Tensor  # (B, kernel - 1 + history, mel) at one row a frame
+    mel: Tensor  # (B, kernel - 1 + history, mel, 3) a frame: log mel and guide
     trunk: tuple[Tensor, ...]  # (B, kernel - 1 + history, width) a frame
     sub: tuple[Tensor, ...]  # (B, kernel - 1 + history * subframes, sub_width), subframes rows a frame
     amplitude: Tensor  # (B, 1 + history * subframes, mel)
@@ -119,21 +122,32 @@ class LocalNetwork(nn.Module):
         super().__init__()
         self.patch_bins, self.subframes = config.patch_bins, config.subframes
         self.place = nn.Parameter(torch.zeros(config.mel_bins, config.local_width))
+        # of the kernel's frames the guide of those around the hop itself is read
+        middle = config.kernel - 1 - config.lookahead_frames
+        self.guided = slice(middle - config.guide_frames // 2, middle + config.guide_frames // 2 + 1)
         self.patch = nn.Linear(config.kernel * config.patch_bins, config.local_width)
+        self.guide = nn.Linear(2 * config.guide_frames * config.patch_bins, config.local_width, bias=False)
+        nn.init.zeros_(self.guide.weight)
         self.neighbours = nn.Linear(3 * config.local_width, config.local_width)
         self.out = nn.Linear(config.local_width, 2 * config.subframes)
         with torch.no_grad():
             self.out.bias[: config.subframes] = -6.0
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, mel, kernel) to log amplitude and frequency offset, (B, T * subframes, mel) each."""
-        side = self.patch_bins // 2
-        patches = F.pad(windows, (0, 0, side, side), value=-2.0).unfold(2, self.patch_bins, 1)  # (B, T, mel, kernel, bins)
-        x = F.gelu(self.patch(patches.flatten(3)) + self.place)
+        """(B, T, mel, 3, kernel), scaled, to log amplitude and frequency offset, (B, T * subframes, mel) each."""
+        windows = windows.to(self.patch.weight.dtype)
+        x = self.patch(self._patches(windows[..., 0, :])) + self.guide(self._patches(windows[..., 1:, self.guided].flatten(3)))
+        x = F.gelu(x + self.place.to(x.dtype))
         x = F.pad(x, (0, 0, 1, 1)).unfold(2, 3, 1).flatten(3)
-        x = self.out(F.gelu(self.neighbours(x))).float().unflatten(-1, (2, self.subframes))  # (B, T, mel, 2, sub)
+        x = self.out(F.gelu(self.neighbours(x)).to(self.out.weight.dtype)).float().unflatten(-1, (2, self.subframes))  # (B, T, mel, 2, sub)
         amplitude, offset = x.permute(3, 0, 1, 4, 2).flatten(2, 3).unbind(0)
         return amplitude, offset
+
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """(B, T, mel, n) to (B, T, mel, n * patch_bins): each bin with its neighbours."""
+        side = self.patch_bins // 2
+        return F.pad(x, (0, 0, side, side)).unfold(2, self.patch_bins, 1).flatten(3)
 
 
 class CausalConv(nn.Module):
@@ -180,6 +194,8 @@ class Vocoder(nn.Module):
     centre_hz: Tensor
     spread_hz: Tensor
     hann: Tensor
+    shift: Tensor
+    factor: Tensor
     noise: Tensor
 
     def __init__(self, config: VocoderConfig) -> None:
@@ -203,6 +219,14 @@ class Vocoder(nn.Module):
         self.fine = min(divisors, key=lambda d: abs(d - math.sqrt(c.sub_hop_samples / 2)))
         self._make_constants()
 
+    def use(self, dtype: torch.dtype) -> Vocoder:
+        """Compute the networks in ``dtype``; their last layers stay in float32, a level of eight bits would be heard as noise."""
+        for network in (self.embed, self.embed_norm, self.trunk, self.trunk_norm, self.split, self.sub, self.sub_norm):
+            network.to(dtype)
+        for layer in (self.local.patch, self.local.guide, self.local.neighbours):
+            layer.to(dtype)
+        return self
+
     def _make_constants(self) -> None:
         """Oscillator grid, window and noise: derived from the config, so not part of a checkpoint."""
         c = self.config
@@ -211,6 +235,8 @@ class Vocoder(nn.Module):
         self.register_buffer("centre_hz", grid_hz[1:-1].float(), persistent=False)
         self.register_buffer("spread_hz", ((grid_hz[2:] - grid_hz[:-2]) / 2).float(), persistent=False)
         self.register_buffer("hann", torch.hann_window(c.fft_size) / 2, persistent=False)  # four of them overlap to 1
+        self.register_buffer("shift", torch.tensor([5.0, 0.0, 6.0]), persistent=False)
+        self.register_buffer("factor", torch.tensor([0.25, 2.0, 0.25]), persistent=False)
         generator = torch.Generator().manual_seed(0)
         shape = (NOISE_PERIOD_FRAMES, c.subframes, c.fft_size // 2 + 1, 2)
         self.register_buffer("noise", torch.randn(shape, generator=generator), persistent=False)
@@ -220,40 +246,46 @@ class Vocoder(nn.Module):
         c, like = self.config, self.embed.weight
         context = c.kernel - 1
 
-        def zeros(rows: int, width: int) -> Tensor:
-            return like.new_zeros(batch, rows, width, dtype=torch.float32)
+        def zeros(rows: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return like.new_zeros(batch, rows, width, dtype=dtype)
 
         return VocoderState(
-            zeros(context, c.mel_bins) + math.log(1e-5),
-            tuple(zeros(context, c.width) for _ in self.trunk),
-            tuple(zeros(context, c.sub_width) for _ in self.sub),
+            _silence(like.new_zeros(batch, context, 0), c.mel_bins),
+            tuple(zeros(context, c.width, like.dtype) for _ in self.trunk),
+            tuple(zeros(context, c.sub_width, like.dtype) for _ in self.sub),
             zeros(1, c.mel_bins),
             zeros(1, c.mel_bins),
             zeros(1, c.fft_size - c.sub_hop_samples),
             frame - c.lookahead_frames,
         )
 
-    def step(self, mel: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
+    def step(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Tensor, VocoderState]:
         """Next frames in, as many hops out, ``lookahead_frames`` behind.
 
         Args:
             mel: (B, T, mel_bins), natural log.
             state: from ``init_state`` or an earlier step.
+            guide: (B, T, mel_bins, 2) for every bin the strongest partial's distance from the bin's centre, in bins,
+                and the log of its amplitude; None where there is no score.
 
         Returns:
             audio (B, T * hop) of the hops ``state.frame`` to ``state.frame + T``, and the next state.
         """
-        heads, inputs = self.analyse(mel, state)
+        heads, inputs = self.analyse(mel, state, guide)
         return self.synthesise(heads, inputs, state)
 
-    def analyse(self, mel: Tensor, state: VocoderState) -> tuple[Heads, _Inputs]:
+    def analyse(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Heads, _Inputs]:
         """The networks' part of a step: the heads' raw outputs (B, T * subframes, ...) and what every layer has seen."""
         c = self.config
-        seen = torch.cat((state.mel, mel.float()), 1)
-        windows = seen[:, seen.shape[1] - mel.shape[1] - c.kernel + 1 :].unfold(1, c.kernel, 1)  # (B, T, mel, kernel)
-        windows = (windows + 5.0) / 4.0
+        frames = _silence(mel[..., :0], c.mel_bins)
+        frames[..., 0] = mel
+        if guide is not None:
+            frames[..., 1:] = guide
+        seen = torch.cat((state.mel, frames), 1)
+        windows = (seen[:, seen.shape[1] - mel.shape[1] - c.kernel + 1 :] + self.shift) * self.factor
+        windows = windows.unfold(1, c.kernel, 1)  # (B, T, mel, 3, kernel)
         local_amplitude, local_offset = self.local(windows)
-        x = self.embed_norm(self.embed(windows.flatten(2)))
+        x = self.embed_norm(self.embed(windows[..., 0, :].flatten(2).to(self.embed.weight.dtype)))
         trunk, sub = [], []
         for block, past in zip(self.trunk, state.trunk, strict=True):
             x, inputs = block(x, past)
@@ -262,7 +294,7 @@ class Vocoder(nn.Module):
         for block, past in zip(self.sub, state.sub, strict=True):
             x, inputs = block(x, past)
             sub.append(inputs)
-        amplitude, offset, noise = self.heads(self.sub_norm(x)).float().split(self.sizes, -1)
+        amplitude, offset, noise = self.heads(self.sub_norm(x).to(self.heads.weight.dtype)).float().split(self.sizes, -1)
         return Heads(amplitude + local_amplitude, offset + local_offset, noise), _Inputs(seen, trunk, sub)
 
     def synthesise(self, heads: Heads, inputs: _Inputs, state: VocoderState) -> tuple[Tensor, VocoderState]:
@@ -324,10 +356,13 @@ class Vocoder(nn.Module):
         tail = third[:, :, 1:] + torch.cat((second[:, :, 2:], empty), 2) + torch.cat((first[:, :, 3:], empty, empty), 2)
         return tail.flatten(2)
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, guide: Tensor | None = None) -> Tensor:
         """(B, T, mel_bins) to (B, T * hop): one step from silence, the lookahead filled with silence."""
-        silence = mel.new_full((mel.shape[0], self.config.lookahead_frames, mel.shape[2]), math.log(1e-5))
-        audio, _ = self.step(torch.cat((mel, silence), 1), self.init_state(mel.shape[0]))
+        c = self.config
+        late = _silence(mel[:, : c.lookahead_frames], c.mel_bins)
+        if guide is not None:
+            guide = torch.cat((guide, late[..., 1:]), 1)
+        audio, _ = self.step(torch.cat((mel, late[..., 0]), 1), self.init_state(mel.shape[0]), guide)
         return audio[:, self.config.lookahead_frames * self.config.hop_samples :]
 
 
@@ -356,6 +391,13 @@ def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tens
     old, new = parts.unflatten(3, (2, fine)).permute(3, 0, 1, 2, 4).flatten(3).unbind(0)
     ramp = torch.arange(1, samples + 1, device=start.device) / samples
     return torch.lerp(old, new, ramp)
+
+
+def _silence(like: Tensor, mel_bins: int) -> Tensor:
+    """Frames (B, T, mel_bins, 3) of silence without a guide, for ``like`` (B, T, ...)."""
+    frames = torch.zeros(*like.shape[:2], mel_bins, 3, device=like.device)
+    frames[..., 0], frames[..., 2] = math.log(1e-5), NO_GUIDE_LEVEL
+    return frames
 
 
 def _last(x: Tensor, rows: int) -> Tensor:
