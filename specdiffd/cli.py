@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     help="A live neural synthesizer: plays MIDI through Spectrogram Diffusion.",
 )
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-ConfigOption = Annotated[Path | None, typer.Option("-c", "--config", help="A config.yaml; without it the defaults apply.")]
+ConfigOption = Annotated[Path | None, typer.Option("-c", "--config", help="A config.yaml; default: ~/.config/specdiffd/config.yaml if it is there.")]
 Overrides = Annotated[list[str] | None, typer.Option("-o", "--set", metavar="SECTION.KEY=VALUE", help="Override a configuration key.")]
 
 
@@ -37,11 +38,11 @@ def run(
     fake: Annotated[bool, typer.Option("--fake", help="Play sines instead of an instrument.")] = False,
 ) -> None:
     """Run the daemon until it is told to stop."""
-    from specdiffd.config import load_config
+    from specdiffd.config import load_config, user_config
     from specdiffd.daemon import run as run_daemon
     from specdiffd.logs import set_up_logging
 
-    loaded = load_config(config, overrides or ())
+    loaded = load_config(config or user_config(), overrides or ())
     set_up_logging(loaded.logging.level)
     run_daemon(loaded, fake)
 
@@ -49,7 +50,9 @@ def run(
 @app.command(context_settings={"ignore_unknown_options": True})
 def ctl(
     verb: Annotated[str, typer.Argument(help="ping status panic note_on note_off program midi gain set get shutdown")],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARG ...]", help="In the order of the command's fields, or name=value.")] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARG ...]", help="In the order of the command's fields, or name=value.")
+    ] = None,
     endpoint: Annotated[str, typer.Option("--endpoint", help="Where the daemon listens.")] = "auto",
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for the reply.")] = 5.0,
     as_json: JsonFlag = False,
@@ -109,7 +112,9 @@ def _readable(value: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 @app.command()
-def ports(api: Annotated[str, typer.Option("--api", help="auto, jack, alsa, coreaudio or winmm.")] = "auto", as_json: JsonFlag = False) -> None:
+def ports(
+    api: Annotated[str, typer.Option("--api", help="auto, jack, alsa, coreaudio or winmm.")] = "auto", as_json: JsonFlag = False
+) -> None:
     """List the MIDI ports that could be connected to."""
     from specdiffd.io.ports import list_ports
 
@@ -164,13 +169,17 @@ def tokens(
 @app.command()
 def render(
     songs: Annotated[list[Path], typer.Argument(metavar="SONG.mid|DIR ...", help="MIDI files, or folders of them.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A WAV file, or a folder for several; default: beside each song.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A WAV file, or a folder for several; default: beside each song.")
+    ] = None,
     instrument: InstrumentOption = "builtin",
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal sound.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="A torch device; auto takes the GPU if there is one.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    rate: Annotated[int | None, typer.Option(help="Sample rate of the WAV file in Hz; default: the instrument's.", min=8000, max=192000)] = None,
+    rate: Annotated[
+        int | None, typer.Option(help="Sample rate of the WAV file in Hz; default: the instrument's.", min=8000, max=192000)
+    ] = None,
     gain_db: Annotated[float, typer.Option(help="Gain in dB.")] = 0.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -188,10 +197,17 @@ def render(
         for song, path in zip(found, paths, strict=True):
             performance = load_performance(song)
             task = progress.add_task(song.name, total=max(performance.end_s, 1e-3))
-            results.append(render_file(loaded, performance, path, rate, 10 ** (gain_db / 20), lambda s, task=task: progress.update(task, completed=s)))
+            advance = partial(_advance, progress, task)
+            results.append(render_file(loaded, performance, path, rate, 10 ** (gain_db / 20), advance))
             progress.update(task, completed=progress.tasks[task].total)
     rows = [
-        {"path": str(r.path), "duration_s": round(r.duration_s, 2), "real_time_factor": round(r.real_time_factor, 4), "peak": round(r.peak, 4)} for r in results
+        {
+            "path": str(r.path),
+            "duration_s": round(r.duration_s, 2),
+            "real_time_factor": round(r.real_time_factor, 4),
+            "peak": round(r.peak, 4),
+        }
+        for r in results
     ]
     if as_json:
         typer.echo(json.dumps(rows))
@@ -231,9 +247,15 @@ def latency(
     if as_json:
         typer.echo(json.dumps(result))
         return
-    typer.echo(f"revision of {result['urgent_frames']} frames: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms ({result['dtype']}, {result['steps']} steps)")
+    typer.echo(
+        f"revision of {result['urgent_frames']} frames: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms ({result['dtype']}, {result['steps']} steps)"
+    )
     for name, ms in result["waterfall_p50_ms"].items():
         typer.echo(f"  {name:20s} {ms:6.2f} ms  {'#' * round(4 * ms)}")
+
+
+def _advance(progress: Any, task: Any, seconds: float) -> None:
+    progress.update(task, completed=seconds)
 
 
 def _progress(show: bool) -> Any:
@@ -242,7 +264,13 @@ def _progress(show: bool) -> Any:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} s"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, disable=not (show and console.is_terminal))
 
 

@@ -14,14 +14,13 @@ from msgspec import Meta
 
 from specdiffd.errors import ConfigError
 
-Positive = Annotated[float, Meta(gt=0)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A group of keys; unknown ones are refused."""
 
 
-class InstrumentConfig(Section):
+class InstrumentConfig(Section, frozen=True):
     """Which instrument, and how it is sampled."""
 
     name: str = "builtin"
@@ -33,7 +32,7 @@ class InstrumentConfig(Section):
     seed: Annotated[int, Meta(ge=0)] = 0
 
 
-class MidiConfig(Section):
+class MidiConfig(Section, frozen=True):
     """Where notes come from."""
 
     api: Literal["auto", "jack", "alsa", "coreaudio", "winmm", "none"] = "auto"
@@ -42,7 +41,7 @@ class MidiConfig(Section):
     connect: tuple[str, ...] = ()
 
 
-class AudioConfig(Section):
+class AudioConfig(Section, frozen=True):
     """Where sound goes."""
 
     device: str | int = "default"
@@ -53,7 +52,7 @@ class AudioConfig(Section):
     limiter: bool = True
 
 
-class EngineConfig(Section):
+class EngineConfig(Section, frozen=True):
     """How the forecast is kept."""
 
     render_delay_ms: Annotated[float, Meta(gt=0, le=2000)] | Literal["auto"] = "auto"
@@ -63,7 +62,7 @@ class EngineConfig(Section):
     parts: Annotated[int, Meta(ge=1, le=16)] | Literal["auto"] = "auto"
 
 
-class ControlConfig(Section):
+class ControlConfig(Section, frozen=True):
     """The ZMQ control plane."""
 
     endpoint: str = "auto"
@@ -71,13 +70,13 @@ class ControlConfig(Section):
     curve_keys: str | None = None
 
 
-class LoggingConfig(Section):
+class LoggingConfig(Section, frozen=True):
     """What is said on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """The whole configuration; sections and keys as in config.yaml."""
 
     instrument: InstrumentConfig = InstrumentConfig()
@@ -86,6 +85,13 @@ class Config(Section):
     engine: EngineConfig = EngineConfig()
     control: ControlConfig = ControlConfig()
     logging: LoggingConfig = LoggingConfig()
+
+
+def user_config() -> Path | None:
+    """The user's own file, $XDG_CONFIG_HOME/specdiffd/config.yaml, if there is one."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    path = (Path(base) if base else Path.home() / ".config") / "specdiffd" / "config.yaml"
+    return path if path.exists() else None
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:

@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -72,7 +72,7 @@ class Daemon:
         with ExitStack() as stack:
             self._server = ControlServer(self.config.control, self._handle)
             stack.callback(self._server.stop)
-            self._shared = stack.enter_context(SharedBlock())
+            self._shared = SharedBlock()
             self._shared.timeline.header["gain"] = 10 ** (self._gain_db / 20)
             self._midi_bell = self._spawn.Pipe(duplex=False)
             self._control_bell = self._spawn.Pipe(duplex=False)
@@ -119,7 +119,7 @@ class Daemon:
 
     def _start_io(self) -> Child:
         mine, theirs = self._spawn.Pipe()
-        arguments = (self._shared.name, self.config, theirs, self._midi_bell[1])
+        arguments = (self._shared, self.config, theirs, self._midi_bell[1])
         process = self._spawn.Process(target=run_io, name="specdiffd-io", args=arguments, daemon=True)
         process.start()
         theirs.close()
@@ -127,7 +127,7 @@ class Daemon:
 
     def _start_engine(self) -> Child:
         mine, theirs = self._spawn.Pipe()
-        arguments = (self._shared.name, self.config, self._fake, theirs, [self._midi_bell[0], self._control_bell[0]])
+        arguments = (self._shared, self.config, self._fake, theirs, [self._midi_bell[0], self._control_bell[0]])
         process = self._spawn.Process(target=run_engine, name="specdiffd-engine", args=arguments, daemon=True)
         process.start()
         theirs.close()
@@ -189,10 +189,8 @@ class Daemon:
 
     def _end(self, name: str) -> None:
         child: Child = getattr(self, f"_{name}")
-        try:
+        with suppress(OSError, ValueError):  # it may be gone already
             child.pipe.send("stop")
-        except (OSError, ValueError):
-            pass  # it is gone already
         child.process.join(STOP_TIMEOUT_S)
         if child.process.is_alive():
             log.warning("the %s process does not stop, killing it", name)
@@ -305,7 +303,9 @@ class Daemon:
         except ConfigError as error:
             raise ControlError("bad_value", str(error)) from error
         if key != "audio.gain_db":
-            raise ControlError("needs_restart", f"{key} cannot change while the daemon runs: set it in config.yaml and restart; audio.gain_db can")
+            raise ControlError(
+                "needs_restart", f"{key} cannot change while the daemon runs: set it in config.yaml and restart; audio.gain_db can"
+            )
         self._set_gain(changed.audio.gain_db)
         return self._gain_db
 

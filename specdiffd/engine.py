@@ -148,8 +148,9 @@ class Engine:
         forecast = self._forecast
         behind = [k for k, state in enumerate(forecast.states) if state.next_frame >= first >= state.origin]
         if behind:
-            del forecast.states[behind[0] + 1 :]
-            return forecast, forecast.states.pop()
+            state = self.instrument.with_caches(forecast.states[behind[0]], forecast.states[-1])
+            del forecast.states[behind[0] :]
+            return forecast, state
         if forecast.states and forecast.states[-1].next_frame < first:
             return forecast, forecast.states[-1]
         forecast.states.clear()

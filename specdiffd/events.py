@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ class Curve:
             self.initial = self.values[keep - 1]
             del self.times_s[:keep], self.values[:keep]
 
-    def at(self, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
+    def at(self, times_s: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Values at ``times_s``, any shape."""
         if not self.times_s:
             return np.full(times_s.shape, self.initial, np.float32)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from specdiffd.events import Event, Performance
 from specdiffd.instrument import Rendered
-from specdiffd.metrics import Stopwatch
 from specdiffd.io.timeline import CHANNELS, Timeline
+from specdiffd.metrics import Stopwatch
 
 
 class SineState(NamedTuple):
@@ -41,6 +41,10 @@ class SineInstrument:
     def start(self, frame: int, parts: int) -> SineState:
         """Silence before ``frame``."""
         return SineState(frame, frame)
+
+    def with_caches(self, state: SineState, newer: SineState) -> SineState:
+        """There are none."""
+        return state
 
     def render(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> tuple[Rendered, SineState]:
         """See :class:`specdiffd.instrument.Instrument`."""

@@ -21,10 +21,32 @@ from torch import Tensor, nn
 from specdiffd.errors import CheckpointError, DeviceError
 from specdiffd.events import Performance
 from specdiffd.formats import MelFormat
-from specdiffd.layout import CONFIG, CONTEXT_ENCODER, DECODER, INDEX, INDEX_CLASS, NOTES_ENCODER, PRIOR, VOCODER, checkpoint_folder, read_config, read_json
+from specdiffd.layout import (
+    CONFIG,
+    CONTEXT_ENCODER,
+    DECODER,
+    INDEX,
+    INDEX_CLASS,
+    NOTES_ENCODER,
+    PRIOR,
+    VOCODER,
+    checkpoint_folder,
+    read_config,
+    read_json,
+)
 from specdiffd.metrics import Stopwatch
 from specdiffd.model.checkpoint import load_weights
-from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, DecoderState, EncoderConfig, NotesEncoder, NotesState
+from specdiffd.model.network import (
+    NEVER_VISIBLE,
+    Conditioning,
+    ContextEncoder,
+    Decoder,
+    DecoderConfig,
+    DecoderState,
+    EncoderConfig,
+    NotesEncoder,
+    NotesState,
+)
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, TimbreCache, combine, guide
 from specdiffd.model.sampler import flow_times, frame_noise, sample_flow
@@ -56,6 +78,9 @@ class Instrument(Protocol[S]):
 
     def start(self, frame: int, parts: int) -> S:
         """The state before absolute frame ``frame``, after silence."""
+
+    def with_caches(self, state: S, newer: S) -> S:
+        """``state`` with what was computed on the way to ``newer``, which continues it: going back need not lose it."""
 
     def render(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
         """Frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
@@ -119,7 +144,13 @@ class SpectrogramInstrument:
         hop_frames: int = 64,
     ) -> None:
         self.format, self.codec = fmt, codec
-        self.prior, self.notes_encoder, self.context_encoder, self.decoder, self.vocoder = prior, notes_encoder, context_encoder, decoder, vocoder
+        self.prior, self.notes_encoder, self.context_encoder, self.decoder, self.vocoder = (
+            prior,
+            notes_encoder,
+            context_encoder,
+            decoder,
+            vocoder,
+        )
         self.settings = settings or RenderSettings()
         self.sample_rate_hz, self.hop_samples, self.window_samples = fmt.sample_rate_hz, fmt.hop_samples, fmt.window_samples
         self.lookahead_frames = vocoder.config.lookahead_frames
@@ -154,8 +185,14 @@ class SpectrogramInstrument:
         none = torch.zeros(parts, 0, self.format.mel_bins, device=self.device)
         return StreamState(frame, frame, none, none, (), self.vocoder.init_state(parts, frame))
 
+    def with_caches(self, state: StreamState, newer: StreamState) -> StreamState:
+        """See :class:`Instrument`."""
+        return state._replace(windows=newer.windows)
+
     @torch.inference_mode()
-    def render(self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int) -> tuple[Rendered, StreamState]:
+    def render(
+        self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int
+    ) -> tuple[Rendered, StreamState]:
         """See :class:`Instrument`."""
         state = self._rewind(state, first_frame)
         prior, guides = self._prior(performances, first_frame, frames)
@@ -176,12 +213,12 @@ class SpectrogramInstrument:
     def _rewind(self, state: StreamState, frame: int) -> StreamState:
         """Forget what comes from ``frame`` on."""
         back = state.next_frame - frame
-        if back == 0:
-            return state
         if back < 0:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         known = state.mel.shape[1] - back
-        windows = tuple(w._replace(decoder=w.decoder.first(min(w.decoder.frames, frame - w.start))) for w in state.windows if w.start <= frame)
+        windows = tuple(
+            w._replace(decoder=w.decoder.first(min(w.decoder.frames, frame - w.start))) for w in state.windows if w.start <= frame
+        )
         vocoder = state.vocoder.rewind(back, self.vocoder.config.subframes)
         return StreamState(state.origin, state.first_frame, state.mel[:, :known], state.prior[:, :known], windows, vocoder)
 
@@ -212,7 +249,9 @@ class SpectrogramInstrument:
         clean = fmt.scale(self._history(state.mel, state, first - known, first))
         clean_prior = fmt.scale_unclipped(self._history(state.prior, state, first - known, first))
         source = fmt.scale_unclipped(prior)
-        noise = torch.stack([frame_noise(self.settings.seed + 7919 * part, first, frames, fmt.mel_bins) for part in range(len(performances))])
+        noise = torch.stack(
+            [frame_noise(self.settings.seed + 7919 * part, first, frames, fmt.mel_bins) for part in range(len(performances))]
+        )
         x = source + (scale * self.settings.noise) * noise.to(source)
         decoder_state = window.decoder
 
@@ -273,11 +312,23 @@ class SpectrogramInstrument:
             context = weight.new_zeros(parts, 0, config.d_model)
         visible_from = torch.zeros(context.shape[:2], dtype=torch.int64, device=self.device)
         conditioning = self.decoder.condition(context, visible_from)
-        return _Window(start, [[] for _ in range(parts)], self.notes_encoder.init_state(parts), conditioning, context.shape[1], self.decoder.init_state(parts))
+        return _Window(
+            start,
+            [[] for _ in range(parts)],
+            self.notes_encoder.init_state(parts),
+            conditioning,
+            context.shape[1],
+            self.decoder.init_state(parts),
+        )
 
 
 def load_instrument(
-    name: str, device: str = "cpu", dtype: str = "auto", settings: RenderSettings | None = None, hop_frames: int = 64, random_weights: bool = False
+    name: str,
+    device: str = "cpu",
+    dtype: str = "auto",
+    settings: RenderSettings | None = None,
+    hop_frames: int = 64,
+    random_weights: bool = False,
 ) -> SpectrogramInstrument:
     """The instrument called ``builtin``, or the checkpoint in a directory.
 

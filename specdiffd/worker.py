@@ -28,7 +28,7 @@ WARM_UP_REVISIONS = 60
 QUEUE_PER_REPORT = 256
 
 
-def run_engine(shared_name: str, config: Config, fake: bool, supervisor: Connection, bells: list[Connection]) -> None:
+def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection]) -> None:
     """Main function of the process: until the supervisor says stop, or is gone.
 
     Sends ("ready", {...}) once, or ("failed", (text, exit code)); then ("report", {...}) about five times a second.
@@ -37,10 +37,9 @@ def run_engine(shared_name: str, config: Config, fake: bool, supervisor: Connect
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     set_up_logging(config.logging.level)
     try:
-        with SharedBlock(shared_name) as shared:
-            worker = Worker(shared, config, fake, supervisor, bells)
-            worker.start()
-            worker.serve()
+        worker = Worker(shared, config, fake, supervisor, bells)
+        worker.start()
+        worker.serve()
     except (EOFError, BrokenPipeError):
         log.warning("the supervisor is gone, stopping")
     except SpecdiffdError as error:
@@ -79,18 +78,19 @@ class Worker:
 
     def start(self) -> None:
         """Warm up, measure how long a revision takes, fix the render delay, say that we are ready."""
-        measured = measure_revisions(self._instrument, self._settings, WARM_UP_REVISIONS)
-        p99_s = (measured.percentile_ms(99) or 0.0) / 1e3
+        revisions, slices = measure(self._instrument, self._settings, WARM_UP_REVISIONS)
+        revision_s, slice_s = ((d.percentile_ms(99) or 0.0) / 1e3 for d in (revisions, slices))
         rate, block = self._config.audio.sample_rate_hz, self._config.audio.block_size
         if self._config.engine.render_delay_ms == "auto":
-            # An event waits for the slice in hand, then for its revision; the block being played and the guard are lost.
-            delay_s = 2 * p99_s + (self._settings.guard_samples + block + self._settings.crossfade_samples) / rate + MARGIN_S
+            # An event waits for the slice in hand, then for its revision; the block being played, the guard and the
+            # crossfade are lost.
+            delay_s = slice_s + revision_s + (self._settings.guard_samples + block + self._settings.crossfade_samples) / rate + MARGIN_S
         else:
             delay_s = self._config.engine.render_delay_ms / 1e3
         self._delay_samples = round(delay_s * rate)
         gc.collect()
         gc.freeze()
-        log.info("render delay %.1f ms (revision p99 %.1f ms)", delay_s * 1e3, p99_s * 1e3)
+        log.info("render delay %.1f ms (99th percentiles: revision %.1f ms, slice %.1f ms)", delay_s * 1e3, revision_s * 1e3, slice_s * 1e3)
         self._supervisor.send(("ready", {"render_delay_ms": round(delay_s * 1e3, 2), "instrument": self._config.instrument.name}))
 
     def serve(self) -> None:
@@ -137,11 +137,15 @@ class Worker:
         counters = self._engine.counters
         timeline = self._shared.timeline
         playhead_s = timeline.playhead / self._settings.sample_rate_hz
-        sounding = [n for score in self._engine.scores for n in score.sounding(playhead_s + self._delay_samples / self._settings.sample_rate_hz)]
+        sounding = [
+            n for score in self._engine.scores for n in score.sounding(playhead_s + self._delay_samples / self._settings.sample_rate_hz)
+        ]
         report = {
             "counters": {name: getattr(counters, name) for name in counters.__dataclass_fields__},
             "revision": self._revisions.summary(),
-            "sounding_notes": [{"channel": n.channel + 1, "pitch": n.pitch, "velocity": n.velocity, "program": n.program} for n in sounding],
+            "sounding_notes": [
+                {"channel": n.channel + 1, "pitch": n.pitch, "velocity": n.velocity, "program": n.program} for n in sounding
+            ],
             "programs": [self._engine.scores[0].program(c) for c in range(16)],
             "forecast_s": round(max(0, timeline.valid_until - timeline.playhead) / self._settings.sample_rate_hz, 3),
             "asleep": self._engine.asleep,
@@ -154,23 +158,28 @@ class Worker:
         self._supervisor.send(("report", report))
 
 
-def measure_revisions(instrument: Any, settings: EngineSettings, count: int) -> Durations:
-    """How long revisions take, on a timeline of its own: chords come and go while time passes. Also warms everything up."""
+def measure(instrument: Any, settings: EngineSettings, count: int) -> tuple[Durations, Durations]:
+    """How long revisions and slices take, on a timeline of its own: chords come and go while time passes.
+
+    Also warms everything up: the first quarter is not counted.
+    """
     timeline = Timeline()
     timeline.clear()
     engine = Engine(instrument, timeline, settings)
-    durations = Durations(count)
+    revisions, slices = Durations(count), Durations(3 * count)
     rate = settings.sample_rate_hz
-    chord = (48, 60, 64, 67)
-    for k in range(count):
-        now_s = timeline.playhead / rate + 0.05
-        kind = 0x90 if k % 2 == 0 else 0x80
-        for pitch in chord:
-            engine.play(Event(now_s, kind, pitch + k % 12, 80))
+
+    def timed(durations: Durations, k: int) -> None:
         started = time.perf_counter()
-        engine.work()
-        if k >= count // 4:
+        worked = engine.work()
+        if worked and k >= count // 4:
             durations.add(time.perf_counter() - started)
-        engine.work()
+
+    for k in range(count):
+        for pitch in (48, 60, 64, 67):
+            engine.play(Event(timeline.playhead / rate + 0.05, 0x90 if k % 2 == 0 else 0x80, pitch + k // 2 % 12, 80))
+        timed(revisions, k)
+        for _ in range(3):
+            timed(slices, k)
         timeline.header["playhead"] += round(0.12 * rate)
-    return durations
+    return revisions, slices

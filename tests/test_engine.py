@@ -76,7 +76,9 @@ def test_a_slow_engine_fades_and_counts_but_never_plays_stale_audio() -> None:
     events = melody(3, 12, 0.4)
     engine, _ = build()
     turns = iter(range(10**9))
-    stream = VirtualStream(engine.timeline, engine.play, lambda: next(turns) % 40 == 0 and engine.work(), delay_s=DELAY_S, pieces_per_block=1)
+    stream = VirtualStream(
+        engine.timeline, engine.play, lambda: next(turns) % 40 == 0 and engine.work(), delay_s=DELAY_S, pieces_per_block=1
+    )
     heard = stream.run(events, 8.0)[:, 0]
     assert engine.counters.late_splices > 0
     steps = np.abs(np.diff(heard))

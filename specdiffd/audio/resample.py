@@ -59,6 +59,8 @@ def _filter_matrix(up: int, down: int, reach: int) -> NDArray[np.float32]:
     positions = np.arange(up) * down / up + reach
     distance = np.arange(down + 2 * reach)[:, None] - positions
     cutoff = min(1.0, up / down) * (1 - 2.9 / HALF_WIDTH * 0.5)  # half the transition band below the lower Nyquist
-    window = np.where(np.abs(distance) <= reach, np.i0(KAISER_BETA * np.sqrt(np.clip(1 - (distance / reach) ** 2, 0, 1))) / np.i0(KAISER_BETA), 0)
+    window = np.where(
+        np.abs(distance) <= reach, np.i0(KAISER_BETA * np.sqrt(np.clip(1 - (distance / reach) ** 2, 0, 1))) / np.i0(KAISER_BETA), 0
+    )
     taps = cutoff * np.sinc(cutoff * distance) * window
     return (taps / taps.sum(0)).astype(np.float32)

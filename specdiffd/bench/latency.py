@@ -28,7 +28,9 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
-def bench_latency(instrument: SpectrogramInstrument, settings: EngineSettings, revisions: int, polyphony: int, seed: int = 0) -> dict[str, Any]:
+def bench_latency(
+    instrument: SpectrogramInstrument, settings: EngineSettings, revisions: int, polyphony: int, seed: int = 0
+) -> dict[str, Any]:
     """Play ``polyphony`` held notes and strike one after the other anew; time each revision and its laps.
 
     Between revisions the forecast is completed, as it is when a musician plays: known frames are cached, the window rolls.

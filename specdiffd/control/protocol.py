@@ -30,19 +30,19 @@ class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every command's arguments."""
 
 
-class Ping(Arguments):
+class Ping(Arguments, frozen=True):
     """Are you there?"""
 
 
-class Status(Arguments):
+class Status(Arguments, frozen=True):
     """Everything worth knowing, as one object."""
 
 
-class Panic(Arguments):
+class Panic(Arguments, frozen=True):
     """All sound off, on every channel."""
 
 
-class NoteOn(Arguments):
+class NoteOn(Arguments, frozen=True):
     """Begin a note."""
 
     pitch: Seven
@@ -50,21 +50,21 @@ class NoteOn(Arguments):
     channel: Channel = 1
 
 
-class NoteOff(Arguments):
+class NoteOff(Arguments, frozen=True):
     """End a note."""
 
     pitch: Seven
     channel: Channel = 1
 
 
-class Program(Arguments):
+class Program(Arguments, frozen=True):
     """Choose a channel's General MIDI program, 0 to 127."""
 
     program: Seven
     channel: Channel = 1
 
 
-class Midi(Arguments):
+class Midi(Arguments, frozen=True):
     """A raw channel message of two or three bytes."""
 
     status: Annotated[int, Meta(ge=0x80, le=0xEF)]
@@ -72,26 +72,26 @@ class Midi(Arguments):
     data2: Seven = 0
 
 
-class Gain(Arguments):
+class Gain(Arguments, frozen=True):
     """Master gain in dB; without a value the present one is returned."""
 
     db: Annotated[float, Meta(ge=-96, le=24)] | None = None
 
 
-class Set(Arguments):
+class Set(Arguments, frozen=True):
     """Change a configuration key of the running daemon."""
 
     key: str
     value: str | int | float | bool
 
 
-class Get(Arguments):
+class Get(Arguments, frozen=True):
     """A configuration key's value."""
 
     key: str
 
 
-class Shutdown(Arguments):
+class Shutdown(Arguments, frozen=True):
     """Stop the daemon."""
 
 

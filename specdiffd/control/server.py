@@ -34,7 +34,8 @@ def endpoints(config: ControlConfig) -> tuple[str, str]:
     """
     folder = runtime_directory()
     chosen = [
-        f"ipc://{folder}/{name}.sock" if value == "auto" else value for name, value in (("control", config.endpoint), ("telemetry", config.publish))
+        f"ipc://{folder}/{name}.sock" if value == "auto" else value
+        for name, value in (("control", config.endpoint), ("telemetry", config.publish))
     ]
     for key, value in zip(("endpoint", "publish"), chosen, strict=True):
         if value.startswith("tcp://") and not value.startswith(LOOPBACK):

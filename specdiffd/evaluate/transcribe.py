@@ -23,9 +23,10 @@ ONSET_TOLERANCE_S = 0.05
 @lru_cache
 def _model() -> Any:
     logging.getLogger().addFilter(lambda record: "install" not in record.getMessage())  # basic-pitch lists every back end it lacks
+    import basic_pitch
     from basic_pitch.inference import Model
 
-    path = next(Path(__import__("basic_pitch").__file__).parent.glob("saved_models/**/*.onnx"))
+    path = next(Path(str(basic_pitch.__file__)).parent.glob("saved_models/**/*.onnx"))
     return Model(str(path))
 
 
@@ -42,7 +43,13 @@ def transcribe(audio: NDArray[np.float32], rate_hz: int) -> tuple[NDArray[np.flo
 
 def played(performance: Performance, until_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The pitched notes of a performance that begin before ``until_s``, as :func:`transcribe` gives them."""
-    return _arrays([(n.onset_s, max(n.onset_s + 0.02, min(n.offset_s, until_s)), n.pitch) for n in performance.notes if not n.is_drum and n.onset_s < until_s])
+    return _arrays(
+        [
+            (n.onset_s, max(n.onset_s + 0.02, min(n.offset_s, until_s)), n.pitch)
+            for n in performance.notes
+            if not n.is_drum and n.onset_s < until_s
+        ]
+    )
 
 
 def note_f1(truth: tuple[NDArray[np.float64], NDArray[np.float64]], heard: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:

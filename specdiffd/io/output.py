@@ -21,7 +21,14 @@ log = logging.getLogger(__name__)
 CEILING = 0.98  # of the limiter
 RELEASE_PER_S = 4.0  # how fast the limiter lets go, in gain per second
 MAX_BLOCK = 8192
-HOST_APIS = {"alsa": "ALSA", "jack": "JACK Audio Connection Kit", "pulse": "PulseAudio", "coreaudio": "Core Audio", "wasapi": "Windows WASAPI", "oss": "OSS"}
+HOST_APIS = {
+    "alsa": "ALSA",
+    "jack": "JACK Audio Connection Kit",
+    "pulse": "PulseAudio",
+    "coreaudio": "Core Audio",
+    "wasapi": "Windows WASAPI",
+    "oss": "OSS",
+}
 
 
 class Player:

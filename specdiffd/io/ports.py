@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import rtmidi
 
-from specdiffd.config import MidiConfig
+from specdiffd.config import MidiConfig, check_config
 from specdiffd.errors import DeviceError
 from specdiffd.events import SYSTEM_RESET
 
@@ -142,13 +142,15 @@ def list_ports(api: str) -> list[str]:
     """Names of the ports that could be connected to.
 
     Raises:
-        DeviceError: the back end does not work.
+        ConfigError: there is no such back end.
+        DeviceError: it does not work.
     """
-    found = open_ports(MidiConfig(api=api, client_name="specdiffd-list", virtual_port=False), lambda message: None)  # type: ignore[arg-type]
+    config = check_config({"midi": {"api": api, "client_name": "specdiffd-list", "virtual_port": False}}, "--api").midi
+    found = open_ports(config, lambda message: None)
     if found is None:
         return []
     try:
-        return found._lister.get_ports()  # type: ignore[no-any-return]
+        return found._lister.get_ports()
     finally:
         found.close()
 

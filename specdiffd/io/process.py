@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5
 
 
-def run_io(shared_name: str, config: Config, supervisor: Connection, bell: Connection) -> None:
+def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection) -> None:
     """Main function of the process: until the supervisor says stop, or is gone.
 
     Sends ("ready", {...}) once, or ("failed", (text, exit code)); then ("midi", [names]) when connections change.
@@ -31,7 +31,6 @@ def run_io(shared_name: str, config: Config, supervisor: Connection, bell: Conne
     set_up_logging(config.logging.level)
     try:
         with ExitStack() as stack:
-            shared = stack.enter_context(SharedBlock(shared_name))
             _serve(shared, config, supervisor, bell, stack)
     except (EOFError, BrokenPipeError):
         log.warning("the supervisor is gone, stopping")
@@ -55,7 +54,9 @@ def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
     gc.freeze()
     gc.disable()  # nothing here makes cycles, and a collection would hold up the callback
     sink.start()
-    supervisor.send(("ready", {"audio": sink.description, "midi": ports.api_name if ports else None, "connected": ports.connected if ports else []}))
+    supervisor.send(
+        ("ready", {"audio": sink.description, "midi": ports.api_name if ports else None, "connected": ports.connected if ports else []})
+    )
     header = shared.timeline.header
     while True:
         header["io_alive_ns"] = time.monotonic_ns()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from multiprocessing import shared_memory
-from types import TracebackType
+import mmap
+import os
+import tempfile
+from multiprocessing import reduction
 from typing import Any
 
 import numpy as np
@@ -49,39 +51,36 @@ class PlayedRing:
 
 
 class SharedBlock:
-    """Creates the block (``name`` None) or attaches to it. A context manager; the creator removes it on leaving."""
+    """Memory without a name: it is handed to a child process as an argument, and goes when the last process that has it ends.
 
-    def __init__(self, name: str | None = None) -> None:
-        sizes = (Timeline.size(), PlayedRing.size(), EventRing.size(), EventRing.size())
-        starts = np.concatenate(([0], np.cumsum([-(-s // 64) * 64 for s in sizes]))).tolist()
-        self._owner = name is None
-        self._memory = shared_memory.SharedMemory(name=name, create=self._owner, size=starts[-1])
-        views = [self._memory.buf[a : a + s] for a, s in zip(starts, sizes, strict=False)]
+    Nothing is left behind after any kind of death.
+    """
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self._fd = os.memfd_create("specdiffd")
+        else:
+            with tempfile.TemporaryFile() as file:
+                self._fd = os.dup(file.fileno())
+        os.ftruncate(self._fd, _STARTS[-1])
+        self._map()
+        self.timeline.clear()
+
+    def _map(self) -> None:
+        buffer = memoryview(mmap.mmap(self._fd, _STARTS[-1]))
+        views = [buffer[a : a + s] for a, s in zip(_STARTS, _SIZES, strict=False)]
         self.timeline = Timeline(views[0])
         self.played = PlayedRing(views[1])
         self.live_events = EventRing(views[2])  # MIDI ports to engine
         self.control_events = EventRing(views[3])  # control plane to engine
-        self._views = views
-        if self._owner:
-            self.timeline.clear()
 
-    @property
-    def name(self) -> str:
-        """For attaching."""
-        return self._memory.name
+    def __getstate__(self) -> Any:
+        return reduction.DupFd(self._fd)  # only works while a child process is being spawned
 
-    def __enter__(self) -> SharedBlock:
-        return self
+    def __setstate__(self, duplicate: Any) -> None:
+        self._fd = duplicate.detach()
+        self._map()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # NumPy arrays hold on to the buffer: let go of them before it is closed.
-        del self.timeline, self.played, self.live_events, self.control_events
-        for view in self._views:
-            try:
-                view.release()
-            except BufferError:  # somebody still holds an array; the mapping goes with the process
-                break
-        else:
-            self._memory.close()
-        if self._owner:
-            self._memory.unlink()
+
+_SIZES = (Timeline.size(), PlayedRing.size(), EventRing.size(), EventRing.size())
+_STARTS: list[int] = np.concatenate(([0], np.cumsum([-(-s // 64) * 64 for s in _SIZES]))).tolist()

@@ -50,7 +50,9 @@ class Timeline:
         buffer = bytearray(self.size(capacity)) if buffer is None else buffer
         self.capacity = capacity
         self.header: Any = np.frombuffer(buffer, HEADER, 1)
-        self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, capacity * CHANNELS, HEADER.itemsize).reshape(capacity, CHANNELS)
+        self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, capacity * CHANNELS, HEADER.itemsize).reshape(
+            capacity, CHANNELS
+        )
 
     @staticmethod
     def size(capacity: int = CAPACITY_SAMPLES) -> int:

@@ -23,10 +23,7 @@ def load_performance(path: Path) -> Performance:
         MidiFileError: it cannot be read.
     """
     sequence = _read(path)
-    notes = [
-        Note(n.start_time, n.pitch, n.velocity, n.program, n.instrument, n.is_drum, n.end_time)
-        for n in sequence.notes
-    ]
+    notes = [Note(n.start_time, n.pitch, n.velocity, n.program, n.instrument, n.is_drum, n.end_time) for n in sequence.notes]
     notes.sort(key=lambda n: (n.onset_s, n.is_drum, n.program, n.pitch))
     choke_drums(notes)
     return Performance(notes, _controllers(sequence))
@@ -47,7 +44,7 @@ def _read(path: Path) -> Any:
         try:
             sequence = note_seq.midi_to_note_sequence(data)
         except Exception as error:  # mido and pretty_midi raise whatever the damage leads to
-            raise MidiFileError(f"{path}: {error or type(error).__name__}") from error
+            raise MidiFileError(f"{path}: {type(error).__name__}: {error}") from error
         return note_seq.apply_sustain_control_changes(sequence)
 
 

@@ -49,7 +49,9 @@ def _check(path: Path, key: str, expected: Mapping[str, torch.Tensor], keys: set
         raise CheckpointError(f"{path}: {key} has shape {found}, expected {tuple(expected[key].shape)}")
 
 
-def save_component(folder: Path, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float16) -> None:
+def save_component(
+    folder: Path, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float16
+) -> None:
     """Write config.json and the weights, floating point tensors as ``dtype``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)

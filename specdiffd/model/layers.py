@@ -36,7 +36,7 @@ class FusedModule(nn.Module):
     FUSED: ClassVar[dict[str, tuple[str, ...]]] = {}  # parameter: the names of its parts, stacked along dimension 0
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        super()._save_to_state_dict(destination, prefix, keep_vars)
         for name, parts in self.FUSED.items():
             whole = destination.pop(prefix + name)
             for part, rows in zip(parts, whole.chunk(len(parts)), strict=True):
@@ -47,7 +47,7 @@ class FusedModule(nn.Module):
             keys = [f"{prefix}{part}.weight" for part in parts]
             if all(key in state_dict for key in keys):
                 state_dict[prefix + name] = torch.cat([state_dict.pop(key) for key in keys])
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _weight(outputs: int, inputs: int) -> nn.Parameter:

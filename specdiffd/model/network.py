@@ -8,10 +8,8 @@ own diffusion time, so known frames enter clean and their keys and values are ke
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +27,6 @@ from specdiffd.model.layers import (
     sinusoid_positions,
     time_embedding,
 )
-
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -79,25 +76,44 @@ class DecoderConfig:
         return self.d_kv**-0.5 if self.scaled_attention else 1.0
 
 
+class EncoderAttention(nn.Module):
+    """``layer.0`` of an encoder layer."""
+
+    def __init__(self, c: EncoderConfig) -> None:
+        super().__init__()
+        self.SelfAttention = SelfAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
+        self.layer_norm = RMSNorm(c.d_model)
+
+    def forward(self, x: Tensor, bias: Tensor | None, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
+        """(B, T, d) to (B, T, d), and the keys and values, ``past`` included."""
+        y, seen = self.SelfAttention(self.layer_norm(x), bias, past)
+        return x + y, seen
+
+
+class EncoderDense(nn.Module):
+    """``layer.1`` of an encoder layer."""
+
+    def __init__(self, c: EncoderConfig) -> None:
+        super().__init__()
+        self.DenseReluDense = DenseReluDense(c.d_model, c.d_ff)
+        self.layer_norm = RMSNorm(c.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d) to (B, T, d)."""
+        return x + self.DenseReluDense(self.layer_norm(x))
+
+
 class EncoderLayer(nn.Module):
     """Self-attention and feed-forward, each with its norm before it; named as in the hub layout."""
 
     def __init__(self, c: EncoderConfig) -> None:
         super().__init__()
-        attention = nn.Module()
-        attention.SelfAttention = SelfAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
-        attention.layer_norm = RMSNorm(c.d_model)
-        dense = nn.Module()
-        dense.DenseReluDense = DenseReluDense(c.d_model, c.d_ff)
-        dense.layer_norm = RMSNorm(c.d_model)
-        self.layer = nn.ModuleList([attention, dense])
+        self.layer = nn.ModuleList([EncoderAttention(c), EncoderDense(c)])
 
     def forward(self, x: Tensor, bias: Tensor | None, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
         """(B, T, d) to (B, T, d), and the attention's keys and values, ``past`` included."""
-        attention, dense = self.layer
-        y, seen = attention.SelfAttention(attention.layer_norm(x), bias, past)
-        x = x + y
-        return x + dense.DenseReluDense(dense.layer_norm(x)), seen
+        x, seen = self.layer[0](x, bias, past)
+        return self.layer[1](x), seen
 
 
 def _position_table(length: int, width: int) -> nn.Embedding:
@@ -201,38 +217,80 @@ class Schedule(NamedTuple):
         return Schedule(tuple((a[place], b[place]) for a, b in self.layers), stem)
 
 
+class DecoderAttention(nn.Module):
+    """``layer.0`` of a decoder layer."""
+
+    def __init__(self, c: DecoderConfig) -> None:
+        super().__init__()
+        self.layer_norm = RMSNorm(c.d_model)
+        self.FiLMLayer = FiLM(4 * c.d_model, c.d_model)
+        self.attention = DecoderSelfAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
+
+    def forward(self, x: Tensor, film: Tensor, past: KeysValues | None, bias: Tensor | None) -> tuple[Tensor, KeysValues]:
+        """(B, T, d) to (B, T, d), and the keys and values, ``past`` included."""
+        y, seen = self.attention(modulate(self.layer_norm(x), film), past, bias)
+        return x + y, seen
+
+
+class DecoderCross(nn.Module):
+    """``layer.1`` of a decoder layer."""
+
+    def __init__(self, c: DecoderConfig) -> None:
+        super().__init__()
+        self.attention = CrossAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
+        self.layer_norm = RMSNorm(c.d_model)
+
+    def forward(self, x: Tensor, notes: KeysValues, bias: Tensor) -> Tensor:
+        """(B, T, d) to (B, T, d)."""
+        return x + self.attention(self.layer_norm(x), *notes, bias)
+
+
+class DecoderDense(nn.Module):
+    """``layer.2`` of a decoder layer."""
+
+    def __init__(self, c: DecoderConfig) -> None:
+        super().__init__()
+        self.DenseReluDense = DenseReluDense(c.d_model, c.d_ff)
+        self.film = FiLM(4 * c.d_model, c.d_model)
+        self.layer_norm = RMSNorm(c.d_model)
+
+    def forward(self, x: Tensor, film: Tensor) -> Tensor:
+        """(B, T, d) to (B, T, d)."""
+        return x + self.DenseReluDense(modulate(self.layer_norm(x), film))
+
+
 class DecoderLayer(nn.Module):
     """Self-attention with FiLM, cross-attention, feed-forward with FiLM; named as in the hub layout."""
 
     def __init__(self, c: DecoderConfig) -> None:
         super().__init__()
-        attention = nn.Module()
-        attention.layer_norm = RMSNorm(c.d_model)
-        attention.FiLMLayer = FiLM(4 * c.d_model, c.d_model)
-        attention.attention = DecoderSelfAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
-        cross = nn.Module()
-        cross.attention = CrossAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
-        cross.layer_norm = RMSNorm(c.d_model)
-        dense = nn.Module()
-        dense.DenseReluDense = DenseReluDense(c.d_model, c.d_ff)
-        dense.film = FiLM(4 * c.d_model, c.d_model)
-        dense.layer_norm = RMSNorm(c.d_model)
-        self.layer = nn.ModuleList([attention, cross, dense])
+        self.layer = nn.ModuleList([DecoderAttention(c), DecoderCross(c), DecoderDense(c)])
 
     def film_tables(self, time: Tensor) -> FilmTables:
         """Of the embeddings (..., 4 d): (..., 2, d) for self-attention and feed-forward."""
-        attention, _, dense = self.layer
-        return attention.FiLMLayer.table(time), dense.film.table(time)
+        return self.attention.FiLMLayer.table(time), self.dense.film.table(time)
 
     def forward(
         self, x: Tensor, film: FilmTables, past: KeysValues | None, bias: Tensor | None, notes: KeysValues, notes_bias: Tensor
     ) -> tuple[Tensor, KeysValues]:
         """(B, T, d) to (B, T, d), and the self-attention's keys and values, ``past`` included."""
-        attention, cross, dense = self.layer
-        y, seen = attention.attention(modulate(attention.layer_norm(x), film[0]), past, bias)
-        x = x + y
-        x = x + cross.attention(cross.layer_norm(x), *notes, notes_bias)
-        return x + dense.DenseReluDense(modulate(dense.layer_norm(x), film[1])), seen
+        x, seen = self.attention(x, film[0], past, bias)
+        return self.dense(self.cross(x, notes, notes_bias), film[1]), seen
+
+    @property
+    def attention(self) -> DecoderAttention:
+        """``layer.0``."""
+        return cast(DecoderAttention, self.layer[0])
+
+    @property
+    def cross(self) -> DecoderCross:
+        """``layer.1``."""
+        return cast(DecoderCross, self.layer[1])
+
+    @property
+    def dense(self) -> DecoderDense:
+        """``layer.2``."""
+        return cast(DecoderDense, self.layer[2])
 
 
 NEVER_VISIBLE = 1 << 30  # stands in Conditioning.visible_from for padding
@@ -297,7 +355,9 @@ class Decoder(nn.Module):
         if c.stem_channels:
             self.stem = nn.ModuleList([CausalConv2d(3, c.stem_channels), CausalConv2d(c.stem_channels, c.stem_channels)])
             self.stem_film = FiLM(4 * d, c.stem_channels)
-            self.head = nn.ModuleList([CausalConv2d(c.stem_channels + self.HEAD_CHANNELS, c.stem_channels), CausalConv2d(c.stem_channels, 1)])
+            self.head = nn.ModuleList(
+                [CausalConv2d(c.stem_channels + self.HEAD_CHANNELS, c.stem_channels), CausalConv2d(c.stem_channels, 1)]
+            )
         self.continuous_inputs_projection = nn.Linear(c.input_dims * (c.stem_channels or 1), d, bias=False)
         self.decoders = nn.ModuleList(DecoderLayer(c) for _ in range(c.num_layers))
         self.decoder_norm = RMSNorm(d)
@@ -305,7 +365,7 @@ class Decoder(nn.Module):
 
     def condition(self, encodings: Tensor, visible_from: Tensor) -> Conditioning:
         """Cross-attention keys and values of the encodings (B, S, d) of notes and context."""
-        layers = tuple(layer.layer[1].attention.keys_values(encodings) for layer in self.decoders)
+        layers = tuple(cast(DecoderLayer, layer).cross.attention.keys_values(encodings) for layer in self.decoders)
         return Conditioning(layers, visible_from)
 
     def schedule(self, times: Tensor) -> Schedule:
@@ -313,7 +373,7 @@ class Decoder(nn.Module):
         c = self.config
         embedded = self.conditioning_emb(time_embedding(times, c.d_model, c.max_decoder_noise_time).to(self.spec_out.weight.dtype))
         stem = self.stem_film.table(embedded) if c.stem_channels else None
-        return Schedule(tuple(layer.film_tables(embedded) for layer in self.decoders), stem)
+        return Schedule(tuple(cast(DecoderLayer, layer).film_tables(embedded) for layer in self.decoders), stem)
 
     def forward(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """As published: all frames at once, one diffusion time. x (B, F, mel), t (B,)."""

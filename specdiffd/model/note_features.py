@@ -8,7 +8,7 @@ not change them.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from specdiffd.events import Controllers, Note, Performance
 
+Times = NDArray[np.floating[Any]]
 NEVER_S = 1e3  # stands for "not yet released", "not choked"
 BEND_STEP_SEMITONES = 1 / 16  # finer bends are rounded: well below what 128 mels resolve
 NEPERS_PER_DB = math.log(10) / 20
@@ -47,7 +48,7 @@ class NoteFeatures(NamedTuple):
         return NoteFeatures(*(x.to(device) for x in self))
 
 
-def note_features(performance: Performance, starts_s: NDArray[np.float64], window_s: float, ring_s: float) -> NoteFeatures:
+def note_features(performance: Performance, starts_s: Times, window_s: float, ring_s: float) -> NoteFeatures:
     """Features of every note that can be heard in the frames starting at ``starts_s`` (F,), ascending.
 
     Args:
@@ -59,12 +60,18 @@ def note_features(performance: Performance, starts_s: NDArray[np.float64], windo
     first_s, last_s = float(starts_s[0]), float(starts_s[-1]) + window_s
     notes = [n for n in performance.notes if n.onset_s < last_s and min(n.offset_s, n.choke_s) + ring_s > first_s]
     centres = starts_s + window_s / 2
-    bends = {c: _rounded(curves.bend_semitones.at(centres)) for c, curves in performance.controllers.items() if curves.bend_semitones.times_s}
+    bends = {
+        c: _rounded(curves.bend_semitones.at(centres)) for c, curves in performance.controllers.items() if curves.bend_semitones.times_s
+    }
     rows: list[tuple[Note, float, NDArray[np.bool_] | None]] = []
     for note in notes:
         bend = None if note.is_drum else bends.get(note.channel)
         if bend is None:
-            fixed = 0.0 if note.is_drum else round(performance.controllers[note.channel].bend_semitones.last / BEND_STEP_SEMITONES) * BEND_STEP_SEMITONES
+            fixed = (
+                0.0
+                if note.is_drum
+                else round(performance.controllers[note.channel].bend_semitones.last / BEND_STEP_SEMITONES) * BEND_STEP_SEMITONES
+            )
             rows.append((note, fixed, None))
         else:
             rows += [(note, float(value), bend == value) for value in np.unique(bend)]
@@ -78,8 +85,8 @@ def _rounded(bend: NDArray[np.float32]) -> NDArray[np.float32]:
 def _table(
     rows: list[tuple[Note, float, NDArray[np.bool_] | None]],
     performance: Performance,
-    starts_s: NDArray[np.float64],
-    centres: NDArray[np.float64],
+    starts_s: Times,
+    centres: Times,
     window_s: float,
     ring_s: float,
 ) -> NoteFeatures:

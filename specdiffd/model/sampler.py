@@ -7,6 +7,7 @@ arXiv 2209.03003, with the prior of a lighter network as its source as in arXiv 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -44,6 +45,6 @@ def sample_flow(velocity: Callable[[Tensor, int], Tensor], x: Tensor, steps: int
         steps: how many calls.
     """
     times = flow_times(steps)
-    for number, (now, after) in enumerate(zip(times, times[1:], strict=False)):
+    for number, (now, after) in enumerate(itertools.pairwise(times)):
         x = x - (now - after) * noise_scale * velocity(x, number)
     return x

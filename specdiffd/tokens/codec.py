@@ -13,7 +13,42 @@ SPECIAL_IDS = 3
 SPARE_IDS = 100  # the public code reserves them; with them the table is rounded up to a multiple of 128
 
 # The 34 program classes of the Slakh data set: a program is written as the nearest class below it.
-SLAKH_PROGRAMS = (0, 4, 8, 16, 24, 26, 29, 32, 33, 40, 41, 42, 43, 46, 47, 48, 50, 52, 55, 56, 57, 58, 60, 61, 64, 66, 67, 68, 69, 70, 71, 73, 80, 88)
+SLAKH_PROGRAMS = (
+    0,
+    4,
+    8,
+    16,
+    24,
+    26,
+    29,
+    32,
+    33,
+    40,
+    41,
+    42,
+    43,
+    46,
+    47,
+    48,
+    50,
+    52,
+    55,
+    56,
+    57,
+    58,
+    60,
+    61,
+    64,
+    66,
+    67,
+    68,
+    69,
+    70,
+    71,
+    73,
+    80,
+    88,
+)
 GRANULARITIES = {
     "full": tuple(range(128)),
     "slakh": SLAKH_PROGRAMS,
@@ -38,7 +73,12 @@ class Codec:
     def __post_init__(self) -> None:
         if self.program_granularity not in GRANULARITIES:
             raise ValueError(f"program_granularity {self.program_granularity!r}: expected one of {', '.join(GRANULARITIES)}")
-        for name, low, high in (("steps_per_second", 1, 10000), ("max_shift_steps", 1, 100000), ("velocity_bins", 1, 127), ("max_tokens", 3, 1 << 20)):
+        for name, low, high in (
+            ("steps_per_second", 1, 10000),
+            ("max_shift_steps", 1, 100000),
+            ("velocity_bins", 1, 127),
+            ("max_tokens", 3, 1 << 20),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} {getattr(self, name)}: expected {low} to {high}")
 

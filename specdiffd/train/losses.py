@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -35,7 +36,9 @@ def spectral_loss(predicted: Tensor, target: Tensor, scale: int = 1) -> Tensor:
     return total / len(RESOLUTIONS)
 
 
-def frequency_loss(frequencies_hz: Tensor, target: Tensor, centre_hz: Tensor, spread_hz: Tensor, rate_hz: int, hop: int, size: int) -> Tensor:
+def frequency_loss(
+    frequencies_hz: Tensor, target: Tensor, centre_hz: Tensor, spread_hz: Tensor, rate_hz: int, hop: int, size: int
+) -> Tensor:
     """Oscillators against the instantaneous frequency of the target (phase advance over one sample, Flanagan 1966).
 
     Args:
@@ -64,7 +67,8 @@ class SpectralDiscriminator(nn.Module):
         norm = torch.nn.utils.parametrizations.weight_norm
         channels = [3, width, width, width, width]
         self.layers = nn.ModuleList(
-            norm(nn.Conv2d(a, b, (3, 8), stride=(1, 2 if k else 1), padding=(1, 3))) for k, (a, b) in enumerate(zip(channels, channels[1:], strict=False))
+            norm(nn.Conv2d(a, b, (3, 8), stride=(1, 2 if k else 1), padding=(1, 3)))
+            for k, (a, b) in enumerate(itertools.pairwise(channels))
         )
         self.last = norm(nn.Conv2d(width, 1, (3, 3), padding=1))
 
@@ -102,6 +106,10 @@ def adversarial_loss(real: list[tuple[Tensor, list[Tensor]]], fake: list[tuple[T
     """The generator's hinge loss, and feature matching relative to the real activations (arXiv 1910.06711)."""
     fooled = torch.stack([F.relu(1 - f).mean() for f, _ in fake]).mean()
     matching = torch.stack(
-        [(a.detach() - b).abs().mean() / (a.detach().abs().mean() + 1e-6) for (_, r), (_, f) in zip(real, fake, strict=True) for a, b in zip(r, f, strict=True)]
+        [
+            (a.detach() - b).abs().mean() / (a.detach().abs().mean() + 1e-6)
+            for (_, r), (_, f) in zip(real, fake, strict=True)
+            for a, b in zip(r, f, strict=True)
+        ]
     ).mean()
     return fooled, matching

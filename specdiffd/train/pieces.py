@@ -14,7 +14,47 @@ from specdiffd.events import BEND, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PRO
 
 Rng = np.random.Generator
 # What people actually play: half of all parts are drawn from these, the others from all 128 programs.
-COMMON_PROGRAMS = (0, 0, 0, 1, 4, 5, 16, 19, 24, 25, 26, 27, 29, 30, 32, 33, 38, 40, 41, 42, 46, 48, 48, 49, 52, 56, 57, 60, 61, 65, 66, 68, 71, 73, 73, 80, 81, 88, 89)
+COMMON_PROGRAMS = (
+    0,
+    0,
+    0,
+    1,
+    4,
+    5,
+    16,
+    19,
+    24,
+    25,
+    26,
+    27,
+    29,
+    30,
+    32,
+    33,
+    38,
+    40,
+    41,
+    42,
+    46,
+    48,
+    48,
+    49,
+    52,
+    56,
+    57,
+    60,
+    61,
+    65,
+    66,
+    68,
+    71,
+    73,
+    73,
+    80,
+    81,
+    88,
+    89,
+)
 KIT = range(35, 82)
 
 
@@ -65,7 +105,9 @@ def generated_piece(rng: Rng, duration_s: float) -> list[Event]:
     events: list[Event] = []
     for channel in _melodic_channels(rng)[:parts]:
         events += _set_up(rng, channel, duration_s)
-        texture: Callable[[Rng, int, float], list[Event]] = rng.choice(np.array([_lines, _lines, _chords, _repeats, _isolated, _isolated, _long_notes]))
+        texture: Callable[[Rng, int, float], list[Event]] = rng.choice(
+            np.array([_lines, _lines, _chords, _repeats, _isolated, _isolated, _long_notes])
+        )
         events += texture(rng, channel, duration_s)
     if rng.random() < 0.35:
         events += _drum_hits(rng, duration_s) if rng.random() < 0.5 else _drum_pattern(rng, duration_s)
@@ -231,7 +273,13 @@ def _drum_hits(rng: Rng, duration_s: float) -> list[Event]:
 def _drum_pattern(rng: Rng, duration_s: float) -> list[Event]:
     """A bar of sixteenths, repeated with small changes."""
     step = 60 / float(rng.uniform(60, 180)) / 4
-    voices = [int(rng.choice([35, 36])), int(rng.choice([38, 40, 37, 39])), int(rng.choice([42, 44, 51])), 46, *rng.integers(41, 82, size=2).tolist()]
+    voices = [
+        int(rng.choice([35, 36])),
+        int(rng.choice([38, 40, 37, 39])),
+        int(rng.choice([42, 44, 51])),
+        46,
+        *rng.integers(41, 82, size=2).tolist(),
+    ]
     density = np.array([0.25, 0.18, 0.6, 0.08, 0.06, 0.06])
     grid = rng.random((6, 16)) < density[:, None]
     grid[0, 0] = grid[1, [4, 12]] = True

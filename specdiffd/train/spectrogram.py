@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from specdiffd.audio.mel import log_mel
 from specdiffd.formats import MelFormat
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
-from specdiffd.model.note_features import NoteFeatures, note_features
+from specdiffd.model.note_features import NoteFeatures, Times, note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, combine
-from specdiffd.train.data import Piece, PieceBank
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
+from specdiffd.train.data import Piece, PieceBank
 from specdiffd.train.loop import Run
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def mel_target(piece: Piece, fmt: MelFormat, start: int, frames: int) -> Tensor:
     return log_mel(torch.from_numpy(audio), fmt)[:frames]
 
 
-def frame_times_s(fmt: MelFormat, start: int, frames: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def frame_times_s(fmt: MelFormat, start: int, frames: int) -> Times:
     """Times of the first samples of frames ``start`` and on."""
     return (start + np.arange(frames)) * fmt.frame_s
 
@@ -51,7 +51,9 @@ def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
     """Log mel (B, F, mel_bins) of several windows in one pass."""
     sizes = [len(w.key) for w in windows]
     notes = prior.contributions(concatenate(windows))
-    return torch.stack([combine(w, s, prior.config.log_floor) for w, s in zip(notes.weights.split(sizes), notes.shapes.split(sizes), strict=True)])
+    return torch.stack(
+        [combine(w, s, prior.config.log_floor) for w, s in zip(notes.weights.split(sizes), notes.shapes.split(sizes), strict=True)]
+    )
 
 
 def audible_l1(predicted: Tensor, target: Tensor) -> Tensor:
@@ -60,7 +62,9 @@ def audible_l1(predicted: Tensor, target: Tensor) -> Tensor:
     return ((predicted - target).abs() * weight).mean()
 
 
-def train_prior(out: Path, bank: PieceBank, fmt: MelFormat, config: PriorConfig, *, minutes: float, batch: int, device: str, learning_rate: float = 2e-3) -> None:
+def train_prior(
+    out: Path, bank: PieceBank, fmt: MelFormat, config: PriorConfig, *, minutes: float, batch: int, device: str, learning_rate: float = 2e-3
+) -> None:
     """Train the note prior alone until ``minutes`` are used, resuming from ``out`` if it holds a run."""
     torch.manual_seed(0)
     prior = NotePrior(config).to(device)
@@ -71,7 +75,8 @@ def train_prior(out: Path, bank: PieceBank, fmt: MelFormat, config: PriorConfig,
     for _ in run:
         optimizer.param_groups[0]["lr"] = learning_rate * run.decay
         bank.check()
-        targets, windows = [], []
+        targets: list[Tensor] = []
+        windows: list[NoteFeatures] = []
         while len(windows) < batch:
             piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
             start = int(rng.integers(-4, len(piece.audio) // fmt.hop_samples - frames))
@@ -177,7 +182,9 @@ class FlowModel(nn.Module):
         context_visible = torch.where(there & ~none[:, None], 0, NEVER_VISIBLE)
         return self.decoder.condition(encodings, torch.cat((context_visible, visible), 1))
 
-    def loss(self, examples: Sequence[WindowExample], prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, device: str) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, examples: Sequence[WindowExample], prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, device: str
+    ) -> tuple[Tensor, dict[str, float]]:
         """Velocity error of the flow at a random time, on the frames after a random "now"; those before are known."""
         c = self.decoder.config
         with torch.autocast(device, torch.bfloat16):
@@ -192,7 +199,9 @@ class FlowModel(nn.Module):
             past = target
             if rng.random() < 0.3:  # what it will see when it plays is its own output
                 with torch.no_grad():
-                    films = self.decoder.schedule(torch.ones(1, device=device)).at(torch.zeros(size, frames, dtype=torch.int64, device=device))
+                    films = self.decoder.schedule(torch.ones(1, device=device)).at(
+                        torch.zeros(size, frames, dtype=torch.int64, device=device)
+                    )
                     x = guess + c.noise_scale * torch.randn_like(guess)
                     past = x - c.noise_scale * self.decoder.step(x, guess, films, conditioning, self.decoder.init_state(size))[0]
             t = torch.from_numpy(np.where(rng.random(size) < 0.4, 1.0, rng.random(size))).to(device, torch.float32)

@@ -15,8 +15,8 @@ from specdiffd.formats import MelFormat
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NO_GUIDE, NotePrior, guide
 from specdiffd.train.data import PieceBank
-from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
 from specdiffd.train.loop import Run
+from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
 from specdiffd.train.spectrogram import frame_times_s
 from specdiffd.vocoder import melgan
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
@@ -53,7 +53,7 @@ def train_vocoder(
     rng = np.random.default_rng(run.step + 1)
     melgan.oscillate = torch.compile(melgan.oscillate)
     frames = 72
-    for step in run:
+    for _ in run:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * run.decay
         for group in judge_optimizer.param_groups:
@@ -72,9 +72,12 @@ def train_vocoder(
 
 
 @torch.no_grad()
-def crops(bank: PieceBank, prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str) -> tuple[Tensor, Tensor]:
+def crops(
+    bank: PieceBank, prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str
+) -> tuple[Tensor, Tensor]:
     """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples) and guides (B, frames, mel, 2)."""
-    audio, guides = [], []
+    audio: list[Tensor] = []
+    guides: list[Tensor] = []
     none = torch.tensor(NO_GUIDE, device=device).expand(frames, fmt.mel_bins, 2)
     while len(audio) < batch:
         piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
@@ -108,7 +111,9 @@ def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat
     return target, predicted, losses
 
 
-def _adversarial(judges: Discriminators, optimizer: torch.optim.Optimizer, target: Tensor, predicted: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+def _adversarial(
+    judges: Discriminators, optimizer: torch.optim.Optimizer, target: Tensor, predicted: Tensor, rng: np.random.Generator
+) -> dict[str, Tensor]:
     """One update of the discriminators, and the generator's losses from them."""
     at = int(rng.integers(0, target.shape[1] - JUDGED_SAMPLES))
     real, fake = (x[:, at : at + JUDGED_SAMPLES] for x in (target, predicted))

@@ -143,7 +143,6 @@ class LocalNetwork(nn.Module):
         amplitude, offset = x.permute(3, 0, 1, 4, 2).flatten(2, 3).unbind(0)
         return amplitude, offset
 
-
     def _patches(self, x: Tensor) -> Tensor:
         """(B, T, mel, n) to (B, T, mel, n * patch_bins): each bin with its neighbours."""
         side = self.patch_bins // 2
@@ -402,4 +401,3 @@ def _silence(like: Tensor, mel_bins: int) -> Tensor:
 
 def _last(x: Tensor, rows: int) -> Tensor:
     return x[:, max(0, x.shape[1] - rows) :]
-
