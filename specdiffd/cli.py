@@ -254,6 +254,34 @@ def latency(
         typer.echo(f"  {name:20s} {ms:6.2f} ms  {'#' * round(4 * ms)}")
 
 
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-O", "--output", help="Folder for the recording, the picture and the figures.")] = Path("demo"),
+    song: Annotated[Path | None, typer.Option(help="A MIDI file to play; default: the bundled performance.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.", min=1)] = None,
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the daemon and play a performance into its MIDI port; record it, and draw its spectrogram."""
+    from specdiffd.config import load_config, user_config
+    from specdiffd.demo.play import play_demo
+    from specdiffd.logs import set_up_logging
+
+    given = overrides or []
+    loaded = load_config(config or user_config(), given)
+    set_up_logging(loaded.logging.level)
+    chosen = any(o.startswith("audio.device=") for o in given)
+    with _progress(True) as progress:
+        task = progress.add_task("playing", total=None)
+
+        def advance(done_s: float, total_s: float) -> None:
+            progress.update(task, completed=done_s, total=total_s)
+
+        result = play_demo(loaded, output, song, seconds, advance, find_output=not chosen)
+    for line in result:
+        typer.echo(line)
+
+
 def _advance(progress: Any, task: Any, seconds: float) -> None:
     progress.update(task, completed=seconds)
 

@@ -22,7 +22,7 @@ from specdiffd.errors import ConfigError, ControlError, DeviceError
 from specdiffd.events import CHANNELS, CONTROL, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.io.process import run_io
 from specdiffd.io.ring import BelledRing
-from specdiffd.io.shared import SharedBlock
+from specdiffd.io.shared import PlayedRing, SharedBlock
 from specdiffd.notify import Notifier
 from specdiffd.worker import run_engine
 
@@ -58,6 +58,21 @@ class Daemon:
         self._restarts = {"io": 0, "engine": 0}
         self._started_s = time.monotonic()
         self._gain_db = config.audio.gain_db
+
+    @property
+    def played(self) -> PlayedRing:
+        """What was put out."""
+        return self._shared.played
+
+    @property
+    def midi_api(self) -> str | None:
+        """The MIDI back end in use."""
+        return self._io.info.get("midi")
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests are answered."""
+        return self._server.endpoint
 
     def request_stop(self) -> None:
         """End ``serve``; safe from signal handlers and threads."""

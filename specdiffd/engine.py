@@ -203,7 +203,12 @@ class Engine:
             return False
         if forecast.solid_until - playhead >= s.forecast_s * s.sample_rate_hz:
             return False
-        audio = self._render(forecast, forecast.states[-1], forecast.states[-1].next_frame, s.slice_frames)
+        state = forecast.states[-1]
+        prepared = self.instrument.prepare([score.performance for score in self.scores], state, s.slice_frames)
+        if prepared is not None:
+            forecast.states[-1] = prepared
+            return True
+        audio = self._render(forecast, state, state.next_frame, s.slice_frames)
         over = self._is_over(forecast, audio)
         start, fade = forecast.solid_until, 0
         earliest = self.timeline.playhead + s.guard_samples

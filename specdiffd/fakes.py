@@ -46,6 +46,10 @@ class SineInstrument:
         """There are none."""
         return state
 
+    def prepare(self, performances: Sequence[Performance], state: SineState, frames: int) -> SineState | None:
+        """Nothing needs to be prepared."""
+        return None
+
     def render(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> tuple[Rendered, SineState]:
         """See :class:`specdiffd.instrument.Instrument`."""
         if first_frame > state.next_frame:

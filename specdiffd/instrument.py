@@ -56,6 +56,9 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, VocoderState
 
 S = TypeVar("S")
 M = TypeVar("M", bound=nn.Module)
+PREPARED_FRAMES = 32  # at a time
+PREPARED_TOKENS = 96
+WINDOWS = 3  # kept: the one that plays, the one that the forecast has rolled to, and one between
 
 
 class Rendered(NamedTuple):
@@ -81,6 +84,9 @@ class Instrument(Protocol[S]):
 
     def with_caches(self, state: S, newer: S) -> S:
         """``state`` with what was computed on the way to ``newer``, which continues it: going back need not lose it."""
+
+    def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> S | None:
+        """Do a little of what rendering the next ``frames`` will need besides; None when there is nothing left to do."""
 
     def render(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
         """Frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
@@ -190,6 +196,38 @@ class SpectrogramInstrument:
         return state._replace(windows=newer.windows)
 
     @torch.inference_mode()
+    def prepare(self, performances: Sequence[Performance], state: StreamState, frames: int) -> StreamState | None:
+        """See :class:`Instrument`: the context, the tokens and the known frames of a new window, a few at a time."""
+        if not self.settings.use_decoder:
+            return None
+        start = self.window_start(state.origin, state.next_frame + frames)
+        old = next((w for w in state.windows if w.start == start), None)
+        if old is None:
+            return self._with_window(state, self._empty_window(start, state, len(performances)))
+        window = self._window(start, performances, state, PREPARED_TOKENS)
+        if window.notes.tokens > old.notes.tokens:
+            return self._with_window(state, window)
+        missing = state.next_frame - start - window.decoder.frames
+        if missing <= PREPARED_FRAMES:
+            return None
+        first = start + window.decoder.frames
+        clean, prior = self._known(state, first, first + PREPARED_FRAMES)
+        films = self._films.at(torch.full((1, 1), self.settings.steps, device=self.device))
+        _, decoder = self.decoder.step(clean, prior, films, window.conditioning, window.decoder, PREPARED_FRAMES)
+        return self._with_window(state, window._replace(decoder=decoder))
+
+    @staticmethod
+    def _with_window(state: StreamState, window: _Window) -> StreamState:
+        """The state with a window added or replaced; the oldest beyond ``WINDOWS`` goes."""
+        others = tuple(w for w in state.windows if w.start != window.start)
+        return state._replace(windows=(*others, window)[-WINDOWS:])
+
+    def _known(self, state: StreamState, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Mel and note prior of known frames in the model's range, (B, last - first, mel) each."""
+        mel, prior = (self._history(frames, state, first, last) for frames in (state.mel, state.prior))
+        return self.format.scale(mel), self.format.scale_unclipped(prior)
+
+    @torch.inference_mode()
     def render(
         self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int
     ) -> tuple[Rendered, StreamState]:
@@ -198,16 +236,16 @@ class SpectrogramInstrument:
         prior, guides = self._prior(performances, first_frame, frames)
         self.stopwatch.lap("prior")
         if self.settings.use_decoder:
-            mel, windows = self._sample(performances, state, prior)
+            mel, state = self._sample(performances, state, prior)
         else:
-            mel, windows = prior, ()
+            mel = prior
         self.stopwatch.lap("decoder")
         audio, vocoder = self.vocoder.step(mel, state.vocoder, guides)
         self.stopwatch.lap("vocoder")
         keep = 2 * self.window_frames
         all_mel, all_prior = (torch.cat(pair, 1) for pair in ((state.mel, mel), (state.prior, prior)))
         drop = max(0, all_mel.shape[1] - keep)
-        after = StreamState(state.origin, state.first_frame + drop, all_mel[:, drop:], all_prior[:, drop:], windows, vocoder)
+        after = StreamState(state.origin, state.first_frame + drop, all_mel[:, drop:], all_prior[:, drop:], state.windows, vocoder)
         return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames), after
 
     def _rewind(self, state: StreamState, frame: int) -> StreamState:
@@ -238,7 +276,7 @@ class SpectrogramInstrument:
         """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
         return origin + max(0, self.hop_frames * math.ceil((end - origin - self.window_frames) / self.hop_frames))
 
-    def _sample(self, performances: Sequence[Performance], state: StreamState, prior: Tensor) -> tuple[Tensor, tuple[_Window, ...]]:
+    def _sample(self, performances: Sequence[Performance], state: StreamState, prior: Tensor) -> tuple[Tensor, StreamState]:
         """Sample the frames of ``prior`` (natural log), which follow those of ``state``."""
         first, frames = state.next_frame, prior.shape[1]
         start = self.window_start(state.origin, first + frames)
@@ -246,8 +284,7 @@ class SpectrogramInstrument:
         self.stopwatch.lap("encoder")
         fmt, scale = self.format, self.decoder.config.noise_scale
         known = first - start - window.decoder.frames
-        clean = fmt.scale(self._history(state.mel, state, first - known, first))
-        clean_prior = fmt.scale_unclipped(self._history(state.prior, state, first - known, first))
+        clean, clean_prior = self._known(state, first - known, first)
         source = fmt.scale_unclipped(prior)
         noise = torch.stack(
             [frame_noise(self.settings.seed + 7919 * part, first, frames, fmt.mel_bins) for part in range(len(performances))]
@@ -266,8 +303,7 @@ class SpectrogramInstrument:
 
         x = sample_flow(velocity, x, self.settings.steps, scale)
         mel = fmt.unscale(x).clamp(fmt.log_floor, 2 * fmt.log_ceiling)
-        others = tuple(w for w in state.windows if w.start != start)[-2:]
-        return mel, (*others, window._replace(decoder=decoder_state))
+        return mel, self._with_window(state, window._replace(decoder=decoder_state))
 
     def _history(self, frames: Tensor, state: StreamState, first: int, last: int) -> Tensor:
         """Frames first..last of ``frames`` (which begin at state.first_frame), silence before them."""
@@ -277,21 +313,28 @@ class SpectrogramInstrument:
             return there
         return torch.cat((there.new_full((len(frames), missing, frames.shape[2]), self.format.log_floor), there), 1)
 
-    def _window(self, start: int, performances: Sequence[Performance], state: StreamState) -> _Window:
-        """The window at ``start`` with the tokens of now; what was computed for it before is kept where it still holds."""
+    def _window(self, start: int, performances: Sequence[Performance], state: StreamState, most_tokens: int | None = None) -> _Window:
+        """The window at ``start`` with the tokens of now; what was computed for it before is kept where it still holds.
+
+        Args:
+            most_tokens: encode no more than so many; None: all.
+        """
         frame_s = self.format.frame_s
         tokens = [window_tokens(p, start * frame_s, (start + self.window_frames) * frame_s, self.codec) for p in performances]
         self.stopwatch.lap("tokens")
         ids = [t.ids[:-1] for t in tokens]  # the end mark says nothing to a causal encoder
         old = next((w for w in state.windows if w.start == start), None) or self._empty_window(start, state, len(performances))
         common = min(_common_prefix(a, b) for a, b in zip(old.ids, ids, strict=True))
-        if common == max(len(i) for i in ids):
+        if most_tokens is not None:
+            ids = [i[: common + most_tokens] for i in ids]
+        longest = max(len(i) for i in ids)
+        if common == longest:
             return old._replace(ids=ids)
-        padded = torch.full((len(ids), max(len(i) for i in ids)), PAD)
+        padded = torch.full((len(ids), longest), PAD)
         visible_from = torch.full(padded.shape, NEVER_VISIBLE)
         for part, t in enumerate(tokens):
             padded[part, : len(ids[part])] = torch.tensor(ids[part])
-            visible_from[part, : len(ids[part])] = self._visible_from(t.times_s[:-1], start)
+            visible_from[part, : len(ids[part])] = self._visible_from(t.times_s[: len(ids[part])], start)
         encoded, notes = self.notes_encoder.extend(padded[:, common:].to(self.device), None, old.notes.first(common))
         conditioning = old.conditioning.first(old.context_frames + common)
         fresh = self.decoder.condition(encoded, visible_from[:, common:].to(self.device))

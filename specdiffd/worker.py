@@ -44,6 +44,9 @@ def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Conn
         log.warning("the supervisor is gone, stopping")
     except SpecdiffdError as error:
         supervisor.send(("failed", (str(error), error.exit_code)))
+    except Exception as error:
+        log.exception("the engine failed")
+        supervisor.send(("failed", (f"the engine failed: {type(error).__name__}: {error}", 1)))
 
 
 class Worker:

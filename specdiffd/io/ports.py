@@ -100,7 +100,8 @@ class MidiPorts:
 
     def close(self) -> None:
         """Close every port."""
-        for source in (*self._inputs.values(), self._watcher, self._lister):
+        own = [self._watcher] if self._lister is self._watcher else [self._watcher, self._lister]
+        for source in (*self._inputs.values(), *own):
             source.cancel_callback()
             source.close_port()
             source.delete()

@@ -26,7 +26,7 @@ def frame_noise(seed: int, first_frame: int, frames: int, width: int) -> Tensor:
 
 
 def _noise_block(seed: int, block: int, width: int) -> Tensor:
-    generator = np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), block & (2**64 - 1)]))
+    generator = np.random.Generator(np.random.Philox(key=np.array((seed % 2**64, block % 2**64), np.uint64)))
     return torch.from_numpy(generator.standard_normal((NOISE_BLOCK_FRAMES, width), np.float32))
 
 

@@ -1,0 +1,1 @@
+"""A performance to hear the daemon by: composed for it, played into its own MIDI port."""

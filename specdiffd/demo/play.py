@@ -1,0 +1,195 @@
+"""Runs the daemon with a performance played into its own MIDI port, and says what came out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import mido
+import msgspec
+import numpy as np
+import rtmidi
+
+from specdiffd.config import Config
+from specdiffd.control.client import ControlClient
+from specdiffd.daemon import Daemon
+from specdiffd.errors import DeviceError, MidiFileError
+from specdiffd.io.output import find_device, import_sounddevice
+from specdiffd.io.ports import APIS
+from specdiffd.io.shared import PlayedRing
+
+log = logging.getLogger(__name__)
+PERFORMANCE = Path(__file__).parent / "performance.mid"
+TAIL_S = 3.0
+Send = Callable[[list[int]], object]
+
+
+def play_demo(
+    config: Config, folder: Path, song: Path | None, seconds: float | None, progress: Callable[[float, float], None], find_output: bool
+) -> list[str]:
+    """Play, record, draw; returns the lines to show at the end.
+
+    Args:
+        folder: gets ``recording.wav``, ``spectrogram.png`` and ``figures.json``.
+        find_output: fall back to pacing in real time without a device where there is no sound card.
+
+    Raises:
+        SpecdiffdError: the song cannot be read, or the daemon cannot start.
+    """
+    events = read_events(song or PERFORMANCE, seconds)
+    folder.mkdir(parents=True, exist_ok=True)
+    if find_output and not has_audio_device():
+        log.warning("no audio device here: playing in real time to nobody, the recording is what would have been heard")
+        config = msgspec.structs.replace(config, audio=msgspec.structs.replace(config.audio, device="null"))
+    recording = folder / "recording.wav"
+    daemon = Daemon(config)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with ExitStack() as stack:
+        daemon.start()
+        stack.callback(daemon.stop)
+        server = threading.Thread(target=daemon.serve, name="supervisor", daemon=True)
+        server.start()
+        stack.callback(server.join, 5)
+        stack.callback(daemon.request_stop)
+        stack.enter_context(recorded(daemon.played, config.audio.sample_rate_hz, recording))
+        send, way = stack.enter_context(keyboard(config, daemon))
+        log.info("playing through %s", way)
+        _play(events, send, stopped, progress)
+        status = daemon.status()
+    figures = {"midi": way, "seconds": round(events[-1][0], 1), **status}
+    (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    picture = draw_spectrogram(recording, folder / "spectrogram.png")
+    counters, revision = status["counters"], status["revision"]
+    return [
+        f"played {figures['seconds']} s through {way} to {status['audio']['output']}",
+        f"key to sound {status['render_delay_ms']} ms, constant (a revision took {revision['p50_ms']} ms, 99th percentile {revision['p99_ms']} ms)",
+        f"{counters['events']} events, {counters['revisions']} revisions, {counters['late_splices']} late; "
+        f"{counters['missing_runs']} dropouts, {counters['stale_fades']} fades for want of forecast",
+        f"recording: {recording}",
+        f"picture:   {picture}",
+        f"figures:   {folder / 'figures.json'}",
+    ]
+
+
+def read_events(song: Path, seconds: float | None) -> list[tuple[float, list[int]]]:
+    """A file's channel messages with their times, ending in all notes off.
+
+    Raises:
+        MidiFileError: it cannot be read, or holds nothing.
+    """
+    try:
+        file = mido.MidiFile(song)
+        now_s, events = 0.0, []
+        for message in file:
+            now_s += message.time
+            if seconds is not None and now_s > seconds:
+                break
+            if not message.is_meta and message.type != "sysex":
+                events.append((now_s, message.bytes()))
+    except (OSError, EOFError, ValueError, IndexError, KeyError) as error:
+        raise MidiFileError(f"{song}: {error}") from error
+    if not events:
+        raise MidiFileError(f"{song}: no notes in it")
+    end_s = min(now_s, seconds) if seconds is not None else now_s
+    return events + [(end_s, [0xB0 | channel, control, 0]) for channel in range(16) for control in (64, 123)]
+
+
+def has_audio_device() -> bool:
+    """Whether PortAudio finds a device to play to."""
+    try:
+        find_device(import_sounddevice(), "default")
+    except DeviceError as error:
+        log.info("%s", error)
+        return False
+    return True
+
+
+@contextmanager
+def keyboard(config: Config, daemon: Daemon) -> Iterator[tuple[Send, str]]:
+    """Something that sends messages to the daemon: a real MIDI port where there is one, else the control socket."""
+    if daemon.midi_api is not None:
+        for api in (a for a in rtmidi.get_compiled_api() if a in APIS.values() and rtmidi.get_api_display_name(a) == daemon.midi_api):
+            out: Any = rtmidi.MidiOut(api, name="specdiffd demo")
+            found = [k for k, name in enumerate(out.get_ports()) if config.midi.client_name in name]
+            if found:
+                out.open_port(found[0], "out")
+                try:
+                    yield out.send_message, f"the MIDI port {out.get_ports()[found[0]]} ({daemon.midi_api})"
+                finally:
+                    out.close_port()
+                    out.delete()
+                return
+    with ControlClient(daemon.endpoint) as client:
+
+        def send(message: list[int]) -> None:
+            client.call("midi", **dict(zip(("status", "data1", "data2"), message, strict=False)))
+
+        yield send, f"the control socket {daemon.endpoint} (no MIDI back end works here)"
+
+
+def _play(events: list[tuple[float, list[int]]], send: Send, stopped: threading.Event, progress: Callable[[float, float], None]) -> None:
+    end_s, started_s = events[-1][0], time.monotonic()
+    for at_s, message in [*events, (end_s + TAIL_S, [])]:
+        while not stopped.is_set() and (wait_s := started_s + at_s - time.monotonic()) > 0:
+            stopped.wait(min(wait_s, 0.2))
+            progress(min(end_s, time.monotonic() - started_s), end_s)
+        if stopped.is_set():
+            return
+        if message:
+            send(message)
+
+
+@contextmanager
+def recorded(played: PlayedRing, sample_rate_hz: int, path: Path) -> Iterator[None]:
+    """Everything that is played meanwhile goes to a WAV file."""
+    import soundfile
+
+    stop = threading.Event()
+
+    def run() -> None:
+        count = played.count
+        with soundfile.SoundFile(path, "w", sample_rate_hz, 2, "PCM_16", format="WAV") as file:
+            while not stop.wait(0.2):
+                audio, count = played.since(count)
+                file.write(audio)
+
+    thread = threading.Thread(target=run, name="recorder")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def draw_spectrogram(recording: Path, picture: Path) -> Path:
+    """A PNG of the recording's spectrogram, its whole length, to 8 kHz.
+
+    Raises:
+        DeviceError: matplotlib is not installed.
+    """
+    import soundfile
+
+    try:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt
+    except ImportError as error:
+        raise DeviceError(f"the picture needs matplotlib ({error}): pip install 'specdiffd[demo]'") from error
+    audio, rate = soundfile.read(recording, dtype="float32", always_2d=True)
+    figure, axis = plt.subplots(figsize=(16, 5), layout="constrained")
+    axis.specgram(audio.mean(1) + np.float32(1e-9), NFFT=2048, noverlap=1024, Fs=rate, vmin=-140, vmax=-40, cmap="magma")
+    axis.set(xlabel="seconds", ylabel="Hz", ylim=(0, 8000), title="what was heard")
+    figure.savefig(picture, dpi=100)
+    plt.close(figure)
+    return picture
