@@ -20,7 +20,9 @@ app = typer.Typer(
     help="A live neural synthesizer: plays MIDI through Spectrogram Diffusion.",
 )
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-ConfigOption = Annotated[Path | None, typer.Option("-c", "--config", help="A config.yaml; default: ~/.config/specdiffd/config.yaml if it is there.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("-c", "--config", help="A config.yaml; default: ~/.config/specdiffd/config.yaml if it is there.")
+]
 Overrides = Annotated[list[str] | None, typer.Option("-o", "--set", metavar="SECTION.KEY=VALUE", help="Override a configuration key.")]
 
 

@@ -15,7 +15,6 @@ from msgspec import Meta
 from specdiffd.errors import ConfigError
 
 
-
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A group of keys; unknown ones are refused."""
 

@@ -60,7 +60,7 @@ class NotePrior(nn.Module):
         self.spectrum = nn.Linear(c.width, c.shapes * c.mel_bins)
         self.inharmonicity = nn.Linear(c.width, 1)
         self.frame_note = nn.Linear(c.width, c.frame_width)
-        self.frame = nn.Linear(FRAME_FEATURES, c.frame_width)
+        self.frame = nn.Linear(frame_feature_count(c.window_s), c.frame_width)
         self.weights = nn.Sequential(nn.GELU(), nn.Linear(c.frame_width, c.frame_width), nn.GELU(), nn.Linear(c.frame_width, c.shapes))
         with torch.no_grad():
             self.harmonics.bias.fill_(-6.5)
@@ -95,7 +95,7 @@ class NotePrior(nn.Module):
     def sound(self, x: NoteFeatures, timbres: Timbres) -> Contributions:
         """The rows over time."""
         row, column = x.active.nonzero(as_tuple=True)  # most pairs are silent: bent notes, short notes
-        frames = self.frame(frame_features(x, row, column)) + timbres.envelope[row]  # (pairs, frame_width)
+        frames = self.frame(frame_features(x, row, column, self.config.window_s)) + timbres.envelope[row]  # (pairs, frame_width)
         level = self.weights(frames).float().clamp(-16.0, 6.0) + x.gain[row, column][:, None]
         weights = level.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), (2 * level).exp())
         return Contributions(weights.transpose(1, 2), *timbres[1:])
@@ -222,21 +222,31 @@ def pitch_features(pitch: Tensor) -> Tensor:
     return torch.cat((scaled[:, None], angles.sin(), angles.cos()), -1)
 
 
-_HATS_S = torch.arange(-0.04, 0.0601, 0.005)
+HAT_S = 0.005  # distance of the hats: a frame sees where in it an event lies
+HATS_AFTER_S = 0.06
 _DECAYS_S = torch.tensor([0.02, 0.06, 0.2, 0.6, 2.0, 6.0])
-FRAME_FEATURES = 3 * (len(_HATS_S) + len(_DECAYS_S) + 2) + 2
 
 
-def frame_features(x: NoteFeatures, row: Tensor, column: Tensor) -> Tensor:
-    """(pairs, FRAME_FEATURES): the three ages, pedal and modulation of the given rows and frames."""
-    ages = [age_features(a[row, column]) for a in (x.age_s, x.release_s, x.choke_s)]
+def frame_feature_count(window_s: float) -> int:
+    """Columns of :func:`frame_features`."""
+    return 3 * (len(_hats_s(window_s)) + len(_DECAYS_S) + 2) + 2
+
+
+def _hats_s(window_s: float) -> Tensor:
+    return torch.arange(round((window_s + HATS_AFTER_S) / HAT_S) + 1) * HAT_S - window_s
+
+
+def frame_features(x: NoteFeatures, row: Tensor, column: Tensor, window_s: float) -> Tensor:
+    """(pairs, features): the three ages, pedal and modulation of the given rows and frames."""
+    ages = [age_features(a[row, column], window_s) for a in (x.age_s, x.release_s, x.choke_s)]
     return torch.cat((*ages, x.pedal[row, column, None], x.modulation[row, column, None]), -1)
 
 
-def age_features(age_s: Tensor) -> Tensor:
-    """Piecewise linear around the event (5 ms apart: a frame sees where in it the event lies), exponential and log after it."""
-    hats = F.relu(1 - (age_s[..., None] - _HATS_S.to(age_s.device)).abs() / 0.005)
+def age_features(age_s: Tensor, window_s: float) -> Tensor:
+    """Piecewise linear around the event, exponential and log after it; all zero in a frame that ends before it."""
+    happened = (age_s > -window_s)[..., None].to(age_s.dtype)
+    hats_s = _hats_s(window_s).to(age_s.device)
+    hats = F.relu(1 - (age_s[..., None] - hats_s).abs() / HAT_S) * happened
     past = age_s.clamp_min(0.0)[..., None]
-    happened = (age_s > -0.04)[..., None].to(age_s.dtype)
     decays = torch.exp(-past / _DECAYS_S.to(age_s.device)) * happened
     return torch.cat((hats, decays, torch.log1p(past.clamp_max(NEVER_S) * 50) / 4 * happened, happened), -1)

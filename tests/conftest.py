@@ -1,0 +1,68 @@
+"""Instruments small enough for tests, of odd sizes."""
+
+import pytest
+import torch
+
+from specdiffd.events import Event, Performance
+from specdiffd.formats import MelFormat
+from specdiffd.instrument import RenderSettings, SpectrogramInstrument
+from specdiffd.midi.score import Score
+from specdiffd.model.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.model.prior import NotePrior, PriorConfig
+from specdiffd.tokens.codec import Codec
+from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
+
+SMALL_CODEC = Codec(steps_per_second=200, max_shift_steps=1100, velocity_bins=32, program_granularity="full")
+
+
+def small_instrument(seed: int = 0, settings: RenderSettings | None = None) -> SpectrogramInstrument:
+    """The built-in family with random weights, tamed so that they answer mildly, as trained ones do."""
+    torch.manual_seed(seed)
+    fmt = MelFormat()
+    encoder = EncoderConfig(
+        d_model=48, num_layers=2, num_heads=3, d_kv=16, d_ff=80, causal=True, scaled_attention=True, vocab_size=SMALL_CODEC.vocabulary_size
+    )
+    decoder = DecoderConfig(
+        d_model=48, num_layers=2, num_heads=3, d_kv=16, d_ff=80, causal=True, scaled_attention=True, stem_channels=4, noise_scale=0.08
+    )
+    vocoder = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_width=16)
+    instrument = SpectrogramInstrument(
+        fmt,
+        SMALL_CODEC,
+        NotePrior(PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16)).eval(),
+        NotesEncoder(encoder).eval(),
+        ContextEncoder(encoder).eval(),
+        Decoder(decoder).eval(),
+        Vocoder(vocoder).eval(),
+        settings,
+    )
+    with torch.no_grad():
+        # untrained oscillators and noise are all but silent
+        instrument.vocoder.local.out.bias[: vocoder.subframes] = -4.0
+    return instrument
+
+
+@pytest.fixture
+def instrument() -> SpectrogramInstrument:
+    return small_instrument()
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    """Three seconds of two hands and a drum."""
+    generator = torch.Generator().manual_seed(3)
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=generator))
+
+    made = [Event(0.0, 0xC1, 40)]
+    for k in range(24):
+        at, pitch = 0.1 + 0.12 * k + uniform(0, 0.05), int(uniform(40, 80))
+        channel = (0, 0, 1, 9)[k % 4]
+        made += [Event(at, 0x90 | channel, pitch, int(uniform(30, 120))), Event(at + uniform(0.01, 0.5), 0x80 | channel, pitch, 0)]
+    return sorted(made, key=lambda e: e.time_s)
+
+
+@pytest.fixture
+def performance(events: list[Event]) -> Performance:
+    return Score().extend(events).performance

@@ -1,0 +1,111 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from specdiffd.audio.mel import log_mel
+from specdiffd.events import Event, Performance
+from specdiffd.formats import MelFormat
+from specdiffd.midi.score import Score
+from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
+from specdiffd.model.prior import NO_GUIDE, NotePrior, PriorConfig, TimbreCache, guide, harmonic_lobes
+
+CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16)
+
+
+@pytest.fixture
+def prior() -> NotePrior:
+    torch.manual_seed(0)
+    return NotePrior(CONFIG).eval().requires_grad_(False)
+
+
+def features(performance: Performance, first: int = 0, frames: int = 40) -> NoteFeatures:
+    return note_features(performance, (first + np.arange(frames)) * 0.02, CONFIG.window_s, CONFIG.ring_s)
+
+
+def played(*rows: tuple[float, int, int, int]) -> Performance:
+    return Score().extend(Event(*r) for r in rows).performance
+
+
+def test_ages_count_from_the_frames_first_sample() -> None:
+    x = features(played((0.105, 0x90, 60, 127), (0.3, 0x80, 60, 0)))
+    assert x.age_s[0, 10] == pytest.approx(0.095)
+    assert x.release_s[0, 20] == pytest.approx(0.1)
+    assert x.choke_s[0, 0] == -NEVER_S
+    assert x.active[0].nonzero()[0].item() == 4  # frame 4 covers 0.08 to 0.12 s
+    assert x.velocity[0] == 1.0
+
+
+def test_a_held_note_is_never_released() -> None:
+    assert (features(played((0.1, 0x90, 60, 100))).release_s == -NEVER_S).all()
+
+
+def test_a_bent_note_takes_a_row_for_each_pitch() -> None:
+    x = features(played((0.0, 0x90, 60, 100), (0.2, 0xE0, 0, 0x60), (0.4, 0xE0, 0, 0x40)))
+    assert x.pitch.tolist() == [60.0, 61.0]
+    assert x.key.tolist() == [60, 60]
+    assert (x.active.sum(0) == 1).all()
+
+
+def test_volume_is_a_log_offset(prior: NotePrior) -> None:
+    quiet = prior(features(played((0, 0xB0, 7, 50), (0.1, 0x90, 60, 100))))
+    usual = prior(features(played((0, 0xB0, 7, 100), (0.1, 0x90, 60, 100))))
+    loud = usual > CONFIG.log_floor + 6
+    assert loud.any()
+    assert (usual - quiet)[loud] == pytest.approx(2 * math.log(2), abs=1e-3)
+
+
+def test_notes_add_in_power(prior: NotePrior) -> None:
+    one, other = (0.1, 0x90, 60, 100), (0.2, 0x90, 67, 80)
+    both = prior(features(played(one, other)))
+    apart = [prior(features(played(n))) for n in (one, other)]
+    assert torch.allclose((2 * both).exp(), (2 * apart[0]).exp() + (2 * apart[1]).exp(), rtol=1e-3, atol=1e-8)
+
+
+def test_the_prior_is_causal(prior: NotePrior) -> None:
+    """What comes later changes no frame that ends before it."""
+    before = prior(features(played((0.1, 0x90, 60, 100))))
+    after = prior(features(played((0.1, 0x90, 60, 100), (0.4, 0x80, 60, 0), (0.4, 0x90, 50, 100))))
+    first = MelFormat().first_frame_of(0.4)
+    assert torch.allclose(before[:first], after[:first], atol=1e-5)
+    assert not torch.allclose(before[first], after[first], atol=1e-3)
+
+
+def test_nothing_is_silence(prior: NotePrior) -> None:
+    assert torch.allclose(prior(features(played())), torch.full((40, 128), CONFIG.log_floor))
+
+
+def test_lobes_are_the_mel_spectrum_of_a_sinusoid() -> None:
+    """The analytic response against a real sinusoid through the real front end."""
+    lobes = harmonic_lobes(CONFIG)
+    for hertz in (110.0, 443.7, 2000.0, 6543.2):
+        wave = torch.sin(2 * math.pi * hertz * torch.arange(6400) / 16000)
+        measured = log_mel(wave, MelFormat())[4]
+        analytic = 0.5 * torch.log(lobes[round(hertz / 8000 * (len(lobes) - 2))])
+        near = measured > measured.max() - 3
+        assert (measured - analytic)[near].abs().max() < 0.15
+
+
+def test_the_cache_changes_nothing(prior: NotePrior, performance: Performance) -> None:
+    cache = TimbreCache(prior)
+    for first in (0, 10, 20):
+        x = features(performance, first)
+        for cached, plain in zip(cache(x), prior.timbres(x), strict=True):
+            assert torch.allclose(cached, plain, atol=1e-6)
+
+
+def test_guide_points_at_the_partials(prior: NotePrior) -> None:
+    x = features(played((0.0, 0x90, 69, 100)))
+    found = guide(prior.contributions(x), CONFIG)[20]
+    step = (1127 * math.log1p(8000 / 700)) / 129
+    where = 1127 * math.log1p(440 / 700) / step - 1
+    nearest = round(where)
+    assert found[nearest, 1] > NO_GUIDE[1]
+    assert found[nearest, 0] == pytest.approx(where - nearest, abs=0.02)
+    assert found[nearest + 3].tolist() == pytest.approx(NO_GUIDE)
+
+
+def test_guide_without_notes(prior: NotePrior) -> None:
+    found = guide(prior.contributions(features(played())), CONFIG)
+    assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 2))

@@ -1,0 +1,112 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, oscillate
+
+CONFIG = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_width=16, history_frames=20)
+FRAMES = 60
+
+
+@pytest.fixture
+def vocoder() -> Vocoder:
+    torch.manual_seed(0)
+    return Vocoder(CONFIG).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def mel() -> Tensor:
+    return torch.randn(2, FRAMES, 128, generator=torch.Generator().manual_seed(1)) * 2 - 5
+
+
+@pytest.fixture
+def guides() -> Tensor:
+    return torch.rand(2, FRAMES, 128, 2, generator=torch.Generator().manual_seed(2)) - torch.tensor([0.5, 6.0])
+
+
+@pytest.mark.parametrize("cuts", [(1,) * FRAMES, (7, 1, 30, 22), (59, 1)])
+def test_chunked_equals_whole(vocoder: Vocoder, mel: Tensor, guides: Tensor, cuts: tuple[int, ...]) -> None:
+    whole, _ = vocoder.step(mel, vocoder.init_state(2), guides)
+    state, at, pieces = vocoder.init_state(2), 0, []
+    for n in cuts:
+        audio, state = vocoder.step(mel[:, at : at + n], state, guides[:, at : at + n])
+        assert audio.shape == (2, n * 320)
+        pieces.append(audio)
+        at += n
+    assert torch.allclose(torch.cat(pieces, 1), whole, atol=1e-5)
+
+
+def test_going_back_takes_the_other_way_as_if_it_were_the_first(vocoder: Vocoder, mel: Tensor, guides: Tensor) -> None:
+    whole, _ = vocoder.step(mel, vocoder.init_state(2), guides)
+    _, state = vocoder.step(mel[:, :40], vocoder.init_state(2), guides[:, :40])
+    _, astray = vocoder.step(torch.randn(2, 13, 128), state)
+    audio, _ = vocoder.step(mel[:, 40:], astray.rewind(13, CONFIG.subframes), guides[:, 40:])
+    assert torch.allclose(audio, whole[:, 40 * 320 :], atol=1e-5)
+    back = astray.rewind(18, CONFIG.subframes)
+    audio, _ = vocoder.step(mel[:, 35:], back, guides[:, 35:])
+    assert torch.allclose(audio, whole[:, 35 * 320 :], atol=1e-5)
+
+
+def test_the_history_has_an_end(vocoder: Vocoder, mel: Tensor) -> None:
+    _, state = vocoder.step(mel, vocoder.init_state(2))
+    state.rewind(20, CONFIG.subframes)
+    with pytest.raises(ValueError, match="cannot go back 21 frames, the history holds 20"):
+        state.rewind(21, CONFIG.subframes)
+
+
+def test_the_lookahead_is_what_the_config_says(vocoder: Vocoder, mel: Tensor) -> None:
+    """Hop i hears frames up to i + lookahead, no later ones."""
+    audio = vocoder(mel)
+    changed = mel.clone()
+    changed[:, 30:] += 1
+    differs = (vocoder(changed) - audio).abs().amax((0,)) > 1e-6
+    first = int(differs.nonzero()[0])
+    assert first >= (30 - CONFIG.lookahead_frames) * 320
+    assert first < (30 - CONFIG.lookahead_frames + 1) * 320
+
+
+def test_the_noise_belongs_to_the_absolute_frame(vocoder: Vocoder, mel: Tensor) -> None:
+    a, _ = vocoder.step(mel, vocoder.init_state(2, frame=100))
+    b, _ = vocoder.step(mel, vocoder.init_state(2, frame=100))
+    c, _ = vocoder.step(mel, vocoder.init_state(2, frame=101))
+    assert torch.equal(a, b)
+    assert not torch.allclose(a, c, atol=1e-4)
+
+
+def test_no_guide_is_a_guide_that_says_nothing(vocoder: Vocoder, mel: Tensor) -> None:
+    torch.nn.init.normal_(vocoder.local.guide.weight)
+    none = torch.tensor([0.0, -12.0]).expand(2, FRAMES, 128, 2)
+    assert torch.allclose(vocoder(mel), vocoder(mel, none), atol=1e-5)
+    assert not torch.allclose(vocoder(mel), vocoder(mel, torch.zeros(2, FRAMES, 128, 2)), atol=1e-3)
+
+
+@pytest.mark.parametrize(("samples", "fine"), [(80, 8), (240, 12), (80, 1), (80, 80)])
+def test_oscillators_are_sines_of_linear_amplitude(samples: int, fine: int) -> None:
+    start, per_sample, before, amplitude = (torch.rand(1, 3, 5, generator=torch.Generator().manual_seed(k)) for k in range(4))
+    per_sample = per_sample * 0.4
+    n = torch.arange(samples)
+    phase = 2 * math.pi * (start[..., None] + per_sample[..., None] * n)
+    level = before[..., None] + (amplitude - before)[..., None] * (n + 1) / samples
+    expected = (level * phase.sin()).sum(2)
+    assert torch.allclose(oscillate(start, per_sample, before, amplitude, samples, fine), expected, atol=1e-4)
+
+
+def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None:
+    """A constant frequency that is no multiple of the frame rate comes out as one sinusoid, over chunk borders too."""
+    from specdiffd.vocoder.melgan import Heads
+
+    state = vocoder.init_state(1)
+    pieces = []
+    for _ in range(10):
+        heads = Heads(torch.full((1, 4, 128), -14.0), torch.zeros(1, 4, 128), torch.zeros(1, 4, 161))
+        heads.amplitude[..., 40] = math.log(0.5)
+        wave, amplitude, cycles = vocoder._oscillators(heads, state)
+        state = state._replace(amplitude=amplitude, cycles=cycles)
+        pieces.append(wave)
+    audio = torch.cat(pieces, 1)[0, 640:]
+    spectrum = torch.fft.rfft(audio * torch.hann_window(len(audio)), 1 << 16).abs()
+    assert int(spectrum.argmax()) * 16000 / (1 << 16) == pytest.approx(float(vocoder.centre_hz[40]), abs=0.5)
+    assert audio.abs().max() == pytest.approx(0.5, abs=0.02)
+    assert audio.diff().diff().abs().max() < 0.5 * (2 * math.pi * float(vocoder.centre_hz[40]) / 16000) ** 2 * 1.1
