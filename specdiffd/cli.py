@@ -218,6 +218,42 @@ def render(
         typer.echo(f"{row['path']}: {row['duration_s']} s, real-time factor {row['real_time_factor']}, peak {row['peak']}")
 
 
+@app.command()
+def evaluate(
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG.mid|DIR ...", help="MIDI files to play in several instrumentations.")],
+    instrument: InstrumentOption = "builtin",
+    limit: Annotated[int, typer.Option(help="How many of the songs.", min=1)] = 3,
+    seconds: Annotated[float, typer.Option(help="Of each song.", min=5)] = 24.0,
+    ablate: Annotated[bool, typer.Option("--ablate", help="Also leave out one part after the other.")] = False,
+    device: Annotated[str, typer.Option()] = "auto",
+    dtype: Annotated[str, typer.Option()] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Transcribe the instrument's renderings and FluidSynth's, and compare (needs specdiffd[evaluate] and basic-pitch)."""
+    from specdiffd.evaluate.notes import ABLATION, evaluate_notes, table
+    from specdiffd.evaluate.pieces import test_set
+    from specdiffd.instrument import load_instrument, pick_device
+    from specdiffd.render import find_songs
+
+    found = find_songs(songs)
+    pieces = test_set(found[:: max(1, len(found) // limit)][:limit], seconds)
+    loaded = load_instrument(instrument, pick_device(device), dtype)
+    variants = ABLATION if ablate else {}
+    with _progress(not as_json) as progress:
+        task = progress.add_task("evaluating", total=len(pieces) * (3 + len(variants)))
+        rows = table(evaluate_notes(loaded, pieces, seconds, variants, lambda: progress.advance(task)))
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*(name.replace("_", " ") for name in rows[0]))
+    for row in rows:
+        shown.add_row(*(str(v) for v in row.values()))
+    Console().print(shown)
+
+
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 app.add_typer(bench_app, name="bench")
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-RESOLUTIONS = (128, 256, 512, 1024, 2048)  # FFT sizes at 16 kHz; hop a quarter
+# FFT sizes at 16 kHz; hop a quarter. The long ones tell noise from a comb of steady oscillators, which the others do not resolve.
+RESOLUTIONS = (128, 256, 512, 1024, 2048, 4096, 8192)
 
 
 def stft(audio: Tensor, size: int) -> Tensor:

@@ -72,7 +72,7 @@ def random_program(rng: Rng) -> int:
 
 def song_piece(rng: Rng, path: Path, duration_s: float) -> list[Event]:
     """A stretch of the song at ``path``, its tracks given other programs, keys, tempi and velocities, maybe with drums."""
-    tracks = _read_tracks(path)
+    tracks = read_tracks(path)
     tempo = float(np.exp(rng.uniform(np.log(0.7), np.log(1.5))))
     transpose = int(rng.integers(-6, 7))
     end_s = max(notes[-1][0] for notes in tracks) / tempo
@@ -93,10 +93,10 @@ def song_piece(rng: Rng, path: Path, duration_s: float) -> list[Event]:
                 key = pitch + transpose + octave
                 if 0 <= on < duration_s and 0 <= key < 128:
                     spread = float(rng.normal(0, 0.004))
-                    events += _note(channel, max(0.0, on + spread), off - on, key, velocity * louder + rng.normal(0, 6))
+                    events += note(channel, max(0.0, on + spread), off - on, key, velocity * louder + rng.normal(0, 6))
     if rng.random() < 0.5:
-        events += _drum_pattern(rng, duration_s)
-    return sorted(events, key=_order)
+        events += drum_pattern(rng, duration_s)
+    return sorted(events, key=order)
 
 
 def generated_piece(rng: Rng, duration_s: float) -> list[Event]:
@@ -110,15 +110,16 @@ def generated_piece(rng: Rng, duration_s: float) -> list[Event]:
         )
         events += texture(rng, channel, duration_s)
     if rng.random() < 0.35:
-        events += _drum_hits(rng, duration_s) if rng.random() < 0.5 else _drum_pattern(rng, duration_s)
-    return sorted(events, key=_order)
+        events += _drum_hits(rng, duration_s) if rng.random() < 0.5 else drum_pattern(rng, duration_s)
+    return sorted(events, key=order)
 
 
-def _order(event: Event) -> tuple[float, int]:
+def order(event: Event) -> tuple[float, int]:
+    """Sort key of events."""
     return event.time_s, event.kind == NOTE_ON  # offs and controllers before the note they share a moment with
 
 
-def _read_tracks(path: Path) -> list[list[tuple[float, float, int, int]]]:
+def read_tracks(path: Path) -> list[list[tuple[float, float, int, int]]]:
     """Notes (onset_s, offset_s, pitch, velocity) of each track that has any; tempo changes are honoured."""
     song = mido.MidiFile(path)
     tempi = sorted((tick, m.tempo) for track in song.tracks for tick, m in _timed(track) if m.type == "set_tempo") or [(0, 500000)]
@@ -156,7 +157,8 @@ def _melodic_channels(rng: Rng) -> list[int]:
     return [int(c) for c in rng.permutation([c for c in range(16) if c != DRUM_CHANNEL])]
 
 
-def _note(channel: int, onset_s: float, length_s: float, pitch: int, velocity: float) -> list[Event]:
+def note(channel: int, onset_s: float, length_s: float, pitch: int, velocity: float) -> list[Event]:
+    """A note-on and its note-off."""
     strength = int(np.clip(round(velocity), 1, 127))
     return [
         Event(onset_s, NOTE_ON | channel, pitch, strength),
@@ -208,7 +210,7 @@ def _lines(rng: Rng, channel: int, duration_s: float) -> list[Event]:
     while t < duration_s:
         step = beat * float(rng.choice([0.5, 1, 1, 2]))
         if rng.random() < 0.85:
-            events += _note(channel, t, step * legato, pitch, velocity())
+            events += note(channel, t, step * legato, pitch, velocity())
         pitch = int(np.clip(pitch + rng.integers(-7, 8), 21, 108))
         t += step
     return events
@@ -222,7 +224,7 @@ def _chords(rng: Rng, channel: int, duration_s: float) -> list[Event]:
         pitches = low + np.unique(np.cumsum(rng.integers(1, 8, size=int(rng.integers(2, 8)))))
         roll = float(rng.choice([0, 0, 0.02]))
         for k, pitch in enumerate(p for p in pitches if p <= 108):
-            events += _note(channel, t + roll * k + abs(rng.normal(0, 0.003)), step * float(rng.uniform(0.5, 1.0)), int(pitch), velocity())
+            events += note(channel, t + roll * k + abs(rng.normal(0, 0.003)), step * float(rng.uniform(0.5, 1.0)), int(pitch), velocity())
         t += step
     return events
 
@@ -233,7 +235,7 @@ def _repeats(rng: Rng, channel: int, duration_s: float) -> list[Event]:
     while t < duration_s:
         pitch, step = int(rng.integers(28, 100)), float(rng.uniform(0.05, 0.25))
         for _ in range(int(rng.integers(2, 12))):
-            events += _note(channel, t, step * float(rng.uniform(0.3, 0.95)), pitch, velocity())
+            events += note(channel, t, step * float(rng.uniform(0.3, 0.95)), pitch, velocity())
             t += step
         t += float(rng.exponential(0.3))
     return events
@@ -245,7 +247,7 @@ def _isolated(rng: Rng, channel: int, duration_s: float) -> list[Event]:
     t = float(rng.uniform(0, 1))
     while t < duration_s:
         length = float(np.exp(rng.uniform(np.log(0.03), np.log(4.0))))
-        events += _note(channel, t, length, int(rng.integers(21, 109)), float(rng.uniform(10, 127)))
+        events += note(channel, t, length, int(rng.integers(21, 109)), float(rng.uniform(10, 127)))
         t += length + float(rng.uniform(0.05, 1.5))
     return events
 
@@ -255,7 +257,7 @@ def _long_notes(rng: Rng, channel: int, duration_s: float) -> list[Event]:
     t = 0.0
     while t < duration_s:
         for pitch in rng.integers(28, 96, size=int(rng.integers(1, 4))):
-            events += _note(channel, t + float(rng.uniform(0, 1)), float(rng.uniform(3, 18)), int(pitch), float(rng.uniform(30, 120)))
+            events += note(channel, t + float(rng.uniform(0, 1)), float(rng.uniform(3, 18)), int(pitch), float(rng.uniform(30, 120)))
         t += float(rng.uniform(4, 16))
     return events
 
@@ -265,12 +267,12 @@ def _drum_hits(rng: Rng, duration_s: float) -> list[Event]:
     events: list[Event] = []
     t, rate = 0.0, float(rng.uniform(1.5, 8))
     while t < duration_s:
-        events += _note(DRUM_CHANNEL, t, float(rng.uniform(0.03, 0.5)), int(rng.integers(KIT.start, KIT.stop)), float(rng.uniform(20, 127)))
+        events += note(DRUM_CHANNEL, t, float(rng.uniform(0.03, 0.5)), int(rng.integers(KIT.start, KIT.stop)), float(rng.uniform(20, 127)))
         t += float(rng.exponential(1 / rate)) + 0.02
     return events
 
 
-def _drum_pattern(rng: Rng, duration_s: float) -> list[Event]:
+def drum_pattern(rng: Rng, duration_s: float) -> list[Event]:
     """A bar of sixteenths, repeated with small changes."""
     step = 60 / float(rng.uniform(60, 180)) / 4
     voices = [
@@ -291,6 +293,6 @@ def _drum_pattern(rng: Rng, duration_s: float) -> list[Event]:
             for v in range(6):
                 if grid[v, s] != (rng.random() < 0.02):
                     at = t + step * (s + swing * (s % 2)) + abs(float(rng.normal(0, 0.003)))
-                    events += _note(DRUM_CHANNEL, at, step * 0.9, voices[v], loud[v] + rng.normal(0, 8))
+                    events += note(DRUM_CHANNEL, at, step * 0.9, voices[v], loud[v] + rng.normal(0, 8))
         t += 16 * step
     return events
