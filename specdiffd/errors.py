@@ -35,6 +35,10 @@ class DeviceError(SpecdiffdError):
     exit_code = 3
 
 
+class Interrupted(SpecdiffdError):
+    """Training was told to stop before its time was used; it can be resumed."""
+
+
 class ControlError(SpecdiffdError):
     """The control plane refused or could not carry out a request."""
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from specdiffd.errors import MidiFileError
 from specdiffd.events import Controllers, Note, Performance, gain_db
+from specdiffd.midi.damage import find_damage
 from specdiffd.midi.score import choke_drums
 
 BEND_RANGE_SEMITONES = 2.0
+LONGEST_S = 24 * 3600.0
 
 
 def load_performance(path: Path) -> Performance:
@@ -26,7 +28,7 @@ def load_performance(path: Path) -> Performance:
     notes = [Note(n.start_time, n.pitch, n.velocity, n.program, n.instrument, n.is_drum, n.end_time) for n in sequence.notes]
     notes.sort(key=lambda n: (n.onset_s, n.is_drum, n.program, n.pitch))
     choke_drums(notes)
-    return Performance(notes, _controllers(sequence))
+    return Performance(notes, _controllers(sequence), sequence.total_time)
 
 
 def _read(path: Path) -> Any:
@@ -36,16 +38,20 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise MidiFileError(f"{path}: {error.strerror or error}") from error
     if data[:4] != b"MThd":
-        raise MidiFileError(f"{path}: not a MIDI file (it begins with {data[:4]!r} where MThd is expected)")
+        raise MidiFileError(f"{path}: not a MIDI file ({find_damage(data)})")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydub looks for ffmpeg, pretty_midi comments on type 1 files
         import note_seq
 
         try:
-            sequence = note_seq.midi_to_note_sequence(data)
-        except Exception as error:  # mido and pretty_midi raise whatever the damage leads to
-            raise MidiFileError(f"{path}: {type(error).__name__}: {error}") from error
-        return note_seq.apply_sustain_control_changes(sequence)
+            sequence = note_seq.apply_sustain_control_changes(note_seq.midi_to_note_sequence(data))
+        except Exception as error:  # mido, pretty_midi and note-seq raise whatever the damage leads to
+            raise MidiFileError(f"{path}: {find_damage(data) or f'{type(error).__name__}: {error}'}") from error
+    if not 0 <= sequence.total_time <= LONGEST_S:
+        raise MidiFileError(
+            f"{path}: lasts {sequence.total_time / 3600:.0f} hours, expected at most {LONGEST_S / 3600:.0f}: a damaged time?"
+        )
+    return sequence
 
 
 def _controllers(sequence: Any) -> dict[int, Controllers]:

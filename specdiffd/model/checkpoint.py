@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,41 +12,88 @@ from safetensors.torch import save_file
 from torch import nn
 
 from specdiffd.errors import CheckpointError
-from specdiffd.layout import CONFIG, WEIGHTS, write_json
+from specdiffd.layout import CONFIG, PICKLED_WEIGHTS, WEIGHTS, write_json
 
 M = TypeVar("M", bound=nn.Module)
+Shape = tuple[int, ...]
 
 
-def load_weights(folder: Path, module: M) -> M:
-    """Fill ``module`` (float32) from the component's safetensors file, after checking every key and shape.
+def load_weights(folder: Path, make: Callable[[], M], dtype: torch.dtype = torch.float32) -> M:
+    """The module that ``make`` builds with the component's weights, after every key and shape has been checked.
+
+    Nothing of the module's size is allocated before: a wrong config cannot fill the memory. Weights that are in ``dtype``
+    already stay in the mapped file.
 
     Raises:
         CheckpointError: naming file, key, found and expected shape.
     """
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise CheckpointError(f"{path} is missing")
-    expected = module.state_dict()
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = set(file.keys())
-            for key in sorted(expected.keys() | keys):
-                _check(path, key, expected, keys, file)
-            tensors = {key: file.get_tensor(key).float() for key in keys}
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    module.load_state_dict(tensors)
+    with torch.device("meta"):
+        module = make()
+    expected = {key: tuple(weight.shape) for key, weight in module.state_dict().items()}
+    path, tensors = _read(folder, expected)
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"{path}: {key} has values of type {tensor.dtype}, expected floating point")
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path}: {key} has values that are not finite numbers")
+    module.load_state_dict({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
+    for part in module.modules():
+        if isinstance(part, HasConstants):
+            part.make_constants()
     return module.eval().requires_grad_(False)
 
 
-def _check(path: Path, key: str, expected: Mapping[str, torch.Tensor], keys: set[str], file: Any) -> None:
-    if key not in keys:
-        raise CheckpointError(f"{path}: key {key} is missing, expected with shape {tuple(expected[key].shape)}")
-    if key not in expected:
-        raise CheckpointError(f"{path}: unknown key {key}")
-    found = tuple(file.get_slice(key).get_shape())
-    if found != tuple(expected[key].shape):
-        raise CheckpointError(f"{path}: {key} has shape {found}, expected {tuple(expected[key].shape)}")
+@runtime_checkable
+class HasConstants(Protocol):
+    """A module with buffers that follow from its config."""
+
+    def make_constants(self) -> None:
+        """Make them."""
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The component's weights as they are.
+
+    Raises:
+        CheckpointError: there are none, or the file is damaged.
+    """
+    return _read(folder, None)[1]
+
+
+def _read(folder: Path, expected: Mapping[str, Shape] | None) -> tuple[Path, dict[str, torch.Tensor]]:
+    """The component's weights, safetensors before pickle, if they are what is expected (None: anything)."""
+    path = folder / WEIGHTS
+    if path.exists():
+        try:
+            with safe_open(path, framework="pt") as file:
+                keys = list(file.keys())
+                _check(path, {key: tuple(file.get_slice(key).get_shape()) for key in keys}, expected)
+                return path, {key: file.get_tensor(key) for key in keys}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
+    path = folder / PICKLED_WEIGHTS
+    if not path.exists():
+        raise CheckpointError(f"{folder / WEIGHTS} is missing, and so is {PICKLED_WEIGHTS}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # whatever the damage, or the forbidden content, leads to
+        raise CheckpointError(f"{path} is damaged or holds more than weights: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()):
+        raise CheckpointError(f"{path}: expected tensors by name, found something else")
+    _check(path, {key: tuple(tensor.shape) for key, tensor in content.items()}, expected)
+    return path, content
+
+
+def _check(path: Path, found: Mapping[str, Shape], expected: Mapping[str, Shape] | None) -> None:
+    if expected is None:
+        return
+    for key in sorted(expected.keys() | found.keys()):
+        if key not in found:
+            raise CheckpointError(f"{path}: key {key} is missing, expected with shape {expected[key]}")
+        if key not in expected:
+            raise CheckpointError(f"{path}: unknown key {key} of shape {found[key]}")
+        if found[key] != expected[key]:
+            raise CheckpointError(f"{path}: {key} has shape {found[key]}, expected {expected[key]}")
 
 
 def save_component(

@@ -183,12 +183,15 @@ def sinusoid_positions(length: int, width: int, max_period: float = 10000.0) -> 
     """Fixed positions (length, width): sine half, cosine half. Published checkpoints bring their own."""
     rates = torch.exp(-math.log(max_period) * torch.arange(width // 2) / (width // 2))
     angles = torch.arange(length)[:, None] * rates
-    return torch.cat((angles.sin(), angles.cos()), -1)
+    return F.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, width % 2))
 
 
 def time_embedding(t: Tensor, width: int, max_time: float) -> Tensor:
-    """Sinusoid (..., width) of t in [0, 1], scaled by ``max_time``, which is also the longest period."""
+    """Sinusoid (..., width) of t in [0, 1], scaled by ``max_time``, which is also the longest period; sines, then cosines.
+
+    The periods run from 1 to ``max_time``, both included, as in the public code.
+    """
     half = width // 2
-    rates = torch.exp(-math.log(max_time) / half * torch.arange(half, device=t.device, dtype=torch.float32))
+    rates = torch.exp(-math.log(max_time) * torch.arange(half, device=t.device, dtype=torch.float32) / (half - 1))
     angles = (t.float() * max_time)[..., None] * rates
-    return torch.cat((angles.sin(), angles.cos()), -1)
+    return F.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, width % 2))

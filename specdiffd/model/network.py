@@ -8,6 +8,7 @@ own diffusion time, so known frames enter clean and their keys and values are ke
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -31,6 +32,21 @@ from specdiffd.model.layers import (
 KeysValues = tuple[Tensor, Tensor]
 
 
+def check_sizes(config: EncoderConfig | DecoderConfig, tables: tuple[str, ...]) -> None:
+    """Refuse sizes that no network has, before anything of that size is made.
+
+    Args:
+        tables: the fields that count rows of tables.
+
+    Raises:
+        ValueError: naming field and limits.
+    """
+    limits = {"d_model": 1 << 14, "num_layers": 256, "num_heads": 1 << 10, "d_kv": 1 << 12, "d_ff": 1 << 17, "input_dims": 1 << 12}
+    for name, most in {**limits, **dict.fromkeys(tables, 1 << 20)}.items():
+        if not 1 <= getattr(config, name) <= most:
+            raise ValueError(f"{name} {getattr(config, name)}: expected 1 to {most}")
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """Sizes of either encoder; field names as in the hub's config.json where it has them."""
@@ -44,8 +60,14 @@ class EncoderConfig:
     max_length: int = 2048
     input_dims: int = 128
     targets_context_length: int = 256
+    feed_forward_proj: str = "gated-gelu"
     causal: bool = False
     scaled_attention: bool = False
+
+    def __post_init__(self) -> None:
+        check_sizes(self, ("vocab_size", "max_length", "targets_context_length"))
+        if self.feed_forward_proj != "gated-gelu":
+            raise ValueError(f"feed_forward_proj {self.feed_forward_proj!r}: expected gated-gelu")
 
     @property
     def attention_scale(self) -> float:
@@ -69,11 +91,28 @@ class DecoderConfig:
     scaled_attention: bool = False
     stem_channels: int = 0
     noise_scale: float = 1.0
+    film_width: int = 0  # of the time's embedding; 0: four times d_model
+
+    def __post_init__(self) -> None:
+        check_sizes(self, ("targets_length",))
+        if not 0 <= self.film_width <= 1 << 16:
+            raise ValueError(f"film_width {self.film_width}: expected 0 to {1 << 16}")
+        if not 1 < self.max_decoder_noise_time < math.inf:
+            raise ValueError(f"max_decoder_noise_time {self.max_decoder_noise_time}: expected more than 1")
+        if not 0 <= self.stem_channels <= 1024:
+            raise ValueError(f"stem_channels {self.stem_channels}: expected 0 to 1024")
+        if not 0 < self.noise_scale < math.inf:
+            raise ValueError(f"noise_scale {self.noise_scale}: expected more than 0")
 
     @property
     def attention_scale(self) -> float:
         """Factor on the dot products."""
         return self.d_kv**-0.5 if self.scaled_attention else 1.0
+
+    @property
+    def time_width(self) -> int:
+        """Width of the time's embedding."""
+        return self.film_width or 4 * self.d_model
 
 
 class EncoderAttention(nn.Module):
@@ -223,7 +262,7 @@ class DecoderAttention(nn.Module):
     def __init__(self, c: DecoderConfig) -> None:
         super().__init__()
         self.layer_norm = RMSNorm(c.d_model)
-        self.FiLMLayer = FiLM(4 * c.d_model, c.d_model)
+        self.FiLMLayer = FiLM(c.time_width, c.d_model)
         self.attention = DecoderSelfAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
 
     def forward(self, x: Tensor, film: Tensor, past: KeysValues | None, bias: Tensor | None) -> tuple[Tensor, KeysValues]:
@@ -251,7 +290,7 @@ class DecoderDense(nn.Module):
     def __init__(self, c: DecoderConfig) -> None:
         super().__init__()
         self.DenseReluDense = DenseReluDense(c.d_model, c.d_ff)
-        self.film = FiLM(4 * c.d_model, c.d_model)
+        self.film = FiLM(c.time_width, c.d_model)
         self.layer_norm = RMSNorm(c.d_model)
 
     def forward(self, x: Tensor, film: Tensor) -> Tensor:
@@ -267,7 +306,7 @@ class DecoderLayer(nn.Module):
         self.layer = nn.ModuleList([DecoderAttention(c), DecoderCross(c), DecoderDense(c)])
 
     def film_tables(self, time: Tensor) -> FilmTables:
-        """Of the embeddings (..., 4 d): (..., 2, d) for self-attention and feed-forward."""
+        """Of the embeddings (..., time_width): (..., 2, d) for self-attention and feed-forward."""
         return self.attention.FiLMLayer.table(time), self.dense.film.table(time)
 
     def forward(
@@ -350,11 +389,12 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = c = config
         d = c.d_model
-        self.conditioning_emb = nn.Sequential(nn.Linear(d, 4 * d, bias=False), nn.SiLU(), nn.Linear(4 * d, 4 * d, bias=False), nn.SiLU())
+        w = c.time_width
+        self.conditioning_emb = nn.Sequential(nn.Linear(d, w, bias=False), nn.SiLU(), nn.Linear(w, w, bias=False), nn.SiLU())
         self.position_encoding = _position_table(c.targets_length, d)
         if c.stem_channels:
             self.stem = nn.ModuleList([CausalConv2d(3, c.stem_channels), CausalConv2d(c.stem_channels, c.stem_channels)])
-            self.stem_film = FiLM(4 * d, c.stem_channels)
+            self.stem_film = FiLM(w, c.stem_channels)
             self.head = nn.ModuleList(
                 [CausalConv2d(c.stem_channels + self.HEAD_CHANNELS, c.stem_channels), CausalConv2d(c.stem_channels, 1)]
             )
@@ -375,14 +415,13 @@ class Decoder(nn.Module):
         stem = self.stem_film.table(embedded) if c.stem_channels else None
         return Schedule(tuple(cast(DecoderLayer, layer).film_tables(embedded) for layer in self.decoders), stem)
 
-    def forward(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """As published: all frames at once, one diffusion time. x (B, F, mel), t (B,)."""
-        h = self.continuous_inputs_projection(x) + self.position_encoding.weight[: x.shape[1]]
-        films = self.schedule(t).at(torch.arange(len(t), device=t.device)[:, None])
+    def forward(self, x: Tensor, films: Schedule, conditioning: Conditioning) -> Tensor:
+        """As published: all frames (B, F, mel) at once, one diffusion time (``films`` of one frame)."""
+        h = self.continuous_inputs_projection(x.to(self.spec_out.weight.dtype)) + self.position_encoding.weight[: x.shape[1]]
         notes_bias = mask_bias((conditioning.visible_from <= 0)[:, None, None], h.dtype)
         for layer, film, notes in zip(self.decoders, films.layers, conditioning.layers, strict=True):
             h, _ = layer(h, film, None, None, notes, notes_bias)
-        return self.spec_out(self.decoder_norm(h))
+        return self.spec_out(self.decoder_norm(h)).float()
 
     def init_state(self, batch: int = 1) -> DecoderState:
         """Nothing known yet."""
@@ -396,7 +435,7 @@ class Decoder(nn.Module):
     def step(
         self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState, known: int = 0
     ) -> tuple[Tensor, DecoderState]:
-        """Causal: the frames that follow those of ``state``.
+        """The frames that follow those of ``state``; with a decoder that is not causal all of a window's frames at once.
 
         Args:
             x: (B, F, mel) in the model's range: ``known`` clean frames, then noisy ones.
@@ -431,11 +470,12 @@ class Decoder(nn.Module):
         everything = DecoderState(tuple(layers), images, state.frames + x.shape[1])
         return image.squeeze(1).float(), everything.first(state.frames + known)
 
-    @staticmethod
-    def _masks(frames: int, conditioning: Conditioning, known: int) -> tuple[Tensor, Tensor]:
+    def _masks(self, frames: int, conditioning: Conditioning, known: int) -> tuple[Tensor, Tensor]:
         """Who looks where: own frames (F, known + F), encodings (B, 1, F, S)."""
         device = conditioning.visible_from.device
         rows = torch.arange(known, known + frames, device=device)
+        if not self.config.causal:
+            rows = torch.full_like(rows, NEVER_VISIBLE - 1)
         own = torch.arange(known + frames, device=device) <= rows[:, None]
         notes = conditioning.visible_from[:, None, :] <= rows[:, None]
         return own, notes[:, None]

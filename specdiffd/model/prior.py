@@ -67,7 +67,12 @@ class NotePrior(nn.Module):
             self.spectrum.bias.fill_(-9.0)
             self.inharmonicity.bias.fill_(-10.0)
             self.inharmonicity.weight.zero_()
-        self.register_buffer("lobes", harmonic_lobes(c), persistent=False)
+        self.make_constants()
+
+    def make_constants(self) -> None:
+        """The table of partials: derived from the config, so not part of a checkpoint."""
+        if not self.program.weight.is_meta:
+            self.register_buffer("lobes", harmonic_lobes(self.config), persistent=False)
 
     def forward(self, x: NoteFeatures) -> Tensor:
         """Log mel (F, mel_bins), natural log, of one part's notes together."""

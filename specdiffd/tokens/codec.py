@@ -117,9 +117,8 @@ class Codec:
         return SPECIAL_IDS + steps
 
     def velocity(self, velocity: int) -> int:
-        """Id of a velocity, 0 to 127; 0 is note off."""
-        bin_ = 0 if velocity == 0 else 1 + (velocity - 1) * self.velocity_bins // 127
-        return self.velocity_base + min(bin_, self.velocity_bins)
+        """Id of a velocity, 0 to 127; 0 is note off. The bins are those of the public code: rounded up."""
+        return self.velocity_base + -(-velocity * self.velocity_bins // 127)
 
     def program(self, program: int) -> int:
         """The class that ``program`` belongs to, as a program number."""

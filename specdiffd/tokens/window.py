@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from specdiffd.events import Note, Performance
+from specdiffd.formats import MelFormat
 from specdiffd.tokens.codec import EOS, Codec
 
 
@@ -22,47 +25,85 @@ def window_tokens(performance: Performance, start_s: float, end_s: float, codec:
 
     More tokens than the codec's maximum: the ties and the newest events that fit are kept, the rest is counted.
     """
+    events = _events(performance, codec)
+    steps = [e.step for e in events]
     first, last = codec.steps(start_s), codec.steps(end_s)
-    held: list[tuple[int, int]] = []
-    onsets: list[tuple[float, Note]] = []
-    offsets: list[tuple[float, Note]] = []
-    for note in performance.notes:
-        onset, end_time = codec.steps(note.onset_s), min(note.offset_s, note.choke_s)
-        end = codec.steps(end_time) if math.isfinite(end_time) else last
-        if first <= onset < last:
-            onsets.append((note.onset_s, note))
-        if note.is_drum:
-            continue
-        if onset < first <= end:
-            held.append((codec.program(note.program), note.pitch))
-        if first <= end < last and onset < last:
-            offsets.append((end_time, note))
-    events = sorted(offsets, key=_canonical) + sorted(onsets, key=_canonical)
-    is_onset = [False] * len(offsets) + [True] * len(onsets)
-    order = sorted(range(len(events)), key=lambda i: events[i][0])  # stable
-    groups = [_Group(events[i][0], codec.steps(events[i][0]) - first, events[i][1], is_onset[i]) for i in order]
-    return _write(sorted(set(held)), groups, codec)
+    low, high = bisect_left(steps, first), bisect_left(steps, last)
+    held = _Held()
+    held.play(events[:low])
+    return _write(held.tied(_open(performance) or low < len(events)), events[low:high], first, codec)
 
 
-def song_windows(performance: Performance, window_s: float, codec: Codec) -> list[WindowTokens]:
-    """The windows of a whole performance, one behind the other."""
-    count = max(1, math.ceil(performance.end_s / window_s))
-    return [window_tokens(performance, k * window_s, (k + 1) * window_s, codec) for k in range(count)]
+def song_windows(performance: Performance, fmt: MelFormat, window_frames: int, codec: Codec) -> Iterator[WindowTokens]:
+    """The windows of a whole performance, one behind the other, as many as the public code makes.
+
+    It counts frames up to and including the one that the end falls into, so a song that ends exactly on a window's edge
+    gets one more; what rounding puts beyond the last window belongs to it.
+    """
+    events, still_open = _events(performance, codec), _open(performance)
+    length_s = performance.length_s or performance.end_s
+    frames = int(length_s * fmt.sample_rate_hz) // fmt.hop_samples + 1
+    count = -(-frames // window_frames)
+    steps = [e.step for e in events]
+    held, low = _Held(), 0
+    for k in range(count):
+        first, last = (codec.steps(n * window_frames * fmt.frame_s) for n in (k, k + 1))
+        high = bisect_left(steps, last, lo=low) if k + 1 < count else len(events)
+        yield _write(held.tied(still_open or low < len(events)), events[low:high], first, codec)
+        held.play(events[low:high])
+        low = high
 
 
-class _Group(NamedTuple):
+class _Event(NamedTuple):
     time_s: float
-    step: int
+    step: int  # from the song's start
+    program: int  # its class
     note: Note
     on: bool
 
 
-def _canonical(item: tuple[float, Note]) -> tuple[bool, int, int]:
-    note = item[1]
-    return note.is_drum, note.program, note.pitch
+def _events(performance: Performance, codec: Codec) -> list[_Event]:
+    """All onsets and offsets in the order of the public code: by time, before it was rounded; at the same time offsets
+    first; then pitched notes before drums, by class of program, by pitch.
+    """
+    notes = sorted(
+        ((n.is_drum, n.program if n.is_drum else codec.program(n.program), n.pitch, k, n) for k, n in enumerate(performance.notes))
+    )
+    offsets = [
+        _Event(end_s, codec.steps(end_s), program, n, False)
+        for is_drum, program, _, _, n in notes
+        if not is_drum and math.isfinite(end_s := min(n.offset_s, n.choke_s))
+    ]
+    onsets = [_Event(n.onset_s, codec.steps(n.onset_s), program, n, True) for _, program, _, _, n in notes]
+    return sorted(offsets + onsets, key=_time)  # stable
 
 
-def _write(held: list[tuple[int, int]], groups: list[_Group], codec: Codec) -> WindowTokens:
+def _time(event: _Event) -> float:
+    return event.time_s
+
+
+def _open(performance: Performance) -> bool:
+    """Whether a note is still held at the end of what is known."""
+    return any(not n.is_drum and math.isinf(min(n.offset_s, n.choke_s)) for n in performance.notes)
+
+
+class _Held:
+    """Which (program, pitch) the events so far have left sounding: as in the public code each has one state, the last event's."""
+
+    def __init__(self) -> None:
+        self._on: set[tuple[int, int]] = set()
+
+    def play(self, events: Sequence[_Event]) -> None:
+        for e in events:
+            if not e.note.is_drum:
+                (self._on.add if e.on else self._on.discard)((e.program, e.note.pitch))
+
+    def tied(self, goes_on: bool) -> list[tuple[int, int]]:
+        """Sorted; none once the song is over (the public code lists notes there that have ended)."""
+        return sorted(self._on) if goes_on else []
+
+
+def _write(held: list[tuple[int, int]], events: list[_Event], first: int, codec: Codec) -> WindowTokens:
     ids: list[int] = []
     program = -1
     for tied_program, pitch in held:
@@ -71,32 +112,31 @@ def _write(held: list[tuple[int, int]], groups: list[_Group], codec: Codec) -> W
             program = tied_program
         ids.append(codec.pitch_base + pitch)
     ids.append(codec.tie)
-    body, times_s = _write_events(groups, program, codec)
+    body, times_s = _write_events(events, first, program, codec)
     room = codec.max_tokens - 1 - len(ids)
     dropped = 0
-    while len(body) > room and groups:  # each cut changes which programs and velocities must be repeated
+    while len(body) > room and events:  # each cut changes which programs and velocities must be repeated
         excess = max(1, (len(body) - room) // 4)
-        groups, dropped = groups[excess:], dropped + excess
-        body, times_s = _write_events(groups, program, codec)
+        events, dropped = events[excess:], dropped + excess
+        body, times_s = _write_events(events, first, program, codec)
     return WindowTokens([*ids, *body, EOS], [-math.inf] * len(ids) + times_s + [math.inf], dropped)
 
 
-def _write_events(groups: list[_Group], program: int, codec: Codec) -> tuple[list[int], list[float]]:
+def _write_events(events: Sequence[_Event], first: int, program: int, codec: Codec) -> tuple[list[int], list[float]]:
     ids: list[int] = []
     times_s: list[float] = []
-    velocity, now = -1, 0
-    for time_s, step, note, on in groups:
-        if step != now:
-            ids.append(codec.shift(step))
-            now = step
-        note_program = -1 if note.is_drum else codec.program(note.program)
-        if not note.is_drum and note_program != program:
-            ids.append(codec.program_base + note_program)
-            program = note_program
-        token = codec.velocity(note.velocity if on else 0)
+    velocity, now = -1, first
+    for e in events:
+        if e.step != now:
+            ids.append(codec.shift(min(e.step - first, codec.max_shift_steps)))
+            now = e.step
+        if not e.note.is_drum and e.program != program:
+            ids.append(codec.program_base + e.program)
+            program = e.program
+        token = codec.velocity(e.note.velocity if e.on else 0)
         if token != velocity:
             ids.append(token)
             velocity = token
-        ids.append((codec.drum_base if note.is_drum else codec.pitch_base) + note.pitch)
-        times_s += [time_s] * (len(ids) - len(times_s))
+        ids.append((codec.drum_base if e.note.is_drum else codec.pitch_base) + e.note.pitch)
+        times_s += [e.time_s] * (len(ids) - len(times_s))
     return ids, times_s

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 NOISE_PERIOD_FRAMES = 512
 NO_GUIDE_LEVEL = -12.0
+SILENT_OSCILLATOR = -9.0  # log amplitude, 78 dB below full scale
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class VocoderState(NamedTuple):
     trunk: tuple[Tensor, ...]  # (B, kernel - 1 + history, width) a frame
     sub: tuple[Tensor, ...]  # (B, kernel - 1 + history * subframes, sub_width), subframes rows a frame
     amplitude: Tensor  # (B, 1 + history * subframes, mel)
-    cycles: Tensor  # (B, 1 + history * subframes, mel) phase / 2 pi
+    cycles: Tensor  # (B, 1 + history * subframes, mel) phase beyond the centre frequency's, / 2 pi
     tail: Tensor  # (B, 1 + history, fft_size - sub_hop) what overlaps the next frame
     frame: int  # absolute number of the next hop to come out
 
@@ -216,7 +217,7 @@ class Vocoder(nn.Module):
             self.heads.bias[-self.sizes[-1] :] = -6.0
         divisors = [d for d in range(1, c.sub_hop_samples + 1) if c.sub_hop_samples % d == 0]
         self.fine = min(divisors, key=lambda d: abs(d - math.sqrt(c.sub_hop_samples / 2)))
-        self._make_constants()
+        self.make_constants()
 
     def use(self, dtype: torch.dtype) -> Vocoder:
         """Compute the networks in ``dtype``; their last layers stay in float32, a level of eight bits would be heard as noise."""
@@ -226,9 +227,11 @@ class Vocoder(nn.Module):
             layer.to(dtype)
         return self
 
-    def _make_constants(self) -> None:
+    def make_constants(self) -> None:
         """Oscillator grid, window and noise: derived from the config, so not part of a checkpoint."""
         c = self.config
+        if self.embed.weight.is_meta:
+            return
         low, high = (1127 * math.log1p(hz / 700) for hz in (c.low_hz, c.high_hz))
         grid_hz = 700 * torch.expm1(torch.linspace(low, high, c.mel_bins + 2, dtype=torch.float64) / 1127)
         self.register_buffer("centre_hz", grid_hz[1:-1].float(), persistent=False)
@@ -257,6 +260,24 @@ class Vocoder(nn.Module):
             zeros(1, c.fft_size - c.sub_hop_samples),
             frame - c.lookahead_frames,
         )
+
+    @property
+    def lookahead_frames(self) -> int:
+        """How many frames the audio comes behind."""
+        return self.config.lookahead_frames
+
+    def rewind(self, state: VocoderState, frames: int) -> VocoderState:
+        """The state as it was ``frames`` earlier.
+
+        Raises:
+            ValueError: the history does not reach that far.
+        """
+        return state.rewind(frames, self.config.subframes)
+
+    def finish(self, state: VocoderState) -> Tensor:
+        """The audio that is still owed when no more frames come (B, lookahead_frames * hop)."""
+        frames = _silence(state.tail[:, :1].expand(-1, self.lookahead_frames, -1), self.config.mel_bins)
+        return self.step(frames[..., 0], state, frames[..., 1:])[0]
 
     def step(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Tensor, VocoderState]:
         """Next frames in, as many hops out, ``lookahead_frames`` behind.
@@ -317,16 +338,22 @@ class Vocoder(nn.Module):
         return self.centre_hz + self.spread_hz * torch.tanh(offsets)
 
     def _oscillators(self, heads: Heads, state: VocoderState) -> tuple[Tensor, Tensor, Tensor]:
-        """The bank's audio (B, samples), and the amplitudes and phases at the end of each subframe."""
-        c = self.config
-        amplitude = heads.amplitude.clamp(-14.0, 2.0).exp()  # (B, M, K)
-        per_sample = self.frequencies(heads.offset) / c.sample_rate_hz  # cycles
-        advance = per_sample * c.sub_hop_samples
-        cycles = torch.remainder(state.cycles[:, -1:] + torch.cumsum(torch.remainder(advance, 1.0), 1), 1.0)
-        start = torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
-        before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
+        """The bank's audio (B, samples), and the amplitudes and phases at the end of each subframe.
 
-        wave = oscillate(start, per_sample, before, amplitude, c.sub_hop_samples, self.fine)
+        A phase is that of the band's centre at the absolute sample, plus the integral of the distance from it since the
+        oscillator was last silent. So equal mels give equal sound, whatever was rendered before.
+        """
+        c = self.config
+        log_amplitude = heads.amplitude.clamp(-14.0, 2.0)
+        amplitude = log_amplitude.exp()  # (B, M, K)
+        hertz = self.frequencies(heads.offset)
+        distance = (hertz - self.centre_hz) * (c.sub_hop_samples / c.sample_rate_hz)  # cycles per subframe
+        cycles = _since_reset(distance, state.cycles[:, -1:], log_amplitude < SILENT_OSCILLATOR)
+        drift = torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
+        before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
+        rows = torch.arange(hertz.shape[1], device=hertz.device, dtype=torch.float64) + state.frame * c.subframes
+        carrier = torch.remainder(rows[:, None] * (self.centre_hz.double() * c.sub_hop_samples / c.sample_rate_hz), 1.0).float()
+        wave = oscillate(carrier + drift, hertz / c.sample_rate_hz, before, amplitude, c.sub_hop_samples, self.fine)
         return wave.flatten(1), amplitude, cycles
 
     def _noise(self, log_level: Tensor, state: VocoderState) -> tuple[Tensor, Tensor]:
@@ -390,6 +417,15 @@ def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tens
     old, new = parts.unflatten(3, (2, fine)).permute(3, 0, 1, 2, 4).flatten(3).unbind(0)
     ramp = torch.arange(1, samples + 1, device=start.device) / samples
     return torch.lerp(old, new, ramp)
+
+
+def _since_reset(steps: Tensor, before: Tensor, reset: Tensor) -> Tensor:
+    """Running sums over dimension 1, beginning with ``before`` and starting anew at 0 wherever ``reset`` is True; modulo 1."""
+    sums = before + torch.cumsum(steps, 1)
+    index = torch.arange(1, steps.shape[1] + 1, device=steps.device)[:, None].expand_as(steps)
+    last = torch.where(reset, index, 0).cummax(1).values  # 0: none yet
+    base = torch.cat((torch.zeros_like(before), sums), 1).gather(1, last)
+    return torch.remainder(sums - base, 1.0)
 
 
 def _silence(like: Tensor, mel_bins: int) -> Tensor:

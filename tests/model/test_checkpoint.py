@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def save(folder: Path) -> nn.Linear:
 
 def test_round_trip(tmp_path: Path) -> None:
     layer = save(tmp_path)
-    loaded = load_weights(tmp_path, nn.Linear(3, 5))
+    loaded = load_weights(tmp_path, lambda: nn.Linear(3, 5))
     assert torch.equal(loaded.weight, layer.weight)
     assert not loaded.weight.requires_grad
     assert read_config(tmp_path / CONFIG, DecoderConfig).d_model == 48
@@ -27,7 +28,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_half_precision_is_loaded_as_float32(tmp_path: Path) -> None:
     save_component(tmp_path, {}, nn.Linear(3, 5).state_dict())
-    assert load_weights(tmp_path, nn.Linear(3, 5)).weight.dtype == torch.float32
+    assert load_weights(tmp_path, lambda: nn.Linear(3, 5)).weight.dtype == torch.float32
 
 
 def test_unknown_fields_are_ignored_and_missing_ones_take_defaults(tmp_path: Path) -> None:
@@ -36,23 +37,23 @@ def test_unknown_fields_are_ignored_and_missing_ones_take_defaults(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("module", "says"),
+    ("make", "says"),
     [
-        (nn.Linear(4, 5), r"weight has shape \(5, 3\), expected \(5, 4\)"),
-        (nn.Linear(3, 5, bias=False), "unknown key bias"),
-        (nn.Bilinear(3, 3, 5), "weight"),
+        (lambda: nn.Linear(4, 5), r"weight has shape \(5, 3\), expected \(5, 4\)"),
+        (lambda: nn.Linear(3, 5, bias=False), "unknown key bias"),
+        (lambda: nn.Bilinear(3, 3, 5), "weight"),
     ],
 )
-def test_shapes_and_keys_are_checked(tmp_path: Path, module: nn.Module, says: str) -> None:
+def test_shapes_and_keys_are_checked(tmp_path: Path, make: Callable[[], nn.Module], says: str) -> None:
     save(tmp_path)
     with pytest.raises(CheckpointError, match=says):
-        load_weights(tmp_path, module)
+        load_weights(tmp_path, make)
 
 
 def test_missing_keys_are_named(tmp_path: Path) -> None:
     save_component(tmp_path, {}, {"weight": torch.zeros(5, 3)})
     with pytest.raises(CheckpointError, match=r"key bias is missing, expected with shape \(5,\)"):
-        load_weights(tmp_path, nn.Linear(3, 5))
+        load_weights(tmp_path, lambda: nn.Linear(3, 5))
 
 
 def test_truncated_files_are_named(tmp_path: Path) -> None:
@@ -60,12 +61,12 @@ def test_truncated_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / WEIGHTS
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(CheckpointError, match=f"{WEIGHTS} is damaged"):
-        load_weights(tmp_path, nn.Linear(3, 5))
+        load_weights(tmp_path, lambda: nn.Linear(3, 5))
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"{WEIGHTS} is missing"):
-        load_weights(tmp_path, nn.Linear(3, 5))
+        load_weights(tmp_path, lambda: nn.Linear(3, 5))
     with pytest.raises(CheckpointError, match=f"{CONFIG} is missing"):
         read_config(tmp_path / CONFIG, DecoderConfig)
     (tmp_path / CONFIG).write_text("[1]")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -173,3 +175,16 @@ def test_state_dicts_survive_the_fusing_of_weights() -> None:
     b.load_state_dict(a.state_dict())
     for p, q in zip(a.parameters(), b.parameters(), strict=True):
         assert torch.equal(p, q)
+
+
+def test_without_causality_every_frame_sees_the_whole_window() -> None:
+    torch.manual_seed(0)
+    both = Decoder(replace(DECODER, causal=False)).eval().requires_grad_(False)
+    causal = Decoder(DECODER).eval().requires_grad_(False)
+    causal.load_state_dict(both.state_dict())
+    x, prior = inputs()
+    later = x.clone()
+    later[:, 30:] += 1
+    for decoder, changes in ((both, True), (causal, False)):
+        y, z = (decoder.step(v, prior, films(decoder, FRAMES), conditioning(decoder), decoder.init_state(2))[0] for v in (x, later))
+        assert torch.allclose(y[:, :30], z[:, :30], atol=1e-6) != changes

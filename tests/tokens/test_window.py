@@ -3,6 +3,7 @@ import math
 import pytest
 
 from specdiffd.events import Note, Performance
+from specdiffd.formats import MelFormat
 from specdiffd.tokens.codec import EOS, Codec
 from specdiffd.tokens.window import song_windows, window_tokens
 
@@ -87,7 +88,7 @@ def test_too_many_tokens_keep_ties_and_the_newest_events() -> None:
 @pytest.mark.parametrize(("end_s", "count"), [(0.0, 1), (5.0, 1), (5.2, 2), (20.4, 4)])
 def test_songs_are_cut_into_windows(end_s: float, count: int) -> None:
     notes = [note(0.0, 60, end_s)] if end_s else []
-    windows = song_windows(Performance(notes, {}), 5.12, CODEC)
+    windows = list(song_windows(Performance(notes, {}), MelFormat(), 256, CODEC))
     assert len(windows) == count
     for later in windows[1:]:
         assert later.ids[:3] == [1135, 1064, TIE]

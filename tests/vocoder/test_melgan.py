@@ -103,10 +103,31 @@ def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None
         heads = Heads(torch.full((1, 4, 128), -14.0), torch.zeros(1, 4, 128), torch.zeros(1, 4, 161))
         heads.amplitude[..., 40] = math.log(0.5)
         wave, amplitude, cycles = vocoder._oscillators(heads, state)
-        state = state._replace(amplitude=amplitude, cycles=cycles)
+        state = state._replace(amplitude=amplitude, cycles=cycles, frame=state.frame + 1)
         pieces.append(wave)
     audio = torch.cat(pieces, 1)[0, 640:]
     spectrum = torch.fft.rfft(audio * torch.hann_window(len(audio)), 1 << 16).abs()
     assert int(spectrum.argmax()) * 16000 / (1 << 16) == pytest.approx(float(vocoder.centre_hz[40]), abs=0.5)
     assert audio.abs().max() == pytest.approx(0.5, abs=0.02)
     assert audio.diff().diff().abs().max() < 0.5 * (2 * math.pi * float(vocoder.centre_hz[40]) / 16000) ** 2 * 1.1
+
+
+def test_equal_mels_give_equal_sound_whatever_came_before(vocoder: Vocoder, mel: Tensor) -> None:
+    """Once the convolutions have forgotten and an oscillator has been silent, its phase depends on the absolute sample alone."""
+    from specdiffd.vocoder.melgan import Heads, _since_reset
+
+    offsets = torch.randn(1, 40, 128, generator=torch.Generator().manual_seed(4))
+    loud = torch.full((1, 40, 128), -2.0)
+    loud[:, 8:12] = -12.0
+    one, other = (
+        vocoder._oscillators(
+            Heads(loud, offsets, torch.zeros(1, 40, 161)), vocoder.init_state(1)._replace(cycles=torch.full((1, 1, 128), phase))
+        )[0]
+        for phase in (0.0, 0.37)
+    )
+    assert not torch.allclose(one[:, :640], other[:, :640], atol=1e-2)
+    assert torch.allclose(one[:, 12 * 80 :], other[:, 12 * 80 :], atol=1e-4)
+    sums = _since_reset(
+        torch.full((1, 6, 1), 0.25), torch.tensor([[[0.5]]]), torch.tensor([0, 0, 0, 1, 0, 0], dtype=torch.bool)[None, :, None]
+    )
+    assert sums.flatten().tolist() == [0.75, 0.0, 0.25, 0.0, 0.25, 0.5]

@@ -1,0 +1,266 @@
+"""Instruments by name: from checkpoints in the hub layout to something that plays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from specdiffd.errors import CheckpointError, DeviceError
+from specdiffd.formats import MelFormat
+from specdiffd.instrument import RenderSettings, SpectrogramInstrument
+from specdiffd.layout import (
+    BUILTIN,
+    CONFIG,
+    CONTEXT_ENCODER,
+    DECODER,
+    INDEX,
+    INDEX_CLASS,
+    NOTES_ENCODER,
+    ONNX_VOCODER,
+    ONNX_WEIGHTS,
+    PRIOR,
+    PUBLISHED_CLASS,
+    SCHEDULER,
+    SCHEDULER_CONFIG,
+    VOCODER,
+    checkpoint_folder,
+    read_config,
+    read_json,
+)
+from specdiffd.model.checkpoint import load_weights
+from specdiffd.model.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.model.prior import NotePrior, PriorConfig
+from specdiffd.model.sampler import FlowConfig
+from specdiffd.model.schedule import CLASSES, SCHEDULERS, DiffusionConfig
+from specdiffd.published import PublishedInstrument, StreamingVocoder
+from specdiffd.tokens.codec import Codec
+from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
+from specdiffd.vocoder.onnx import OnnxVocoder
+
+AnyInstrument = SpectrogramInstrument | PublishedInstrument
+M = TypeVar("M", bound=nn.Module)
+# What a published checkpoint consists of, and the classes that its index may name.
+PUBLISHED_PARTS: dict[str, set[str | None]] = {
+    NOTES_ENCODER: {"SpectrogramNotesEncoder"},
+    CONTEXT_ENCODER: {"SpectrogramContEncoder"},
+    DECODER: {"T5FilmDecoder"},
+    SCHEDULER: {*CLASSES},
+    ONNX_VOCODER: {"OnnxRuntimeModel", None},
+}
+
+
+def load_instrument(
+    name: str,
+    device: str = "cpu",
+    dtype: str = "auto",
+    settings: RenderSettings | None = None,
+    hop_frames: int = 64,
+    random_weights: bool = False,
+) -> AnyInstrument:
+    """The instrument called ``builtin``, or the checkpoint in a directory.
+
+    Args:
+        device: a torch device.
+        dtype: of the networks: float32, bfloat16, or auto (bfloat16 where the device has units for it).
+        random_weights: keep the shapes, leave the weights untrained (to measure speed).
+
+    Raises:
+        CheckpointError: it is missing, damaged, of another kind, or does not know what ``settings`` ask for.
+    """
+    folder = checkpoint_folder(name)
+    index = read_json(folder / INDEX)
+    load = _Loader(folder, device, _dtype(dtype, device), random_weights)
+    settings = settings or RenderSettings()
+    match index.get("_class_name"):
+        case kind if kind == INDEX_CLASS:
+            return _load_builtin(load, settings, hop_frames)
+        case kind if kind == PUBLISHED_CLASS:
+            return _load_published(load, index, settings, hop_frames)
+        case other:
+            raise CheckpointError(f"{folder / INDEX}: _class_name is {other!r}, expected {INDEX_CLASS!r} or {PUBLISHED_CLASS!r}")
+
+
+class _Loader:
+    """Components of one folder, verified, on the device."""
+
+    def __init__(self, folder: Path, device: str, dtype: torch.dtype, random_weights: bool) -> None:
+        self.folder, self.device, self.dtype, self.random_weights = folder, device, dtype, random_weights
+
+    def __call__(self, part: str, make: Callable[[], M], dtype: torch.dtype | None = None) -> M:
+        kind = dtype or self.dtype
+        if self.random_weights:
+            return make().eval().requires_grad_(False).to(self.device, kind)
+        return load_weights(self.folder / part, make, kind).to(self.device)
+
+    def config(self, part: str, kind: type[Any], key: str | None = None) -> Any:
+        return read_config(self.folder / part / (SCHEDULER_CONFIG if part == SCHEDULER else CONFIG), kind, key)
+
+
+def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int) -> SpectrogramInstrument:
+    if settings.scheduler not in (None, "flow"):
+        raise CheckpointError(f"{load.folder}: scheduler {settings.scheduler!r}: this instrument has its own, called flow")
+    if settings.guidance != 1:
+        raise CheckpointError(f"{load.folder}: guidance {settings.guidance}: this instrument was trained without, only 1 is possible")
+    prior, notes, context = (
+        load.config(PRIOR, PriorConfig),
+        load.config(NOTES_ENCODER, EncoderConfig),
+        load.config(CONTEXT_ENCODER, EncoderConfig),
+    )
+    decoder, vocoder = load.config(DECODER, DecoderConfig), load.config(VOCODER, VocoderConfig)
+    fmt = read_config(load.folder / INDEX, MelFormat, "mel_format")
+    _check_widths(load.folder, fmt, notes, context, decoder)
+    _check_causal(load.folder, True, notes, decoder)
+    return SpectrogramInstrument(
+        fmt,
+        load.config(NOTES_ENCODER, Codec, "codec"),
+        load(PRIOR, lambda: NotePrior(prior), torch.float32),
+        load(NOTES_ENCODER, lambda: NotesEncoder(notes)),
+        load(CONTEXT_ENCODER, lambda: ContextEncoder(context)),
+        load(DECODER, lambda: Decoder(decoder)),
+        load(VOCODER, lambda: Vocoder(vocoder), torch.float32).use(load.dtype),
+        settings,
+        hop_frames,
+        load.config(SCHEDULER, FlowConfig),
+    )
+
+
+def _load_published(load: _Loader, index: dict[str, Any], settings: RenderSettings, hop_frames: int) -> PublishedInstrument:
+    kinds = _published_classes(load.folder / INDEX, index)
+    fmt = read_config(load.folder / INDEX, MelFormat, "mel_format") if "mel_format" in index else MelFormat()
+    notes, context = load.config(NOTES_ENCODER, EncoderConfig), load.config(CONTEXT_ENCODER, EncoderConfig)
+    decoder = load.config(DECODER, DecoderConfig)
+    _check_widths(load.folder, fmt, notes, context, decoder)
+    _check_causal(load.folder, False, notes, decoder)
+    codec = load.config(NOTES_ENCODER, Codec, "codec")
+    if codec.drum_base + 128 > notes.vocab_size:
+        raise CheckpointError(
+            f"{load.folder / NOTES_ENCODER / CONFIG}: vocab_size {notes.vocab_size}: the codec has {codec.drum_base + 128} ids"
+        )
+    if notes.max_length < codec.max_tokens:
+        codec = replace(codec, max_tokens=notes.max_length)
+    if settings.scheduler not in (None, *SCHEDULERS):
+        raise CheckpointError(f"{load.folder}: scheduler {settings.scheduler!r}: expected one of {', '.join(SCHEDULERS)}")
+    try:
+        return PublishedInstrument(
+            fmt,
+            codec,
+            load(NOTES_ENCODER, lambda: NotesEncoder(notes)),
+            load(CONTEXT_ENCODER, lambda: ContextEncoder(context)),
+            load(DECODER, lambda: Decoder(decoder)),
+            _published_vocoder(load, fmt),
+            load.config(SCHEDULER, DiffusionConfig),
+            CLASSES[kinds[SCHEDULER]],
+            settings,
+            hop_frames,
+        )
+    except ValueError as error:  # steps that the schedule does not have
+        raise CheckpointError(f"{load.folder / SCHEDULER / SCHEDULER_CONFIG}: {error}") from error
+
+
+def _published_classes(path: Path, index: dict[str, Any]) -> dict[str, Any]:
+    """The class of each component that the index names, checked."""
+    found: dict[str, Any] = {}
+    for part, value in index.items():
+        if part.startswith("_") or part == "mel_format":
+            continue
+        if part not in PUBLISHED_PARTS:
+            raise CheckpointError(f"{path}: unknown component {part!r}, expected {', '.join(PUBLISHED_PARTS)}")
+        if not (isinstance(value, list) and len(value) == 2 and value[1] in PUBLISHED_PARTS[part]):
+            expected = " or ".join(str(k) for k in sorted(PUBLISHED_PARTS[part], key=str))
+            raise CheckpointError(f"{path}: {part} is {value!r}, expected a pair of library and class, {expected}")
+        found[part] = value[1]
+    for part in PUBLISHED_PARTS:
+        if part not in found and part != ONNX_VOCODER:
+            raise CheckpointError(f"{path}: component {part} is missing")
+    return found
+
+
+def _published_vocoder(load: _Loader, fmt: MelFormat) -> StreamingVocoder:
+    """The checkpoint's own if it has one, else the built-in one of the same mel format."""
+    for path in (load.folder / ONNX_VOCODER / ONNX_WEIGHTS, load.folder / VOCODER / ONNX_WEIGHTS):
+        if path.exists():
+            return OnnxVocoder(path, fmt)
+    if fmt != read_config(BUILTIN / INDEX, MelFormat, "mel_format"):
+        raise CheckpointError(f"{load.folder}: no {ONNX_VOCODER}/{ONNX_WEIGHTS}, and the built-in vocoder has another mel format")
+    builtin = _Loader(BUILTIN, load.device, load.dtype, load.random_weights)
+    config = builtin.config(VOCODER, VocoderConfig)
+    return builtin(VOCODER, lambda: Vocoder(config), torch.float32).use(load.dtype)
+
+
+def load_builtin_family(
+    name: str, device: str = "cpu", dtype: str = "auto", settings: RenderSettings | None = None, random_weights: bool = False
+) -> SpectrogramInstrument:
+    """As :func:`load_instrument`, for what only instruments with a note prior can do.
+
+    Raises:
+        CheckpointError: also where it is a published checkpoint.
+    """
+    instrument = load_instrument(name, device, dtype, settings, random_weights=random_weights)
+    if not isinstance(instrument, SpectrogramInstrument):
+        raise CheckpointError(f"instrument {name!r} is a published checkpoint; this needs one of the built-in family, with a {PRIOR}")
+    return instrument
+
+
+def _check_causal(folder: Path, wanted: bool, notes: EncoderConfig, decoder: DecoderConfig) -> None:
+    """Instruments with a note prior are rendered causally, published ones a window at a time."""
+    for part, found in ((NOTES_ENCODER, notes.causal), (DECODER, decoder.causal)):
+        if found != wanted:
+            raise CheckpointError(f"{folder / part / CONFIG}: causal is {found}, expected {wanted} for an instrument of this kind")
+
+
+def _check_widths(folder: Path, fmt: MelFormat, notes: EncoderConfig, context: EncoderConfig, decoder: DecoderConfig) -> None:
+    """The components must fit each other."""
+    for part, config in ((NOTES_ENCODER, notes), (CONTEXT_ENCODER, context)):
+        if config.d_model != decoder.d_model:
+            raise CheckpointError(f"{folder / part / CONFIG}: d_model {config.d_model}, expected {decoder.d_model} as in the decoder")
+    for part, bins in ((CONTEXT_ENCODER, context.input_dims), (DECODER, decoder.input_dims)):
+        if bins != fmt.mel_bins:
+            raise CheckpointError(f"{folder / part / CONFIG}: input_dims {bins}, expected {fmt.mel_bins} mel bins")
+    if context.targets_context_length < decoder.targets_length:
+        raise CheckpointError(
+            f"{folder / CONTEXT_ENCODER / CONFIG}: targets_context_length {context.targets_context_length}, expected "
+            f"at least the decoder's {decoder.targets_length}"
+        )
+
+
+def pick_device(name: str) -> str:
+    """A torch device's name; ``auto`` is the GPU if there is one.
+
+    Raises:
+        DeviceError: there is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"device {name!r}: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    return torch.bfloat16 if _bfloat16_is_faster(device) else torch.float32
+
+
+@torch.inference_mode()
+def _bfloat16_is_faster(device: str) -> bool:
+    """Whether a typical matrix product is: measured, since processors that emulate bfloat16 are slower with it."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        a, b = torch.ones(64, 512, dtype=dtype, device=device), torch.ones(512, 512, dtype=dtype, device=device)
+        times = []
+        for _ in range(12):
+            start = time.perf_counter()
+            float((a @ b)[0, 0])
+            times.append(time.perf_counter() - start)
+        return sorted(times)[len(times) // 2]
+
+    return seconds(torch.bfloat16) < seconds(torch.float32)

@@ -1,0 +1,260 @@
+"""The published family: diffusion from noise over whole windows, as in arXiv 2206.05408 and its public code.
+
+Offline a song is cut into windows, each sampled on the one before it: `song` gives what the public pipeline gives,
+draw for draw. Live, the window rolls; frames that were heard stay as they are (at each step they are replaced by
+themselves with that step's noise, as in arXiv 2201.09865), the others are sampled around them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from specdiffd.events import Performance
+from specdiffd.formats import MelFormat
+from specdiffd.instrument import Rendered, RenderSettings, Stages, finish
+from specdiffd.metrics import Stopwatch
+from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
+from specdiffd.model.sampler import frame_noise, sample_diffusion
+from specdiffd.model.schedule import DiffusionConfig, DiffusionSchedule, diffusion_schedule
+from specdiffd.tokens.codec import Codec
+from specdiffd.tokens.window import song_windows, window_tokens
+
+log = logging.getLogger(__name__)
+OFFLINE_STEPS = 100  # the public pipeline's default
+LIVE_SCHEDULER, LIVE_STEPS = "dpmsolver++", 8
+RING_S = 2.0  # the longest release that is waited for
+
+
+class StreamingVocoder(Protocol):
+    """What turns mel frames into audio, a stretch at a time; states are values."""
+
+    @property
+    def lookahead_frames(self) -> int:
+        """How many frames the audio comes behind."""
+
+    def init_state(self, batch: int = 1, frame: int = 0) -> Any:
+        """Nothing before absolute frame ``frame``."""
+
+    def step(self, mel: Tensor, state: Any, guide: Tensor | None = None) -> tuple[Tensor, Any]:
+        """(B, T, mel) natural log to (B, T * hop), and the next state."""
+
+    def rewind(self, state: Any, frames: int) -> Any:
+        """The state as it was so many frames earlier."""
+
+    def finish(self, state: Any) -> Tensor:
+        """What is still owed when no more frames come."""
+
+
+class PublishedState(NamedTuple):
+    """The spectrogram so far, and the conditioning of the window that was rendered last."""
+
+    origin: int
+    first_frame: int  # of mel
+    mel: Tensor  # (B, frames, mel) natural log
+    window: tuple[object, Conditioning] | None  # what it was made from, and it
+    vocoder: Any
+
+    @property
+    def next_frame(self) -> int:
+        """The first frame that is not there yet."""
+        return self.first_frame + self.mel.shape[1]
+
+
+class SongStretch(NamedTuple):
+    """One window of a song."""
+
+    first_sample: int
+    audio: Tensor  # (samples,)
+    mel: Tensor  # (frames, mel) natural log
+
+
+class PublishedInstrument:
+    """Notes encoder, context encoder, decoder and a vocoder, sampled by a diffusion scheduler.
+
+    Raises:
+        ValueError: the schedule does not have as many steps as the settings ask for.
+    """
+
+    def __init__(
+        self,
+        fmt: MelFormat,
+        codec: Codec,
+        notes_encoder: NotesEncoder,
+        context_encoder: ContextEncoder,
+        decoder: Decoder,
+        vocoder: StreamingVocoder,
+        diffusion: DiffusionConfig,
+        scheduler: str,
+        settings: RenderSettings,
+        hop_frames: int = 64,
+    ) -> None:
+        self.format, self.codec, self.settings = fmt, codec, settings
+        self.notes_encoder, self.context_encoder, self.decoder, self.vocoder = notes_encoder, context_encoder, decoder, vocoder
+        self.sample_rate_hz, self.hop_samples, self.window_samples = fmt.sample_rate_hz, fmt.hop_samples, fmt.window_samples
+        self.lookahead_frames = vocoder.lookahead_frames
+        self.window_frames, self.hop_frames, self.ring_s = decoder.config.targets_length, hop_frames, RING_S
+        self.stopwatch = Stopwatch()
+        self.offline = diffusion_schedule(diffusion, settings.scheduler or scheduler, settings.steps or OFFLINE_STEPS)
+        self.live = diffusion_schedule(diffusion, settings.scheduler or LIVE_SCHEDULER, settings.steps or LIVE_STEPS)
+        self.steps = len(self.offline.timesteps)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.decoder.spec_out.weight.device
+
+    # -- offline -------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def song(self, performance: Performance) -> Iterator[SongStretch]:
+        """Window after window, with the noise that the public pipeline draws from ``torch.Generator().manual_seed(seed)``."""
+        fmt, generator = self.format, torch.Generator().manual_seed(self.settings.seed)
+        shape = (1, self.window_frames, fmt.mel_bins)
+        predictor = self._predictor(self.offline)
+
+        def draw() -> Tensor:
+            return torch.randn(shape, generator=generator).to(self.device)
+
+        context: Tensor | None = None
+        state = self.vocoder.init_state(1, 0)
+        sample = -self.lookahead_frames * fmt.hop_samples
+        for window in song_windows(performance, fmt, self.window_frames, self.codec):
+            if window.dropped_events:
+                log.warning(
+                    "%d events of a window do not fit in %d tokens, the newest are kept", window.dropped_events, self.codec.max_tokens
+                )
+            conditioning = self._conditioning([window.ids], context)
+            x = sample_diffusion(predictor(conditioning), draw(), self.offline, draw)
+            mel = fmt.unscale(x)
+            context = fmt.scale(mel)
+            audio, state = self.vocoder.step(mel, state)
+            early = max(0, -sample)
+            yield SongStretch(sample + early, audio[0, early:].cpu(), mel[0].cpu())
+            sample += audio.shape[1]
+        yield SongStretch(sample, self.vocoder.finish(state)[0].cpu(), torch.zeros(0, fmt.mel_bins))
+
+    # -- live ----------------------------------------------------------------------------------------------------
+
+    def start(self, frame: int, parts: int) -> PublishedState:
+        """Silence before ``frame``."""
+        none = torch.zeros(parts, 0, self.format.mel_bins, device=self.device)
+        return PublishedState(frame, frame, none, None, self.vocoder.init_state(parts, frame))
+
+    def with_caches(self, state: PublishedState, newer: PublishedState) -> PublishedState:
+        """See :class:`specdiffd.instrument.Instrument`."""
+        return state._replace(window=newer.window)
+
+    def prepare(self, performances: Sequence[Performance], state: PublishedState, frames: int) -> PublishedState | None:
+        """See :class:`specdiffd.instrument.Instrument`: there is nothing that could be done before."""
+        return None
+
+    def render(
+        self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int
+    ) -> tuple[Rendered, PublishedState]:
+        """See :class:`specdiffd.instrument.Instrument`."""
+        return finish(self.stages(performances, state, first_frame, frames))
+
+    @torch.inference_mode()
+    def stages(self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int) -> Stages[PublishedState]:
+        """See :class:`specdiffd.instrument.Instrument`."""
+        back = state.next_frame - first_frame
+        if back < 0:
+            raise ValueError(f"frame {first_frame} does not follow frame {state.next_frame - 1}")
+        heard = state.mel[:, : state.mel.shape[1] - back]
+        vocoder = self.vocoder.rewind(state.vocoder, back)
+        start = state.origin + max(
+            0, self.hop_frames * math.ceil((first_frame + frames - state.origin - self.window_frames) / self.hop_frames)
+        )
+        made_from, conditioning = self._window(performances, state, heard, start)
+        self.stopwatch.lap("encoder")
+        yield
+        known = self._scaled(heard, state.first_frame, start, first_frame)
+        x = self._sample_after(known, conditioning, start)
+        mel = self.format.unscale(x[:, first_frame - start : first_frame - start + frames])
+        mel = mel.clamp(self.format.log_floor, 2 * self.format.log_ceiling)
+        self.stopwatch.lap("decoder")
+        yield
+        audio, vocoder = self.vocoder.step(mel, vocoder)
+        self.stopwatch.lap("vocoder")
+        everything = torch.cat((heard, mel), 1)
+        drop = max(0, everything.shape[1] - 2 * self.window_frames)
+        after = PublishedState(state.origin, state.first_frame + drop, everything[:, drop:], (made_from, conditioning), vocoder)
+        return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, mel), after
+
+    def _window(self, performances: Sequence[Performance], state: PublishedState, heard: Tensor, start: int) -> tuple[object, Conditioning]:
+        """The conditioning of the window at ``start``; the last one if it was made from the same."""
+        frame_s = self.format.frame_s
+        ids = [window_tokens(p, start * frame_s, (start + self.window_frames) * frame_s, self.codec).ids for p in performances]
+        self.stopwatch.lap("tokens")
+        made_from = (start, ids)
+        if state.window is not None and state.window[0] == made_from:
+            return state.window
+        first = max(state.first_frame, start - self.window_frames)
+        context = self._scaled(heard, state.first_frame, first, start) if first < start else None
+        return made_from, self._conditioning(ids, context)
+
+    def _scaled(self, mel: Tensor, first_frame: int, first: int, last: int) -> Tensor:
+        """Frames first..last of ``mel``, which begins at ``first_frame``, in the model's range."""
+        return self.format.scale(mel[:, max(0, first - first_frame) : max(0, last - first_frame)])
+
+    def _sample_after(self, known: Tensor, conditioning: Conditioning, start: int) -> Tensor:
+        """A window (B, window_frames, mel) whose first frames are ``known``."""
+        parts, frames, bins = known.shape[0], self.window_frames, self.format.mel_bins
+        seeds = [self.settings.seed + 7919 * part for part in range(parts)]
+        noise = torch.stack([frame_noise(seed, start, frames, bins) for seed in seeds]).to(self.device)
+        predict = self._predictor(self.live)(conditioning)
+        count = known.shape[1]
+        alphas = [float(self.live.alphas_cumprod[t]) for t in self.live.timesteps]
+
+        def around(x: Tensor, step: int) -> Tensor:
+            alpha = alphas[step]
+            past = alpha**0.5 * known + (1 - alpha) ** 0.5 * noise[:, :count]
+            return predict(torch.cat((past, x[:, count:]), 1), step)
+
+        return sample_diffusion(around, noise, self.live)
+
+    # -- both ----------------------------------------------------------------------------------------------------
+
+    def _conditioning(self, ids: Sequence[list[int]], context: Tensor | None) -> Conditioning:
+        """Tokens of each part, without padding where there is one part, then the context's frames (B, n, mel), scaled."""
+        longest = max(len(i) for i in ids)
+        padded = torch.tensor([i + [0] * (longest - len(i)) for i in ids], device=self.device)
+        valid = padded > 0
+        encodings = self.notes_encoder(padded, None if bool(valid.all()) else valid)
+        visible = torch.where(valid, 0, NEVER_VISIBLE)
+        if context is not None:
+            encoded = self.context_encoder(context.to(self.context_encoder.input_proj.weight.dtype))
+            encodings = torch.cat((encodings, encoded), 1)
+            visible = torch.cat((visible, visible.new_zeros(encoded.shape[:2])), 1)
+        return self.decoder.condition(encodings, visible)
+
+    def _predictor(self, schedule: DiffusionSchedule) -> Callable[[Conditioning], Callable[[Tensor, int], Tensor]]:
+        """The decoder at the times of a schedule, its FiLM tables made once; guided if the settings say so.
+
+        Guidance (arXiv 2207.12598): w times the prediction plus 1 - w times that without notes and context. Encodings
+        of zeros have values of zeros, so that one's cross-attention adds nothing, whatever the mask.
+        """
+        tables = self.decoder.schedule(torch.tensor(schedule.timesteps, device=self.device) / schedule.config.num_train_timesteps)
+        films = [tables.at(torch.full((1, 1), k, device=self.device)) for k in range(len(schedule.timesteps))]
+        weight = self.settings.guidance
+
+        def of(conditioning: Conditioning) -> Callable[[Tensor, int], Tensor]:
+            if weight == 1:
+                return lambda x, step: self.decoder(x, films[step], conditioning)
+            nothing = self.decoder.condition(
+                self.decoder.spec_out.weight.new_zeros(*conditioning.visible_from.shape, self.decoder.config.d_model),
+                torch.zeros_like(conditioning.visible_from),
+            )
+
+            def guided(x: Tensor, step: int) -> Tensor:
+                return weight * self.decoder(x, films[step], conditioning) + (1 - weight) * self.decoder(x, films[step], nothing)
+
+            return guided
+
+        return of

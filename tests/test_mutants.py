@@ -1,0 +1,201 @@
+"""Damaged input ends in a result or in an error that says what is wrong: never in a traceback, a hang or full memory."""
+
+import json
+import random
+import resource
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from specdiffd.errors import CheckpointError, MidiFileError
+from specdiffd.formats import MelFormat
+from specdiffd.instrument import RenderSettings
+from specdiffd.layout import PICKLED_WEIGHTS, WEIGHTS
+from specdiffd.loading import load_instrument
+from specdiffd.midi.damage import find_damage
+from specdiffd.midi.file import load_performance
+from specdiffd.published import PublishedInstrument
+from specdiffd.tokens.codec import Codec
+from specdiffd.tokens.window import song_windows
+
+GOLDENS = Path(__file__).parent / "goldens"
+SONGS = sorted((GOLDENS / "songs").glob("*.mid"))
+LONGEST_S = 20.0
+MOST_BYTES = 3 << 30
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """Bytes flipped, cut out, repeated, or the end cut off."""
+    changed = bytearray(data)
+    for _ in range(rng.choice([1, 1, 2, 8, 40])):
+        at = rng.randrange(len(changed))
+        match rng.randrange(6):
+            case 0:
+                changed[at] ^= 1 << rng.randrange(8)
+            case 1:
+                changed[at] = rng.choice([0x00, 0x7F, 0x80, 0xFF, 0xF0, 0x51])
+            case 2:
+                changed[at : at + rng.randrange(1, 9)] = b""
+            case 3:
+                changed[at:at] = changed[at : at + rng.randrange(1, 40)]
+            case 4:
+                changed[at : at + 4] = rng.randbytes(4)
+            case _:
+                if rng.random() < 0.3:
+                    changed = changed[: max(1, at)]
+        if not changed:
+            return b"M"
+    return bytes(changed)
+
+
+def check_song(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    started = time.monotonic()
+    try:
+        performance = load_performance(path)
+        for window in song_windows(performance, MelFormat(), 256, Codec()):
+            assert all(0 <= i < 1391 for i in window.ids)
+            assert len(window.ids) <= 2048
+        outcome = "read"
+    except MidiFileError as error:
+        assert path.name in str(error)
+        outcome = "refused"
+    assert time.monotonic() - started < LONGEST_S
+    return outcome
+
+
+def mutate_songs(count: int, folder: Path) -> dict[str, int]:
+    rng = random.Random(count)
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(count):
+        outcomes[check_song(folder / "mutant.mid", mutated(rng.choice(SONGS).read_bytes(), rng))] += 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST_BYTES
+    return outcomes
+
+
+def test_mutated_songs(tmp_path: Path) -> None:
+    outcomes = mutate_songs(60, tmp_path)
+    assert outcomes["read"] > 5
+    assert outcomes["refused"] > 5
+
+
+@pytest.mark.slow
+def test_a_thousand_mutated_songs(tmp_path: Path) -> None:
+    outcomes = mutate_songs(1000, tmp_path)
+    assert min(outcomes.values()) > 100
+
+
+@pytest.mark.parametrize("song", SONGS, ids=lambda p: p.stem)
+def test_whole_songs_have_no_damage(song: Path) -> None:
+    assert find_damage(song.read_bytes()) is None
+
+
+TRACK = b"MThd\0\0\0\x06\0\0\0\x01\0\x60MTrk"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"RIFF", "header, byte 0: begins with b'RIFF', expected b'MThd'"),
+        (b"MThd\0\0", "header, byte 6: the file ends within the header"),
+        (b"MThd\0\0\0\x06\0\x09\0\x01\0\x60", "header, byte 8: format 9"),
+        (b"MThd\0\0\0\x06\0\0\0\x01\0\0", "header, byte 12: 0 ticks"),
+        (b"MThd\0\0\0\x06\0\0\0\x01\0\x60", "track 1, byte 14: missing: the header says 1 tracks"),
+        (TRACK + b"\0\0\0\x09\0", "track 1, byte 18: the chunk has 9 bytes, only 1 are left"),
+        (TRACK + b"\0\0\0\x02\0\x40", "track 1, byte 23: 0x40 where a status byte is expected"),
+        (TRACK + b"\0\0\0\x04\0\x90\x40\x80", "track 1, byte 25: data byte 0x80"),
+        (TRACK + b"\0\0\0\x03\0\x90\x40", "track 1, byte 22: an event that does not end within the track"),
+        (TRACK + b"\0\0\0\x04\0\xff\x51\x09", "track 1, byte 22: a meta or system exclusive event"),
+        (TRACK + b"\0\0\0\x05\xff\xff\xff\xff\0", "track 1, byte 22: a delta time of more than 4 bytes"),
+        (TRACK + b"\0\0\0\x02\0\xf4", "track 1, byte 22: status 0xf4"),
+    ],
+)
+def test_damage_is_placed(data: bytes, says: str) -> None:
+    assert str(find_damage(data)).startswith(says)
+
+
+# -- checkpoints -------------------------------------------------------------------------------------------------
+
+
+def mutate_checkpoint(folder: Path, rng: random.Random) -> None:
+    """One file of the checkpoint changed: bytes, cuts, keys, shapes, values."""
+    file = rng.choice(sorted(p for p in folder.rglob("*") if p.is_file()))
+    if file.name == WEIGHTS and rng.random() < 0.6:
+        weights = load_file(file)
+        save_file(mutate_weights(weights, rng), file)
+    elif file.name == PICKLED_WEIGHTS and rng.random() < 0.6:
+        torch.save(mutate_weights(torch.load(file, weights_only=True), rng), file)
+    elif file.suffix == ".json" and rng.random() < 0.6:
+        content = json.loads(file.read_text())
+        key = rng.choice(sorted(content))
+        content[key] = rng.choice([None, -1, 0, 7, 10**12, 1e300, "x", [], {}, True, [["a"]], 0.5])
+        if rng.random() < 0.3:
+            del content[key]
+        file.write_text(json.dumps(content))
+    elif rng.random() < 0.1:
+        file.unlink()
+    else:
+        file.write_bytes(mutated(file.read_bytes(), rng))
+
+
+def mutate_weights(weights: dict[str, torch.Tensor], rng: random.Random) -> dict[str, torch.Tensor]:
+    key = rng.choice(sorted(weights))
+    value = weights[key]
+    match rng.randrange(6):
+        case 0:
+            weights[f"{key}.renamed"] = weights.pop(key)
+        case 1:
+            del weights[key]
+        case 2:
+            weights[key] = value[:-1].clone()
+        case 3:
+            weights[key] = value[None].clone()
+        case 4:
+            weights[key] = value.to(torch.int32)
+        case _:
+            weights[key] = value * float("nan")
+    return weights
+
+
+def check_checkpoint(folder: Path) -> str:
+    started = time.monotonic()
+    try:
+        instrument = load_instrument(str(folder), "cpu", "float32", RenderSettings(steps=1))
+        assert isinstance(instrument, PublishedInstrument)
+        mel = next(instrument.song(load_performance(SONGS[0]))).mel
+        assert mel.shape == (256, 128)
+        outcome = "loaded"
+    except CheckpointError as error:
+        assert str(folder) in str(error)
+        outcome = "refused"
+    assert time.monotonic() - started < LONGEST_S
+    return outcome
+
+
+def mutate_checkpoints(count: int, folder: Path) -> dict[str, int]:
+    rng = random.Random(count)
+    outcomes = {"loaded": 0, "refused": 0}
+    for k in range(count):
+        copy = folder / str(k)
+        shutil.copytree(GOLDENS / "checkpoints" / rng.choice(["narrow", "wide"]), copy)
+        mutate_checkpoint(copy, rng)
+        outcomes[check_checkpoint(copy)] += 1
+        shutil.rmtree(copy)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST_BYTES
+    return outcomes
+
+
+def test_mutated_checkpoints(tmp_path: Path) -> None:
+    outcomes = mutate_checkpoints(40, tmp_path)
+    assert outcomes["refused"] > 10
+
+
+@pytest.mark.slow
+def test_three_hundred_mutated_checkpoints(tmp_path: Path) -> None:
+    outcomes = mutate_checkpoints(300, tmp_path)
+    assert outcomes["refused"] > 100
+    assert outcomes["loaded"] > 20
