@@ -87,7 +87,7 @@ def timed_rendering(instrument: SpectrogramInstrument, score: Performance, durat
     """Audio of exactly ``duration_s`` at the instrument's rate, and the real-time factor."""
     started = time.perf_counter()
     audio = np.zeros(round(duration_s * instrument.sample_rate_hz), np.float32)
-    for first, piece in stretches(instrument, score):
+    for first, piece, *_ in stretches(instrument, score):
         late = max(0, -first)
         there = piece[late : max(late, len(audio) - first)]
         audio[first + late : first + late + len(there)] += there

@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from specdiffd.formats import MelFormat
-from specdiffd.layout import CONTEXT_ENCODER, DECODER, INDEX, INDEX_CLASS, NOTES_ENCODER, PRIOR, VOCODER, write_json
+from specdiffd.layout import (
+    CONTEXT_ENCODER,
+    DECODER,
+    INDEX,
+    INDEX_CLASS,
+    NOTES_ENCODER,
+    PRIOR,
+    SCHEDULER,
+    SCHEDULER_CONFIG,
+    VOCODER,
+    write_json,
+)
 from specdiffd.model.checkpoint import save_component
+from specdiffd.model.sampler import FlowConfig
+from specdiffd.train.loop import STATE
+
+COMPONENTS = {"prior": (PRIOR,), "decoder": (NOTES_ENCODER, CONTEXT_ENCODER, DECODER), "vocoder": (VOCODER,)}
 
 
-def export(out: Path, fmt: MelFormat, prior_run: Path, decoder_run: Path, vocoder_run: Path, name: str) -> None:
-    """Write the averaged weights of three runs, float16, as one instrument."""
+def export(out: Path, fmt: MelFormat, sources: Mapping[str, Path], name: str) -> None:
+    """Write the averaged weights, float16, as one instrument.
+
+    Args:
+        sources: for each of the stages prior, decoder and vocoder its run, or a checkpoint to copy its components from.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    prior, decoder, vocoder = (torch.load(run / "state.pt", weights_only=True) for run in (prior_run, decoder_run, vocoder_run))
-    index = {"_class_name": INDEX_CLASS, "name": name, "mel_format": {k: getattr(fmt, k) for k in fmt.__dataclass_fields__}}
-    write_json(out / INDEX, index)
-    save_component(out / PRIOR, prior["config"], prior["average"])
-    save_component(out / VOCODER, vocoder["config"], vocoder["average"])
-    networks = decoder["config"]
-    save_component(out / NOTES_ENCODER, {**networks["encoder"], "codec": networks["codec"]}, _under(decoder["average"], "notes_encoder."))
-    save_component(out / CONTEXT_ENCODER, networks["encoder"], _under(decoder["average"], "continuous_encoder."))
-    save_component(out / DECODER, networks["decoder"], _under(decoder["average"], "decoder."))
+    write_json(
+        out / INDEX, {"_class_name": INDEX_CLASS, "name": name, "mel_format": {k: getattr(fmt, k) for k in fmt.__dataclass_fields__}}
+    )
+    (out / SCHEDULER).mkdir(exist_ok=True)
+    write_json(out / SCHEDULER / SCHEDULER_CONFIG, {"_class_name": "SpecdiffdFlow", **asdict(FlowConfig())})
+    for stage, components in COMPONENTS.items():
+        source = sources[stage]
+        if not (source / STATE).exists():
+            for part in components:
+                shutil.copytree(source / part, out / part, dirs_exist_ok=True)
+            continue
+        run = torch.load(source / STATE, weights_only=True)
+        config, weights = run["config"], run["average"]
+        if stage != "decoder":
+            save_component(out / components[0], config, weights)
+            continue
+        save_component(out / NOTES_ENCODER, {**config["encoder"], "codec": config["codec"]}, _under(weights, NOTES_ENCODER))
+        save_component(out / CONTEXT_ENCODER, config["encoder"], _under(weights, CONTEXT_ENCODER))
+        save_component(out / DECODER, config["decoder"], _under(weights, DECODER))
 
 
-def _under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+def _under(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}

@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from specdiffd.errors import Interrupted
+
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 120.0
 LOG_EVERY_STEPS = 50
+STATE = "state.pt"
 AVERAGE_DECAY = 0.999
 
 
@@ -29,10 +32,13 @@ class Run:
         others: optimizers and helper networks by name.
         minutes: budget of the whole run, over all its sessions. A larger one on resuming continues it.
         config: stored beside the weights.
+
+    Raises:
+        Interrupted: by the signal, after the state has been saved.
     """
 
     def __init__(self, out: Path, model: nn.Module, others: Mapping[str, Any], minutes: float, config: Mapping[str, Any]) -> None:
-        self._path, self._model, self._others = out / "state.pt", model, dict(others)
+        self._path, self._model, self._others = out / STATE, model, dict(others)
         self._budget_s, self._config = minutes * 60, dict(config)
         self._log_path = out / "log.jsonl"
         self.step, self._used_s = 0, 0.0
@@ -70,6 +76,10 @@ class Run:
                 self.save()
                 saved = time.monotonic()
         self.save()
+        if self._stop:
+            raise Interrupted(
+                f"stopped at step {self.step}, {self._used_s / 60:.1f} of {self._budget_s / 60:.0f} minutes; run again to go on"
+            )
 
     def note(self, losses: Mapping[str, float]) -> None:
         """Add a step's losses to the log."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from specdiffd.audio.mel import log_mel
 from specdiffd.formats import MelFormat
+from specdiffd.layout import PRIOR
+from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, combine
@@ -25,6 +28,7 @@ from specdiffd.train.data import Piece, PieceBank
 from specdiffd.train.loop import Run
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=nn.Module)
 
 
 def mel_target(piece: Piece, fmt: MelFormat, start: int, frames: int) -> Tensor:
@@ -63,11 +67,24 @@ def audible_l1(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def train_prior(
-    out: Path, bank: PieceBank, fmt: MelFormat, config: PriorConfig, *, minutes: float, batch: int, device: str, learning_rate: float = 2e-3
+    out: Path,
+    bank: PieceBank,
+    fmt: MelFormat,
+    config: PriorConfig,
+    start: Path | None = None,
+    *,
+    minutes: float,
+    batch: int,
+    device: str,
+    learning_rate: float = 2e-3,
 ) -> None:
-    """Train the note prior alone until ``minutes`` are used, resuming from ``out`` if it holds a run."""
+    """Train the note prior alone until ``minutes`` are used, resuming from ``out`` if it holds a run.
+
+    Args:
+        start: a checkpoint whose weights a new run begins with.
+    """
     torch.manual_seed(0)
-    prior = NotePrior(config).to(device)
+    prior = begin(NotePrior(config), start and start / PRIOR).to(device)
     optimizer = torch.optim.AdamW(prior.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     run = Run(out, prior, {"optimizer": optimizer}, minutes, asdict(config))
     rng = np.random.default_rng(run.step + 1)
@@ -79,11 +96,11 @@ def train_prior(
         windows: list[NoteFeatures] = []
         while len(windows) < batch:
             piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
-            start = int(rng.integers(-4, len(piece.audio) // fmt.hop_samples - frames))
-            features = note_features(piece.performance, frame_times_s(fmt, start, frames), config.window_s, config.ring_s)
+            first = int(rng.integers(-4, len(piece.audio) // fmt.hop_samples - frames))
+            features = note_features(piece.performance, frame_times_s(fmt, first, frames), config.window_s, config.ring_s)
             if 0 < len(features.key) < 600:
                 windows.append(features.to(device))
-                targets.append(mel_target(piece, fmt, start, frames))
+                targets.append(mel_target(piece, fmt, first, frames))
         with torch.autocast(device, torch.bfloat16):
             predicted = prior_batch(prior, windows)
         target = torch.stack(targets).to(device)
@@ -103,15 +120,23 @@ def train_decoder(
     codec: Codec,
     encoder: EncoderConfig,
     decoder: DecoderConfig,
+    start: Path | None = None,
     *,
     minutes: float,
     batch: int,
     device: str,
     learning_rate: float = 5e-4,
 ) -> None:
-    """Train encoders and decoder upon a finished prior, as they will run: causally, with known past frames."""
+    """Train encoders and decoder upon a finished prior, as they will run: causally, with known past frames.
+
+    Args:
+        start: a checkpoint whose weights a new run begins with.
+    """
     torch.manual_seed(0)
-    model = FlowModel(encoder, decoder).to(device)
+    model = FlowModel(encoder, decoder)
+    for name, part in model.named_children():
+        begin(part, start and start / name)
+    model.to(device)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     config = {"encoder": asdict(encoder), "decoder": asdict(decoder), "codec": asdict(codec)}
@@ -222,6 +247,13 @@ class FlowModel(nn.Module):
             l1 = ((clean - target).abs() * fresh).mean() / fresh.mean() * half_range
             prior_l1 = ((guess - target).abs() * fresh).mean() / fresh.mean() * half_range
         return loss, {"loss": float(loss.detach()), "l1": float(l1), "prior_l1": float(prior_l1)}
+
+
+def begin(module: M, folder: Path | None) -> M:
+    """``module`` to be trained, its weights those of a checkpoint's component if there is one."""
+    if folder is not None:
+        module.load_state_dict(load_weights(folder, lambda: copy.deepcopy(module).to("meta")).state_dict())
+    return module
 
 
 def _padded(rows: Sequence[Tensor], value: int) -> Tensor:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,18 +15,19 @@ from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
 from specdiffd.formats import MelFormat
+from specdiffd.layout import VOCODER
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NO_GUIDE, NotePrior, guide
 from specdiffd.train.data import PieceBank
 from specdiffd.train.loop import Run
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
-from specdiffd.train.spectrogram import frame_times_s
+from specdiffd.train.spectrogram import begin, frame_times_s
 from specdiffd.vocoder import melgan
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 
 log = logging.getLogger(__name__)
 WARM_UP_FRAMES = 6  # a crop begins in the middle of music, with an empty state: its start is not judged
-JUDGED_SAMPLES = 8192  # of each crop, at random, by the discriminators
+JUDGED_CROPS, JUDGED_SAMPLES = 2, 8192  # of a batch, at random, by the discriminators: they cost more than the generator
 
 
 def train_vocoder(
@@ -32,6 +36,7 @@ def train_vocoder(
     fmt: MelFormat,
     config: VocoderConfig,
     prior: NotePrior,
+    start: Path | None = None,
     *,
     minutes: float,
     batch: int,
@@ -43,32 +48,48 @@ def train_vocoder(
 
     Args:
         prior: makes the guides; a third of the crops go without.
+        start: a checkpoint whose weights a new run begins with.
         adversarial_from: share of the time after which the discriminators take part (1: never).
     """
     torch.manual_seed(0)
-    vocoder, judges = Vocoder(config).to(device), Discriminators().to(device)
+    vocoder, judges = begin(Vocoder(config), start and start / VOCODER).to(device), Discriminators().to(device)
     optimizer = torch.optim.AdamW(vocoder.parameters(), lr=learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
-    judge_optimizer = torch.optim.AdamW(judges.parameters(), lr=learning_rate / 2, betas=(0.8, 0.99))
+    judge_optimizer = torch.optim.AdamW(judges.parameters(), lr=learning_rate, betas=(0.8, 0.99))
     run = Run(out, vocoder, {"optimizer": optimizer, "judges": judges, "judge_optimizer": judge_optimizer}, minutes, asdict(config))
     rng = np.random.default_rng(run.step + 1)
-    melgan.oscillate = torch.compile(melgan.oscillate)
     frames = 72
-    for _ in run:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * run.decay
-        for group in judge_optimizer.param_groups:
-            group["lr"] = learning_rate / 2 * run.decay
-        bank.check()
-        audio, guides = crops(bank, prior, fmt, rng, batch, frames, device)
-        target, predicted, losses = _reconstruct(vocoder, audio, guides, fmt)
-        if run.progress >= adversarial_from:
-            losses |= _adversarial(judges, judge_optimizer, target, predicted, rng)
-        loss = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vocoder.parameters(), 5.0)
-        optimizer.step()
-        run.note({name: float(value.detach()) for name, value in losses.items()})
+    with compiled_oscillators(device):
+        for _ in run:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * run.decay
+            for group in judge_optimizer.param_groups:
+                group["lr"] = learning_rate * run.decay
+            bank.check()
+            audio, guides = crops(bank, prior, fmt, rng, batch, frames, device)
+            target, predicted, losses = _reconstruct(vocoder, audio, guides, fmt)
+            if run.progress >= adversarial_from:
+                losses |= _adversarial(judges, judge_optimizer, target, predicted, rng)
+            loss = torch.stack(list(losses.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(vocoder.parameters(), 5.0)
+            optimizer.step()
+            run.note({name: float(value.detach()) for name, value in losses.items()})
+
+
+@contextmanager
+def compiled_oscillators(device: str) -> Iterator[None]:
+    """Training spends most of its time in the oscillators; compiled they take a third of it."""
+    if device.startswith("cpu") and not (shutil.which("g++") or shutil.which("clang++")):
+        log.warning("no C++ compiler found, training goes on without (apt-get install g++ to be faster)")
+        yield
+        return
+    plain = melgan.oscillate
+    melgan.oscillate = torch.compile(plain)
+    try:
+        yield
+    finally:
+        melgan.oscillate = plain
 
 
 @torch.no_grad()
@@ -116,7 +137,7 @@ def _adversarial(
 ) -> dict[str, Tensor]:
     """One update of the discriminators, and the generator's losses from them."""
     at = int(rng.integers(0, target.shape[1] - JUDGED_SAMPLES))
-    real, fake = (x[:, at : at + JUDGED_SAMPLES] for x in (target, predicted))
+    real, fake = (x[:JUDGED_CROPS, at : at + JUDGED_SAMPLES] for x in (target, predicted))
     with torch.autocast(real.device.type, torch.bfloat16):
         real_judged = judges(real)
         judge_loss = discriminator_loss(real_judged, judges(fake.detach()))

@@ -1,0 +1,86 @@
+"""Training as a command: every stage runs, is resumed, and ends in a checkpoint that plays."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from specdiffd import cli
+from specdiffd.errors import UsageError
+from specdiffd.layout import BUILTIN, PRIOR, WEIGHTS
+from specdiffd.loading import load_instrument
+from specdiffd.train.loop import Run
+from specdiffd.train.stages import STAGES, train
+
+# torch.compile's own, at its first use
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    checkpoint = train(folder, list(STAGES), [], minutes=0.02, pieces=2, batch=1, adversarial_from=0.0)
+    assert checkpoint.is_dir()
+    return folder
+
+
+def test_stages_end_in_a_checkpoint_that_loads(run_folder: Path) -> None:
+    instrument = load_instrument(str(run_folder / "checkpoint"))
+    builtin = load_instrument("builtin")
+    assert [p.shape for p in instrument.decoder.parameters()] == [p.shape for p in builtin.decoder.parameters()]
+
+
+def test_a_run_is_resumed(run_folder: Path) -> None:
+    before = torch.load(run_folder / "prior" / "state.pt", weights_only=True)
+    train(run_folder, ["prior"], [], minutes=0.04, pieces=2, batch=1)
+    after = torch.load(run_folder / "prior" / "state.pt", weights_only=True)
+    assert after["step"] > before["step"] > 0
+    assert after["used_s"] > before["used_s"]
+
+
+def test_a_stage_begins_with_another_checkpoint(tmp_path: Path) -> None:
+    train(tmp_path, ["decoder"], [], minutes=0.001, start=BUILTIN, pieces=1, batch=1)
+    mine, theirs = (load_instrument(str(name)) for name in (tmp_path / "checkpoint", "builtin"))
+    assert (tmp_path / "checkpoint" / PRIOR / WEIGHTS).read_bytes() == (BUILTIN / PRIOR / WEIGHTS).read_bytes()
+    pairs = zip(mine.decoder.parameters(), theirs.decoder.parameters(), strict=True)
+    assert all(float((a - b).abs().max()) < 0.01 for a, b in pairs)
+
+
+def test_the_prior_comes_first(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no note prior"):
+        train(tmp_path, ["vocoder"], [], minutes=0.01, pieces=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["melody"], "unknown stage 'melody'"), (["--songs", "SONG", "--held-out", "1"], "leaves none of 1")],
+)
+def test_bad_requests(words: list[str], says: str, tmp_path: Path) -> None:
+    song = tmp_path / "a.mid"
+    song.touch()
+    result = CliRunner().invoke(cli.app, ["train", "--run", str(tmp_path), *(str(song) if w == "SONG" else w for w in words)])
+    assert isinstance(result.exception, UsageError)
+    assert says in str(result.exception)
+
+
+def test_run_counts_time_averages_and_logs(tmp_path: Path) -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    run = Run(tmp_path, model, {}, minutes=0.005, config={"a": 1})
+    for _ in run:
+        with torch.no_grad():
+            model.weight.fill_(1.0)
+        run.note({"loss": 2.0})
+    assert run.progress == 1.0
+    assert run.decay < 0.03
+    assert 0.5 < float(run.average["weight"]) < 1.0
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[0]["loss"] == 2.0
+    again = Run(tmp_path, torch.nn.Linear(1, 1, bias=False), {}, minutes=0.005, config={})
+    assert again.step == run.step
+    assert list(again) == []
