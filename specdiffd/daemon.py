@@ -159,6 +159,8 @@ class Daemon:
                 if kind == "ready":
                     child.info = content
                     return
+                if kind == "report":
+                    self._take_report(content)
                 if kind == "failed":
                     text, exit_code = content
                     error = DeviceError(text)
@@ -175,17 +177,20 @@ class Daemon:
             while child.pipe.poll():
                 kind, content = child.pipe.recv()
                 if kind == "report":
-                    for row in content.pop("latencies"):
-                        self._server.publish("latency", row)
-                    for row in content.pop("midi"):
-                        self._server.publish("midi", dict(zip(("time_ns", "status", "data1", "data2"), row, strict=True)))
-                    self._report = content
+                    self._take_report(content)
                 elif kind == "midi":
                     child.info["connected"] = content
                 elif kind == "failed":
                     log.error("%s: %s", child.name, content[0])
         except (EOFError, OSError):
             return  # its sentinel tells
+
+    def _take_report(self, content: dict[str, Any]) -> None:
+        for row in content.pop("latencies"):
+            self._server.publish("latency", row)
+        for row in content.pop("midi"):
+            self._server.publish("midi", dict(zip(("time_ns", "status", "data1", "data2"), row, strict=True)))
+        self._report = content
 
     def _mend(self) -> None:
         """Start a child again that has died; the other goes on."""
@@ -204,6 +209,8 @@ class Daemon:
 
     def _end(self, name: str) -> None:
         child: Child = getattr(self, f"_{name}")
+        if not child.info:  # still starting, with nothing to end in order
+            child.process.kill()
         with suppress(OSError, ValueError):  # it may be gone already
             child.pipe.send("stop")
         child.process.join(STOP_TIMEOUT_S)

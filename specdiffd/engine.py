@@ -9,7 +9,7 @@ live process, on a virtual clock in tests, and offline.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from specdiffd.audio.resample import Resampler
 from specdiffd.audio.splice import crossfade, fade_out
 from specdiffd.events import CHANNELS, Event, Performance
-from specdiffd.instrument import Instrument
+from specdiffd.instrument import Instrument, Rendered
 from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
 
+RESTART_STAGES, MOST_RESTARTS = 2, 1  # how far a revision may be to begin again for more events, and how often
 SILENCE = 2e-5  # peak below which a released sound is over, 94 dB under full scale
 
 
@@ -63,6 +64,17 @@ class _Forecast:
     solid_until: int = 0  # timeline samples; behind it the end fade is written
 
 
+@dataclass
+class _Revision:
+    """A revision in hand."""
+
+    changed_s: float
+    restarts: int
+    stage: int = 0
+    base: Any = None  # the state that it continues, taken out of the forecast's
+    stages: Iterator[None] = field(default_factory=lambda: iter(()))
+
+
 class Engine:
     """Plays events into a timeline through an instrument. Not thread-safe: one thread owns it.
 
@@ -79,6 +91,8 @@ class Engine:
         self._source = np.zeros((1 << 18, 1), np.float32)  # model-rate audio by absolute sample: the resampler reads back from it
         self._forecast: _Forecast | None = None
         self._changed_s = math.inf  # earliest event not yet in the forecast
+        self._slice: Iterator[None] | None = None  # the slice in hand, between two of its stages
+        self._revision: _Revision | None = None  # likewise
 
     def play(self, event: Event) -> None:
         """Take an event; the next ``work`` renders it."""
@@ -89,11 +103,36 @@ class Engine:
         self._changed_s = min(self._changed_s, event.time_s)
 
     def work(self) -> bool:
-        """One urgent revision, or one slice of forecast; False when there is nothing to do."""
-        if math.isfinite(self._changed_s):
-            self._revise()
-            return True
-        return self._extend()
+        """One stage of an urgent revision or of a slice of forecast; False when there is nothing to do.
+
+        Events that come while a revision has only just begun are taken into it (the other notes of a chord): it begins
+        again, once. Later ones wait for the next.
+        """
+        revision = self._revision
+        if revision is None and not math.isfinite(self._changed_s):
+            return self._extend()
+        if revision is None:
+            revision = self._begin(self._changed_s, 0)
+        elif math.isfinite(self._changed_s) and revision.stage <= RESTART_STAGES and revision.restarts < MOST_RESTARTS:
+            if self._forecast is not None and revision.base is not None:
+                self._forecast.states.append(revision.base)
+            revision = self._begin(min(self._changed_s, revision.changed_s), revision.restarts + 1)
+        try:
+            next(revision.stages)
+            revision.stage += 1
+        except StopIteration:
+            self._revision = None
+        return True
+
+    @property
+    def urgent(self) -> bool:
+        """A revision is in hand, or events wait for one."""
+        return self._revision is not None or math.isfinite(self._changed_s)
+
+    @property
+    def revising(self) -> bool:
+        """A revision is in hand."""
+        return self._revision is not None
 
     @property
     def asleep(self) -> bool:
@@ -102,19 +141,30 @@ class Engine:
 
     # -- revision: score -> mel -> audio -> splice ---------------------------------------------------------------
 
-    def _revise(self) -> None:
-        """Render what the waiting events change, from the first frame that still can be changed."""
+    def _begin(self, changed_s: float, restarts: int) -> _Revision:
+        """A revision of everything from ``changed_s`` on."""
+        self._changed_s = math.inf
+        self._slice = None  # it knows nothing of the event
+        revision = _Revision(changed_s, restarts)
+        revision.stages = self._revise(revision)
+        self._revision = revision
+        return revision
+
+    def _revise(self, revision: _Revision) -> Iterator[None]:
+        """Render what the events change, from the first frame that still can be changed, a stage at a time."""
         s = self.settings
-        changed_s, self._changed_s = self._changed_s, math.inf
-        onset = round(changed_s * s.sample_rate_hz)
+        onset = round(revision.changed_s * s.sample_rate_hz)
         start, fade = self._place_splice(onset)
         if self._forecast is None and not self._anything_sounds(start / s.sample_rate_hz):
             return  # a pedal or program change in silence
         first = self._first_frame(start)
         forecast, state = self._state_at(first)
+        revision.base = state
         first = min(first, state.next_frame)
         end = max(first, self._first_frame(start)) + s.urgent_frames
-        self._render(forecast, state, first, end - first)
+        performances = [score.performance for score in self.scores]
+        rendered, after = yield from self.instrument.stages(performances, state, first, end - first)
+        self._keep(forecast, rendered, after)
         start, fade = self._recheck(start, fade)
         self._write(forecast, start, fade)
         self.counters.revisions += 1
@@ -160,10 +210,8 @@ class Engine:
         self._put_source(forecast.source_end - self._resampler.reach, np.zeros((self._resampler.reach, 1), np.float32))
         return forecast, fresh
 
-    def _render(self, forecast: _Forecast, state: Any, first: int, frames: int) -> NDArray[np.float32]:
-        """Frames ``first`` and on as audio into the source buffer; returns the new audio (samples, 1)."""
-        performances = [score.performance for score in self.scores]
-        rendered, after = self.instrument.render(performances, state, first, frames)
+    def _keep(self, forecast: _Forecast, rendered: Rendered, after: Any) -> NDArray[np.float32]:
+        """What was rendered goes to the source buffer and the states; returns the audio (samples, 1)."""
         mono = rendered.audio.sum(0)[:, None]
         at = rendered.first_hop * self.instrument.hop_samples
         self._put_source(at, mono)
@@ -192,10 +240,17 @@ class Engine:
     # -- forecast: the rest, in slices ---------------------------------------------------------------------------
 
     def _extend(self) -> bool:
-        """Continue the forecast by one slice, or find that the sound has ended."""
+        """Continue the forecast by one stage of a slice, or find that the sound has ended."""
         forecast, s = self._forecast, self.settings
         if forecast is None:
+            self._slice = None
             return False
+        if self._slice is not None:
+            try:
+                next(self._slice)
+            except StopIteration:
+                self._slice = None
+            return True
         playhead = self.timeline.playhead
         if self.timeline.silent:
             if playhead >= self.timeline.valid_until:
@@ -208,7 +263,16 @@ class Engine:
         if prepared is not None:
             forecast.states[-1] = prepared
             return True
-        audio = self._render(forecast, state, state.next_frame, s.slice_frames)
+        self._slice = self._slice_stages(forecast, state)
+        return True
+
+    def _slice_stages(self, forecast: _Forecast, state: Any) -> Iterator[None]:
+        """A slice, a few milliseconds at a time; nothing of it is in the timeline before the last of them."""
+        s = self.settings
+        performances = [score.performance for score in self.scores]
+        rendered, after = yield from self.instrument.stages(performances, state, state.next_frame, s.slice_frames)
+        yield
+        audio = self._keep(forecast, rendered, after)
         over = self._is_over(forecast, audio)
         start, fade = forecast.solid_until, 0
         earliest = self.timeline.playhead + s.guard_samples
@@ -220,7 +284,6 @@ class Engine:
             self.timeline.publish(self.timeline.valid_until, silent=True)
         self.counters.slices += 1
         self._prune(forecast)
-        return True
 
     def _is_over(self, forecast: _Forecast, audio: NDArray[np.float32]) -> bool:
         """No note is held, and all have rung out: by the clock, or by the level of the last slice."""

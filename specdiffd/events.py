@@ -117,6 +117,7 @@ class Performance(NamedTuple):
 
     notes: Sequence[Note]
     controllers: Mapping[int, Controllers]
+    length_s: float = 0.0  # of the file, where there is one: it may go on after the last note
 
     @property
     def end_s(self) -> float:

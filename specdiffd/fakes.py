@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.events import Event, Performance
-from specdiffd.instrument import Rendered
+from specdiffd.instrument import Rendered, Stages, finish
 from specdiffd.io.timeline import CHANNELS, Timeline
 from specdiffd.metrics import Stopwatch
 
@@ -52,10 +52,15 @@ class SineInstrument:
 
     def render(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> tuple[Rendered, SineState]:
         """See :class:`specdiffd.instrument.Instrument`."""
+        return finish(self.stages(performances, state, first_frame, frames))
+
+    def stages(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> Stages[SineState]:
+        """See :class:`specdiffd.instrument.Instrument`: two of them, to be stopped between."""
         if first_frame > state.next_frame:
             raise ValueError(f"frame {first_frame} does not follow frame {state.next_frame - 1}")
         first_hop = first_frame - self.lookahead_frames
         samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)
+        yield
         audio = np.stack([self.sound(p, samples / self.sample_rate_hz) for p in performances])
         self.stopwatch.lap("sine")
         return Rendered(audio, first_hop), SineState(state.origin, first_frame + frames)

@@ -7,55 +7,35 @@ frames -> context encoder, note prior + few-step decoder -> mel, vocoder -> audi
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from specdiffd.errors import CheckpointError, DeviceError
 from specdiffd.events import Performance
 from specdiffd.formats import MelFormat
-from specdiffd.layout import (
-    CONFIG,
-    CONTEXT_ENCODER,
-    DECODER,
-    INDEX,
-    INDEX_CLASS,
-    NOTES_ENCODER,
-    PRIOR,
-    VOCODER,
-    checkpoint_folder,
-    read_config,
-    read_json,
-)
 from specdiffd.metrics import Stopwatch
-from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import (
     NEVER_VISIBLE,
     Conditioning,
     ContextEncoder,
     Decoder,
-    DecoderConfig,
     DecoderState,
-    EncoderConfig,
     NotesEncoder,
     NotesState,
 )
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import NotePrior, PriorConfig, TimbreCache, combine, guide
-from specdiffd.model.sampler import flow_times, frame_noise, sample_flow
+from specdiffd.model.prior import NotePrior, TimbreCache, combine, guide
+from specdiffd.model.sampler import FlowConfig, flow_times, frame_noise, sample_flow
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
-from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, VocoderState
+from specdiffd.vocoder.melgan import Vocoder, VocoderState
 
 S = TypeVar("S")
-M = TypeVar("M", bound=nn.Module)
 PREPARED_FRAMES = 32  # at a time
 PREPARED_TOKENS = 96
 WINDOWS = 3  # kept: the one that plays, the one that the forecast has rolled to, and one between
@@ -66,6 +46,7 @@ class Rendered(NamedTuple):
 
     audio: NDArray[np.float32]  # (parts, hops * hop_samples) at the instrument's rate
     first_hop: int  # absolute: the audio begins at sample first_hop * hop_samples
+    mel: Tensor | None = None  # (parts, frames, mel_bins) natural log, of the frames that were asked for
 
 
 class Instrument(Protocol[S]):
@@ -95,16 +76,34 @@ class Instrument(Protocol[S]):
         The audio is that of hops ``first_frame - lookahead_frames`` and on, as many as frames.
         """
 
+    def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> Stages[S]:
+        """``render``, a few milliseconds at a time: whoever waits for something else may stop between."""
+
+
+Stages = Generator[None, None, tuple[Rendered, S]]
+
+
+def finish(stages: Stages[S]) -> tuple[Rendered, S]:
+    """All stages, one after the other."""
+    while True:
+        try:
+            next(stages)
+        except StopIteration as stop:
+            found: tuple[Rendered, S] = stop.value
+            return found
+
 
 @dataclass(frozen=True)
 class RenderSettings:
     """What a player may change without another checkpoint."""
 
-    steps: int = 2
+    steps: int | None = None  # None: as many as the instrument was made for
     seed: int = 0
     noise: float = 1.0  # factor on the flow's starting noise
     use_context: bool = True
     use_decoder: bool = True
+    scheduler: str | None = None  # None: the checkpoint's
+    guidance: float = 1.0  # weight of classifier-free guidance; 1: none
 
 
 class _Window(NamedTuple):
@@ -148,6 +147,7 @@ class SpectrogramInstrument:
         vocoder: Vocoder,
         settings: RenderSettings | None = None,
         hop_frames: int = 64,
+        flow: FlowConfig | None = None,
     ) -> None:
         self.format, self.codec = fmt, codec
         self.prior, self.notes_encoder, self.context_encoder, self.decoder, self.vocoder = (
@@ -157,15 +157,16 @@ class SpectrogramInstrument:
             decoder,
             vocoder,
         )
-        self.settings = settings or RenderSettings()
+        self.settings, self._flow = settings or RenderSettings(), flow or FlowConfig()
+        self.steps = self.settings.steps or self._flow.num_inference_steps
         self.sample_rate_hz, self.hop_samples, self.window_samples = fmt.sample_rate_hz, fmt.hop_samples, fmt.window_samples
-        self.lookahead_frames = vocoder.config.lookahead_frames
+        self.lookahead_frames = vocoder.lookahead_frames
         self.window_frames = decoder.config.targets_length
         self.hop_frames = hop_frames
         self.ring_s = prior.config.ring_s
         self.stopwatch = Stopwatch()
         self._timbres = TimbreCache(prior)
-        self._films = decoder.schedule(torch.tensor(flow_times(self.settings.steps), device=self.device))
+        self._films = decoder.schedule(torch.tensor(flow_times(self.steps), device=self.device))
 
     def with_settings(self, **changes: Any) -> SpectrogramInstrument:
         """The same networks with other settings."""
@@ -179,6 +180,7 @@ class SpectrogramInstrument:
             self.vocoder,
             replace(self.settings, **changes),
             self.hop_frames,
+            self._flow,
         )
 
     @property
@@ -212,7 +214,7 @@ class SpectrogramInstrument:
             return None
         first = start + window.decoder.frames
         clean, prior = self._known(state, first, first + PREPARED_FRAMES)
-        films = self._films.at(torch.full((1, 1), self.settings.steps, device=self.device))
+        films = self._films.at(torch.full((1, 1), self.steps, device=self.device))
         _, decoder = self.decoder.step(clean, prior, films, window.conditioning, window.decoder, PREPARED_FRAMES)
         return self._with_window(state, window._replace(decoder=decoder))
 
@@ -227,26 +229,35 @@ class SpectrogramInstrument:
         mel, prior = (self._history(frames, state, first, last) for frames in (state.mel, state.prior))
         return self.format.scale(mel), self.format.scale_unclipped(prior)
 
-    @torch.inference_mode()
     def render(
         self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int
     ) -> tuple[Rendered, StreamState]:
         """See :class:`Instrument`."""
+        return finish(self.stages(performances, state, first_frame, frames))
+
+    @torch.inference_mode()
+    def stages(self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int) -> Stages[StreamState]:
+        """See :class:`Instrument`."""
         state = self._rewind(state, first_frame)
         prior, guides = self._prior(performances, first_frame, frames)
         self.stopwatch.lap("prior")
+        yield
         if self.settings.use_decoder:
-            mel, state = self._sample(performances, state, prior)
+            window = self._window(self.window_start(state.origin, first_frame + frames), performances, state)
+            self.stopwatch.lap("encoder")
+            yield
+            mel, state = self._sample(performances, state, prior, window)
         else:
             mel = prior
         self.stopwatch.lap("decoder")
+        yield
         audio, vocoder = self.vocoder.step(mel, state.vocoder, guides)
         self.stopwatch.lap("vocoder")
         keep = 2 * self.window_frames
         all_mel, all_prior = (torch.cat(pair, 1) for pair in ((state.mel, mel), (state.prior, prior)))
         drop = max(0, all_mel.shape[1] - keep)
         after = StreamState(state.origin, state.first_frame + drop, all_mel[:, drop:], all_prior[:, drop:], state.windows, vocoder)
-        return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames), after
+        return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, mel), after
 
     def _rewind(self, state: StreamState, frame: int) -> StreamState:
         """Forget what comes from ``frame`` on."""
@@ -257,7 +268,7 @@ class SpectrogramInstrument:
         windows = tuple(
             w._replace(decoder=w.decoder.first(min(w.decoder.frames, frame - w.start))) for w in state.windows if w.start <= frame
         )
-        vocoder = state.vocoder.rewind(back, self.vocoder.config.subframes)
+        vocoder = self.vocoder.rewind(state.vocoder, back)
         return StreamState(state.origin, state.first_frame, state.mel[:, :known], state.prior[:, :known], windows, vocoder)
 
     def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> tuple[Tensor, Tensor]:
@@ -276,12 +287,11 @@ class SpectrogramInstrument:
         """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
         return origin + max(0, self.hop_frames * math.ceil((end - origin - self.window_frames) / self.hop_frames))
 
-    def _sample(self, performances: Sequence[Performance], state: StreamState, prior: Tensor) -> tuple[Tensor, StreamState]:
-        """Sample the frames of ``prior`` (natural log), which follow those of ``state``."""
-        first, frames = state.next_frame, prior.shape[1]
-        start = self.window_start(state.origin, first + frames)
-        window = self._window(start, performances, state)
-        self.stopwatch.lap("encoder")
+    def _sample(
+        self, performances: Sequence[Performance], state: StreamState, prior: Tensor, window: _Window
+    ) -> tuple[Tensor, StreamState]:
+        """Sample the frames of ``prior`` (natural log), which follow those of ``state``, in ``window``."""
+        first, frames, start = state.next_frame, prior.shape[1], window.start
         fmt, scale = self.format, self.decoder.config.noise_scale
         known = first - start - window.decoder.frames
         clean, clean_prior = self._known(state, first - known, first)
@@ -295,13 +305,13 @@ class SpectrogramInstrument:
         def velocity(x: Tensor, step: int) -> Tensor:
             nonlocal decoder_state, known
             place = torch.full((len(x) if known else 1, known + frames if known else 1), step, device=x.device)
-            place[:, :known] = self.settings.steps  # the last time of the schedule is 0
+            place[:, :known] = self.steps  # the last time of the schedule is 0
             both = (torch.cat((clean, x), 1), torch.cat((clean_prior, source), 1)) if known else (x, source)
             v, decoder_state = self.decoder.step(*both, self._films.at(place), window.conditioning, decoder_state, known)
             v, known = v[:, known:], 0
             return v
 
-        x = sample_flow(velocity, x, self.settings.steps, scale)
+        x = sample_flow(velocity, x, self.steps, scale)
         mel = fmt.unscale(x).clamp(fmt.log_floor, 2 * fmt.log_ceiling)
         return mel, self._with_window(state, window._replace(decoder=decoder_state))
 
@@ -363,86 +373,6 @@ class SpectrogramInstrument:
             context.shape[1],
             self.decoder.init_state(parts),
         )
-
-
-def load_instrument(
-    name: str,
-    device: str = "cpu",
-    dtype: str = "auto",
-    settings: RenderSettings | None = None,
-    hop_frames: int = 64,
-    random_weights: bool = False,
-) -> SpectrogramInstrument:
-    """The instrument called ``builtin``, or the checkpoint in a directory.
-
-    Args:
-        device: a torch device.
-        dtype: of the networks: float32, bfloat16, or auto (bfloat16 where the device has units for it).
-        random_weights: keep the shapes, leave the weights untrained (to measure speed).
-
-    Raises:
-        CheckpointError: it is missing, damaged, or of another kind.
-    """
-    folder = checkpoint_folder(name)
-    index = read_json(folder / INDEX)
-    if index.get("_class_name") != INDEX_CLASS:
-        raise CheckpointError(f"{folder / INDEX}: _class_name is {index.get('_class_name')!r}, expected {INDEX_CLASS!r}")
-    fmt = read_config(folder / INDEX, MelFormat, "mel_format")
-    notes, context, decoder, prior, vocoder = (folder / part for part in (NOTES_ENCODER, CONTEXT_ENCODER, DECODER, PRIOR, VOCODER))
-    precision = _dtype(dtype, device)
-
-    def component(folder: Path, module: M, kind: torch.dtype) -> M:
-        loaded = module.eval().requires_grad_(False) if random_weights else load_weights(folder, module)
-        return loaded.to(device, kind)
-
-    return SpectrogramInstrument(
-        fmt,
-        read_config(notes / CONFIG, Codec, "codec"),
-        component(prior, NotePrior(read_config(prior / CONFIG, PriorConfig)), torch.float32),
-        component(notes, NotesEncoder(read_config(notes / CONFIG, EncoderConfig)), precision),
-        component(context, ContextEncoder(read_config(context / CONFIG, EncoderConfig)), precision),
-        component(decoder, Decoder(read_config(decoder / CONFIG, DecoderConfig)), precision),
-        component(vocoder, Vocoder(read_config(vocoder / CONFIG, VocoderConfig)), torch.float32).use(precision),
-        settings,
-        hop_frames,
-    )
-
-
-def pick_device(name: str) -> str:
-    """A torch device's name; ``auto`` is the GPU if there is one.
-
-    Raises:
-        DeviceError: there is no such device here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise DeviceError(f"device {name!r}: {str(error).splitlines()[0]}") from error
-    return name
-
-
-def _dtype(name: str, device: str) -> torch.dtype:
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    return torch.bfloat16 if _bfloat16_is_faster(device) else torch.float32
-
-
-@torch.inference_mode()
-def _bfloat16_is_faster(device: str) -> bool:
-    """Whether a typical matrix product is: measured, since processors that emulate bfloat16 are slower with it."""
-
-    def seconds(dtype: torch.dtype) -> float:
-        a, b = torch.ones(64, 512, dtype=dtype, device=device), torch.ones(512, 512, dtype=dtype, device=device)
-        times = []
-        for _ in range(12):
-            start = time.perf_counter()
-            float((a @ b)[0, 0])
-            times.append(time.perf_counter() - start)
-        return sorted(times)[len(times) // 2]
-
-    return seconds(torch.bfloat16) < seconds(torch.float32)
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -117,3 +117,28 @@ def test_parts_are_mixed() -> None:
     events = [Event(0.1 + 0.05 * c, 0x90 | c, 50 + c, 80) for c in range(9)]
     heard = stream.run(events, 1.0)
     assert np.abs(heard[:, 0] - expected(events, len(heard), DELAY_S)).max() < 4e-4
+
+
+def test_a_chord_that_arrives_while_its_revision_begins_is_one_revision() -> None:
+    engine, stream = build()
+    for pitch in (60, 64, 67):
+        engine.play(Event(0.05, 0x90, pitch, 90))
+        engine.work()
+    heard = stream.run([], 1.0)[:, 0]
+    assert engine.counters.revisions <= 2
+    chord = [Event(0.05 - DELAY_S, 0x90, pitch, 90) for pitch in (60, 64, 67)]
+    assert np.abs(heard - expected(chord, len(heard), DELAY_S)).max() < 4e-4
+
+
+def test_an_event_stops_a_slice() -> None:
+    engine, _ = build()
+    engine.play(Event(0.05, 0x90, 60, 90))
+    while engine.urgent:
+        engine.work()
+    assert engine.work()  # a slice begins
+    engine.play(Event(0.06, 0x90, 64, 90))
+    slices = engine.counters.slices
+    while engine.urgent:
+        engine.work()
+    assert engine.counters.revisions == 2
+    assert engine.counters.slices == slices

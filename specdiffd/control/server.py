@@ -59,8 +59,12 @@ class ControlServer:
         self._telemetry: queue.Queue[tuple[str, Any]] = queue.Queue(QUEUE)
         self._stop = threading.Event()
         self._context = zmq.Context()
-        self._router = self._bind(zmq.ROUTER, self.endpoint)
-        self._pub = self._bind(zmq.PUB, self.publish_endpoint)
+        try:
+            self._router = self._bind(zmq.ROUTER, self.endpoint)
+            self._pub = self._bind(zmq.PUB, self.publish_endpoint)
+        except DeviceError:
+            self._context.destroy(linger=0)
+            raise
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self.dropped = 0
         self.error: BaseException | None = None
@@ -106,7 +110,6 @@ class ControlServer:
             if endpoint.startswith("ipc://"):
                 os.chmod(endpoint[6:], stat.S_IRUSR | stat.S_IWUSR)
         except (zmq.ZMQError, OSError) as error:
-            socket.close(linger=0)
             raise DeviceError(f"control endpoint {endpoint}: {error}") from error
         return socket
 

@@ -219,7 +219,7 @@ def open_sink(shared: SharedBlock, config: AudioConfig) -> Sink:
     """
     player = Player(shared, config)
     name = str(config.device)
-    if name == "null":
+    if config.device is None or name == "null":
         return PacedSink(player, config, None)
     if name.startswith("wav:"):
         return PacedSink(player, config, Path(name[4:]).expanduser())
@@ -239,7 +239,7 @@ def import_sounddevice() -> Any:
     return sounddevice
 
 
-def find_device(sd: Any, wanted: str | int) -> int:
+def find_device(sd: Any, wanted: str | int | None) -> int:
     """Index of an output device by index, part of its name, host API name, or ``default``.
 
     Raises:
@@ -256,6 +256,7 @@ def find_device(sd: Any, wanted: str | int) -> int:
         for index in (sd.default.device[1], *(api["default_output_device"] for api in apis)):
             if index is not None and index >= 0:
                 return int(index)
+    wanted = str(wanted)
     for api in apis:
         if wanted.lower() in HOST_APIS and api["name"] == HOST_APIS[wanted.lower()] and api["default_output_device"] >= 0:
             return int(api["default_output_device"])

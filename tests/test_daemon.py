@@ -1,0 +1,214 @@
+"""The whole daemon, with sines, on an output that only keeps time: processes, control, signals, supervision."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import zmq
+
+from specdiffd.control.client import ControlClient
+from specdiffd.errors import ControlError
+from specdiffd.worker import live_threads
+
+
+def wait_until(condition: Any, timeout_s: float = 20.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+@contextmanager
+def daemon(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], ControlClient]]:
+    """A running daemon and a client of it."""
+    command = [sys.executable, "-m", "specdiffd.cli", "run", "--fake", "-o", "midi.api=none", "-o", "audio.device=null", *options]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "XDG_RUNTIME_DIR": str(folder), **(environment or {})}
+    )
+    try:
+        wait_until(lambda: (folder / "specdiffd" / "control.sock").exists() or process.poll() is not None)
+        with ControlClient(f"ipc://{folder}/specdiffd/control.sock", timeout_s=30) as client:
+            client.call("ping")
+            yield process, client
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        _, said = process.communicate(timeout=20)
+        sys.stderr.write(said)
+
+
+def children(process: subprocess.Popen[str]) -> dict[str, int]:
+    """Process ids of the engine and I/O processes by name."""
+    found = {}
+    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        if "memfd:specdiffd" in maps:
+            found["io" if "rtmidi" in maps else "engine"] = int(pid)
+    return found
+
+
+def test_a_note_over_zmq_is_heard(tmp_path: Path) -> None:
+    recording = tmp_path / "out.wav"
+    with daemon(tmp_path, "-o", f"audio.device=wav:{recording}", "-o", "engine.render_delay_ms=60") as (process, client):
+        client.call("program", program=40, channel=2)
+        client.call("note_on", pitch=69, velocity=127)
+        status = wait_until(lambda: (s := client.call("status")) and s["sounding_notes"] and s)
+        assert status["sounding_notes"] == [{"channel": 1, "pitch": 69, "velocity": 127, "program": 0}]
+        assert status["programs"][1] == 40
+        assert status["instrument"] == "sine"
+        assert status["render_delay_ms"] == 60
+        assert status["counters"]["events"] >= 2
+        time.sleep(0.5)
+        client.call("note_off", pitch=69)
+        wait_until(lambda: client.call("status")["asleep"])
+        client.call("shutdown")
+        assert process.wait(10) == 0
+    audio, rate = soundfile.read(recording)
+    assert np.abs(audio).max() == pytest.approx(0.1, abs=0.01)
+    spectrum = np.abs(np.fft.rfft(audio[:, 0]))
+    assert np.argmax(spectrum) * rate / len(audio) == pytest.approx(440, abs=2)
+    assert np.abs(np.diff(audio[:, 0])).max() < 0.01
+
+
+def test_malformed_messages_change_nothing(tmp_path: Path) -> None:
+    with daemon(tmp_path) as (_, client):
+        before = client.call("status")["counters"]["events"]
+        for message in (
+            b"{",
+            b'{"v":1,"id":1,"cmd":"note_on","args":{"pitch":999}}',
+            b'{"v":1,"id":1,"cmd":"set","args":{"key":"audio.gain_db","value":"loud"}}',
+        ):
+            with pytest.raises(ControlError):
+                client.reply_to(message)
+        status = client.call("status")
+        assert status["counters"]["events"] == before
+        assert status["gain_db"] == 0
+
+
+def test_settings(tmp_path: Path) -> None:
+    with daemon(tmp_path, "-o", "audio.gain_db=-3") as (_, client):
+        assert client.call("gain") == {"gain_db": -3}
+        assert client.call("gain", db=-6) == {"gain_db": -6}
+        assert client.call("get", key="audio.gain_db")["value"] == -6
+        assert client.call("set", key="audio.gain_db", value=-9)["value"] == -9
+        assert client.call("get", key="audio.block_size")["value"] == 256
+        with pytest.raises(ControlError, match="cannot change while the daemon runs"):
+            client.call("set", key="audio.block_size", value=128)
+        with pytest.raises(ControlError, match=r"Expected `float` <= 24"):
+            client.call("set", key="audio.gain_db", value=99)
+        with pytest.raises(ControlError, match=r"unknown key 'audio\.loudness'"):
+            client.call("get", key="audio.loudness")
+
+
+def test_panic_ends_every_note(tmp_path: Path) -> None:
+    with daemon(tmp_path) as (_, client):
+        for channel in (1, 5, 16):
+            client.call("note_on", pitch=60, channel=channel)
+        wait_until(lambda: len(client.call("status")["sounding_notes"]) == 3)
+        client.call("panic")
+        wait_until(lambda: not client.call("status")["sounding_notes"])
+
+
+def test_telemetry(tmp_path: Path) -> None:
+    with daemon(tmp_path) as (_, client), zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.linger = 0
+        socket.subscribe("")
+        socket.connect(f"ipc://{tmp_path}/specdiffd/telemetry.sock")
+        seen: dict[str, Any] = {}
+
+        def fetch() -> bool:
+            client.call("note_on", pitch=60)
+            while socket.poll(10):
+                topic, value = socket.recv_multipart()
+                seen[topic.decode()] = json.loads(value)
+            return {"status", "midi", "latency"} <= set(seen)
+
+        wait_until(fetch)
+        assert seen["midi"]["status"] == 0x90
+        assert seen["latency"]["sine"] > 0
+        assert seen["status"]["instrument"] == "sine"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_stop_it_cleanly(tmp_path: Path, number: int) -> None:
+    with daemon(tmp_path) as (process, client):
+        client.call("note_on", pitch=60)
+        pids = children(process)
+        assert set(pids) == {"io", "engine"}
+        process.send_signal(number)
+        assert process.wait(10) == 0
+    assert not list((tmp_path / "specdiffd").iterdir())
+    for pid in pids.values():
+        assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("name", ["engine", "io"])
+def test_a_killed_child_is_started_again(tmp_path: Path, name: str) -> None:
+    with daemon(tmp_path) as (process, client):
+        pids = children(process)
+        os.kill(pids[name], signal.SIGKILL)
+        wait_until(lambda: client.call("status")["counters"]["restarts"][name] == 1)
+        wait_until(lambda: set(children(process)) == {"io", "engine"} and children(process)[name] != pids[name])
+        client.call("note_on", pitch=60)
+        wait_until(lambda: client.call("status")["sounding_notes"])
+
+
+def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    with daemon(tmp_path) as (process, _):
+        pids = children(process)
+        process.kill()
+        process.wait(10)
+        for pid in pids.values():
+            wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
+
+
+def test_the_service_manager_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
+        said: list[str] = []
+
+        def hear_until(wanted: str) -> None:
+            while not any(wanted in line for line in said):
+                said.append(manager.recv(4096).decode())
+
+        with daemon(tmp_path, environment=environment) as (process, client):
+            hear_until("READY=1")
+            assert "STATUS=sine, render delay" in said[0]
+            hear_until("WATCHDOG=1")
+            client.call("shutdown")
+            process.wait(10)
+            hear_until("STOPPING=1")
+
+
+def test_two_daemons_do_not_share_a_socket(tmp_path: Path) -> None:
+    with daemon(tmp_path):
+        second = subprocess.run(
+            [sys.executable, "-m", "specdiffd.cli", "run", "--fake", "-o", "audio.device=null", "-o", "midi.api=none"],
+            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert second.returncode == 3
+        assert "another specdiffd is running here" in second.stderr
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4), (64, 4)])
+def test_the_audio_callback_keeps_a_core(cores: int, threads: int) -> None:
+    assert live_threads(cores) == threads

@@ -1,0 +1,142 @@
+"""The streaming instrument: what is heard does not depend on how it was asked for."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_instrument
+
+from specdiffd.errors import CheckpointError, DeviceError
+from specdiffd.events import Event, Performance
+from specdiffd.instrument import RenderSettings, SpectrogramInstrument
+from specdiffd.loading import load_instrument, pick_device
+from specdiffd.midi.score import Score
+
+
+def run(instrument: SpectrogramInstrument, performance: Performance, cuts: list[int], origin: int = 0) -> tuple[np.ndarray, object]:
+    state, at, pieces = instrument.start(origin, 1), origin, []
+    for n in cuts:
+        rendered, state = instrument.render([performance], state, at, n)
+        assert rendered.first_hop == at - instrument.lookahead_frames
+        pieces.append(rendered.audio[0])
+        at += n
+    return np.concatenate(pieces), state
+
+
+def test_equal_scores_give_equal_sound(instrument: SpectrogramInstrument, performance: Performance) -> None:
+    a, b = (run(instrument, performance, [24] * 6)[0] for _ in range(2))
+    assert np.array_equal(a, b)
+    other = instrument.with_settings(seed=1)
+    assert np.abs(run(other, performance, [24] * 6)[0] - a).max() > 1e-4
+
+
+def test_knowing_the_future_changes_nothing(instrument: SpectrogramInstrument, events: list[Event]) -> None:
+    """A score that grows as it is played sounds as the whole score does: tokens, prior and decoder are causal."""
+    whole = Score().extend(events).performance
+    cuts = [8] * 20
+    expected, _ = run(instrument, whole, cuts)
+    score, waiting = Score(), list(events)
+    state, at, pieces = instrument.start(0, 1), 0, []
+    for n in cuts:
+        while waiting and instrument.format.first_frame_of(waiting[0].time_s) < at + n:
+            score.apply(waiting.pop(0))
+        rendered, state = instrument.render([score.performance], state, at, n)
+        pieces.append(rendered.audio[0])
+        at += n
+    assert np.abs(np.concatenate(pieces) - expected).max() < 1e-4
+
+
+def test_a_revision_is_as_if_the_events_had_been_known(instrument: SpectrogramInstrument, performance: Performance) -> None:
+    expected, _ = run(instrument, performance, [30, 24, 16])
+    heard = [n for n in performance.notes if instrument.format.first_frame_of(n.onset_s) < 30]
+    nothing = Performance(heard, performance.controllers)
+    _, state = run(instrument, performance, [30])
+    _, astray = instrument.render([nothing], state, 30, 24)
+    _, astray = instrument.render([nothing], astray, 54, 16)
+    back = instrument.with_caches(state, astray)
+    first, state = instrument.render([performance], back, 30, 24)
+    second, _ = instrument.render([performance], state, 54, 16)
+    found = np.concatenate((first.audio[0], second.audio[0]))
+    assert np.abs(found - expected[30 * 320 :]).max() < 1e-4
+
+
+def test_a_state_is_a_value(instrument: SpectrogramInstrument, performance: Performance) -> None:
+    _, state = run(instrument, performance, [30])
+    one, _ = instrument.render([performance], state, 25, 24)
+    instrument.render([Performance([], performance.controllers)], state, 28, 40)
+    two, _ = instrument.render([performance], state, 25, 24)
+    assert np.array_equal(one.audio, two.audio)
+
+
+def test_the_window_rolls_by_hops_and_is_prepared_beforehand(instrument: SpectrogramInstrument, performance: Performance) -> None:
+    assert [instrument.window_start(0, end) for end in (24, 256, 257, 320, 321)] == [0, 0, 64, 64, 128]
+    assert instrument.window_start(1000, 1256) == 1000
+    long = Performance([*performance.notes], performance.controllers)
+    plain, _ = run(instrument, long, [24] * 14)
+    state, at, pieces = instrument.start(0, 1), 0, []
+    prepared = 0
+    for _ in range(14):
+        while (further := instrument.prepare([long], state, 24)) is not None:
+            state, prepared = further, prepared + 1
+        rendered, state = instrument.render([long], state, at, 24)
+        pieces.append(rendered.audio[0])
+        at += 24
+    assert prepared >= 10
+    assert np.abs(np.concatenate(pieces) - plain).max() < 1e-4
+
+
+def test_parts_are_independent_and_padding_is_silent(instrument: SpectrogramInstrument, performance: Performance) -> None:
+    few = Performance(performance.notes[:2], performance.controllers)
+    state = instrument.start(0, 2)
+    both, state = instrument.render([performance, few], state, 0, 40)
+    assert both.audio.shape == (2, 40 * 320)
+    alone, _ = instrument.render([performance], instrument.start(0, 1), 0, 40)
+    assert np.abs(both.audio[0] - alone.audio[0]).max() < 1e-4
+
+
+def test_going_too_far_is_refused(instrument: SpectrogramInstrument, performance: Performance) -> None:
+    _, state = run(instrument, performance, [30])
+    with pytest.raises(ValueError, match="frame 31 does not follow frame 29"):
+        instrument.render([performance], state, 31, 5)
+
+
+@pytest.mark.parametrize("changes", [{"use_decoder": False}, {"use_context": False}, {"noise": 0.0}, {"steps": 3}])
+def test_settings_change_the_sound(instrument: SpectrogramInstrument, performance: Performance, changes: dict[str, object]) -> None:
+    with torch.no_grad():
+        torch.nn.init.normal_(instrument.decoder.head[-1].conv.weight, std=0.5)
+    cuts = [60, 60, 60, 60, 60, 60]
+    usual, _ = run(instrument, performance, cuts)
+    other, _ = run(instrument.with_settings(**changes), performance, cuts)
+    assert np.abs(usual - other).max() > 1e-5
+
+
+def test_the_built_in_instrument_loads_and_sounds() -> None:
+    loaded = load_instrument("builtin", settings=RenderSettings(seed=3))
+    score = Score().extend([Event(0.0, 0x90, 60, 100)])
+    rendered, _ = loaded.render([score.performance], loaded.start(0, 1), 0, 30)
+    audio = rendered.audio[0, 3200:]
+    assert 0.002 < np.sqrt(np.mean(audio**2)) < 0.2
+    power = np.abs(np.fft.rfft(audio * np.hanning(len(audio)))) ** 2
+    hertz = np.fft.rfftfreq(len(audio), 1 / loaded.sample_rate_hz)
+    near_partials = np.abs((hertz / 261.63 + 0.5) % 1 - 0.5) < 0.04
+    assert power[near_partials].sum() > 0.9 * power[hertz > 100].sum()
+
+
+def test_unknown_instruments_and_devices_are_named() -> None:
+    with pytest.raises(CheckpointError, match="no directory /nowhere"):
+        load_instrument("/nowhere")
+    with pytest.raises(DeviceError, match="device 'cuda:99'"):
+        pick_device("cuda:99")
+    with pytest.raises(DeviceError, match="device 'tpu'"):
+        pick_device("tpu")
+    assert pick_device("cpu") == "cpu"
+
+
+def test_another_kind_of_checkpoint_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusion"}')
+    with pytest.raises(CheckpointError, match="_class_name is 'StableDiffusion'"):
+        load_instrument(str(tmp_path))
+
+
+def test_small_instruments_differ_by_seed() -> None:
+    a, b = small_instrument(0), small_instrument(1)
+    assert not torch.equal(a.decoder.spec_out.weight, b.decoder.spec_out.weight)
