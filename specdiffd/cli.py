@@ -160,7 +160,10 @@ def tokens(
     frames = read_json(folder / DECODER / CONFIG).get("targets_length", 256)
     fmt = read_config(folder / INDEX, MelFormat, "mel_format")
     for song in songs:
-        windows = song_windows(load_performance(song), frames * fmt.frame_s, codec)
+        windows = list(song_windows(load_performance(song), fmt, frames, codec))
+        dropped = sum(w.dropped_events for w in windows)
+        if dropped:
+            typer.echo(f"{song}: {dropped} events do not fit in {codec.max_tokens} tokens and were left out", err=True)
         if as_json:
             typer.echo(json.dumps([w.ids for w in windows]))
             continue
@@ -175,8 +178,13 @@ def render(
         Path | None, typer.Option("-o", "--output", help="A WAV file, or a folder for several; default: beside each song.")
     ] = None,
     instrument: InstrumentOption = "builtin",
-    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.", min=1)] = None,
+    scheduler: Annotated[str | None, typer.Option(help="ddpm, ddim or dpmsolver++, for published checkpoints; default: theirs.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the sampler; default: the instrument's (published checkpoints: 100).", min=1)
+    ] = None,
+    guidance: Annotated[float, typer.Option(help="Weight of classifier-free guidance; the paper's notebook has 2.", min=0, max=20)] = 1.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal sound.", min=0)] = 0,
+    mel: Annotated[Path | None, typer.Option(help="Also write the log mel [1, frames, bins] of one song to this .npy file.")] = None,
     device: Annotated[str, typer.Option(help="A torch device; auto takes the GPU if there is one.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     rate: Annotated[
@@ -186,13 +194,16 @@ def render(
     as_json: JsonFlag = False,
 ) -> None:
     """Render MIDI files to WAV files."""
-    from specdiffd.instrument import RenderSettings, load_instrument, pick_device
+    from specdiffd.instrument import RenderSettings
+    from specdiffd.loading import load_instrument, pick_device
     from specdiffd.midi.file import load_performance
     from specdiffd.render import find_songs, output_paths, render_file
 
     found = find_songs(songs)
     paths = output_paths(found, output)
-    settings = RenderSettings(seed=seed) if steps is None else RenderSettings(seed=seed, steps=steps)
+    if mel is not None and len(found) > 1:
+        raise UsageError(f"--mel {mel} takes the mel of one song, there are {len(found)}")
+    settings = RenderSettings(seed=seed, steps=steps, scheduler=scheduler, guidance=guidance)
     loaded = load_instrument(instrument, pick_device(device), dtype, settings)
     results = []
     with _progress(not as_json) as progress:
@@ -200,7 +211,7 @@ def render(
             performance = load_performance(song)
             task = progress.add_task(song.name, total=max(performance.end_s, 1e-3))
             advance = partial(_advance, progress, task)
-            results.append(render_file(loaded, performance, path, rate, 10 ** (gain_db / 20), advance))
+            results.append(render_file(loaded, performance, path, rate, 10 ** (gain_db / 20), advance, mel))
             progress.update(task, completed=progress.tasks[task].total)
     rows = [
         {
@@ -232,12 +243,12 @@ def evaluate(
     """Transcribe the instrument's renderings and FluidSynth's, and compare (needs specdiffd[evaluate] and basic-pitch)."""
     from specdiffd.evaluate.notes import ABLATION, evaluate_notes, table
     from specdiffd.evaluate.pieces import test_set
-    from specdiffd.instrument import load_instrument, pick_device
+    from specdiffd.loading import load_builtin_family, pick_device
     from specdiffd.render import find_songs
 
     found = find_songs(songs)
     pieces = test_set(found[:: max(1, len(found) // limit)][:limit], seconds)
-    loaded = load_instrument(instrument, pick_device(device), dtype)
+    loaded = load_builtin_family(instrument, pick_device(device), dtype)
     variants = ABLATION if ablate else {}
     with _progress(not as_json) as progress:
         task = progress.add_task("evaluating", total=len(pieces) * (3 + len(variants)))
@@ -254,6 +265,113 @@ def evaluate(
     Console().print(shown)
 
 
+@app.command()
+def train(
+    stages: Annotated[
+        list[str] | None, typer.Argument(metavar="[prior|decoder|vocoder ...]", help="What to train; default: all, in this order.")
+    ] = None,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run; one that holds a run is resumed.")] = Path("runs/builtin"),
+    minutes: Annotated[float, typer.Option(help="Of the stages together, over all sessions.", min=0.1)] = 240.0,
+    songs: Annotated[
+        list[Path] | None, typer.Option(metavar="SONG.mid|DIR", help="MIDI files to draw from; default: generated music only.")
+    ] = None,
+    held_out: Annotated[int, typer.Option(help="How many of the songs, the last in order of name, not to learn from.", min=0)] = 0,
+    start: Annotated[str | None, typer.Option(metavar="INSTRUMENT", help="builtin or a checkpoint: begin with its weights.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples per step; default: what two cores handle.", min=1)] = None,
+    pieces: Annotated[int, typer.Option(help="Rendered half minutes held in memory.", min=1)] = 200,
+    adversarial_from: Annotated[float, typer.Option(help="Share of the vocoder's time without discriminators.", min=0, max=1)] = 0.45,
+    soundfont: Annotated[list[str] | None, typer.Option(help="fluid, musescore or a file; several are mixed.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch; default: as many as cores.", min=1)] = None,
+    device: Annotated[str, typer.Option(help="A torch device; auto takes the GPU if there is one.")] = "auto",
+) -> None:
+    """Train an instrument on FluidSynth's sound (needs specdiffd[train], FluidSynth and a soundfont)."""
+    import torch
+
+    from specdiffd.layout import checkpoint_folder
+    from specdiffd.loading import pick_device
+    from specdiffd.logs import set_up_logging
+    from specdiffd.render import find_songs
+    from specdiffd.train.stages import STAGES
+    from specdiffd.train.stages import train as train_stages
+
+    chosen = stages or list(STAGES)
+    for stage in chosen:
+        if stage not in STAGES:
+            raise UsageError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
+    found = find_songs(songs or ())
+    if held_out >= len(found) > 0:
+        raise UsageError(f"--held-out {held_out} leaves none of {len(found)} songs to learn from")
+    if threads:
+        torch.set_num_threads(threads)
+    set_up_logging("info")
+    checkpoint = train_stages(
+        run,
+        chosen,
+        found[: len(found) - held_out],
+        minutes=minutes,
+        start=None if start is None else checkpoint_folder(start),
+        pieces=pieces,
+        batch=batch,
+        adversarial_from=adversarial_from,
+        device=pick_device(device),
+        soundfonts=soundfont or ("fluid",),
+    )
+    typer.echo(
+        f"{checkpoint}: try it with specdiffd render SONG.mid -m {checkpoint}" if checkpoint.exists() else f"{run}: no checkpoint yet"
+    )
+
+
+instruments_app = typer.Typer(no_args_is_help=True, help="Instruments: what is here, what they are made of, pulling, converting.")
+app.add_typer(instruments_app, name="instruments")
+
+
+@instruments_app.command("list")
+def instruments_list(as_json: JsonFlag = False) -> None:
+    """The built-in instrument and the checkpoints pulled from the hub."""
+    from specdiffd.hub import list_instruments
+
+    rows = list_instruments()
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']}  ({row['kind']}, {row['bytes'] / 1e6:.0f} MB)  {row['folder']}")
+
+
+@instruments_app.command("info")
+def instruments_info(name: Annotated[str, typer.Argument(metavar="NAME")] = "builtin", as_json: JsonFlag = False) -> None:
+    """What an instrument is made of; loads it, so damage is found out."""
+    from specdiffd.hub import describe
+
+    info = describe(name)
+    typer.echo(json.dumps(info) if as_json else "\n".join(_readable(info)))
+
+
+@instruments_app.command("pull")
+def instruments_pull(
+    hub_id: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit; default: main.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fetch a checkpoint from the hub into its shared cache (HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured)."""
+    from specdiffd.hub import pull
+
+    folder = pull(hub_id, revision)
+    typer.echo(json.dumps({"name": hub_id, "folder": str(folder)}) if as_json else f"{hub_id}: {folder}")
+
+
+@instruments_app.command("convert")
+def instruments_convert(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="builtin, a hub id that was pulled, or a directory.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="The new checkpoint.")],
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+) -> None:
+    """Write a checkpoint again as safetensors of another precision, which loads by mapping the file."""
+    from specdiffd.hub import convert
+
+    typer.echo(f"{convert(name, out, dtype)}: play it with specdiffd run -o instrument.name={out}")
+
+
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 app.add_typer(bench_app, name="bench")
 
@@ -263,7 +381,7 @@ def latency(
     instrument: InstrumentOption = "builtin",
     revisions: Annotated[int, typer.Option(help="How many to measure.", min=5)] = 200,
     polyphony: Annotated[int, typer.Option(help="Notes held meanwhile.", min=1, max=60)] = 8,
-    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler; default: the instrument's.", min=1)] = None,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="The instrument's shapes with untrained weights.")] = False,
     device: Annotated[str, typer.Option()] = "auto",
     dtype: Annotated[str, typer.Option()] = "auto",
@@ -275,12 +393,13 @@ def latency(
 
     from specdiffd.bench.latency import bench_latency
     from specdiffd.engine import settings_for
-    from specdiffd.instrument import RenderSettings, load_instrument, pick_device
+    from specdiffd.instrument import RenderSettings
+    from specdiffd.loading import load_builtin_family, pick_device
 
     if threads:
         torch.set_num_threads(threads)
-    settings = RenderSettings() if steps is None else RenderSettings(steps=steps)
-    loaded = load_instrument(instrument, pick_device(device), dtype, settings, random_weights=random_weights)
+    settings = RenderSettings(steps=steps)
+    loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights)
     result = bench_latency(loaded, settings_for(48000, 256, 10.0, 2.0, 1), revisions, polyphony)
     if as_json:
         typer.echo(json.dumps(result))

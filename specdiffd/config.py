@@ -43,7 +43,7 @@ class MidiConfig(Section, frozen=True):
 class AudioConfig(Section, frozen=True):
     """Where sound goes."""
 
-    device: str | int = "default"
+    device: str | int | None = "default"  # YAML reads a bare null as None; both mean no device
     sample_rate_hz: Annotated[int, Meta(ge=8000, le=192000)] = 48000
     block_size: Annotated[int, Meta(ge=16, le=8192)] = 256
     channels: Annotated[int, Meta(ge=1, le=64)] = 2

@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from specdiffd.errors import CheckpointError
 
 INDEX = "model_index.json"
 INDEX_CLASS = "SpecdiffdInstrument"  # in the index of instruments made here
 CONFIG = "config.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS, PICKLED_WEIGHTS = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"
+ONNX_VOCODER, ONNX_WEIGHTS = "melgan", "model.onnx"
+PUBLISHED_CLASS = "SpectrogramDiffusionPipeline"  # in the index of the published checkpoints
 NOTES_ENCODER, CONTEXT_ENCODER, DECODER, PRIOR, VOCODER = "notes_encoder", "continuous_encoder", "decoder", "note_prior", "vocoder"
+SCHEDULER, SCHEDULER_CONFIG = "scheduler", "scheduler_config.json"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 BUILTIN = Path(__file__).parent / "weights" / "builtin"
 
 C = TypeVar("C")
 
 
 def checkpoint_folder(name: str) -> Path:
-    """Where the instrument called ``builtin``, or the checkpoint in a directory, lies.
+    """Where the instrument called ``builtin``, the checkpoint in a directory, or one pulled from the hub lies.
 
     Raises:
-        CheckpointError: there is no such directory.
+        CheckpointError: there is no such directory, or it has not been pulled.
     """
     folder = BUILTIN if name == "builtin" else Path(name).expanduser()
-    if not folder.is_dir():
-        raise CheckpointError(f"instrument {name!r}: no directory {folder}")
-    return folder
+    if folder.is_dir():
+        return folder
+    if HUB_ID.fullmatch(name):
+        pulled = pulled_folder(name)
+        if pulled is None:
+            raise CheckpointError(f"instrument {name!r}: no directory of this name, and not pulled yet: specdiffd instruments pull {name}")
+        return pulled
+    raise CheckpointError(f"instrument {name!r}: no directory {folder}")
+
+
+def pulled_folder(hub_id: str) -> Path | None:
+    """Where the hub's cache keeps a checkpoint, if it is there; asks nobody."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub_id, INDEX)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def read_config(path: Path, kind: type[C], key: str | None = None) -> C:
@@ -43,10 +62,9 @@ def read_config(path: Path, kind: type[C], key: str | None = None) -> C:
         raw = raw.get(key, {})
         if not isinstance(raw, dict):
             raise CheckpointError(f"{path}: {key} should be an object, found {raw!r}")
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     try:
-        return kind(**{k: v for k, v in raw.items() if k in known})
-    except (TypeError, ValueError) as error:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
@@ -60,7 +78,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(value).__name__}")

@@ -16,16 +16,19 @@ from specdiffd.engine import SILENCE
 from specdiffd.errors import SpecdiffdError, UsageError
 from specdiffd.events import Performance
 from specdiffd.instrument import Instrument
+from specdiffd.published import PublishedInstrument
 
 STRETCH_FRAMES = 64
 Audio = NDArray[np.float32]
 
 
 class Stretch(NamedTuple):
-    """Consecutive audio at the instrument's rate."""
+    """Consecutive audio at the instrument's rate, and mel frames, which come earlier by the vocoder's lookahead."""
 
     first_sample: int
     audio: Audio  # (samples,)
+    first_frame: int
+    mel: Audio  # (frames, mel_bins) natural log
 
 
 def find_songs(paths: Sequence[Path]) -> list[Path]:
@@ -83,6 +86,12 @@ class RenderResult(NamedTuple):
 
 def stretches(instrument: Instrument[Any], performance: Performance) -> Iterator[Stretch]:
     """The sounding parts of a performance in order, silence left out; memory does not grow with its length."""
+    if isinstance(instrument, PublishedInstrument):  # it has windows of its own
+        frame = 0
+        for first, audio, mel in instrument.song(performance):
+            yield Stretch(first, audio.numpy(), frame, mel.numpy())
+            frame += len(mel)
+        return
     i = instrument
     frame_s = i.hop_samples / i.sample_rate_hz
     waiting = sorted(performance.notes, key=lambda n: n.onset_s)
@@ -93,7 +102,8 @@ def stretches(instrument: Instrument[Any], performance: Performance) -> Iterator
         over = False
         while not over:
             rendered, state = i.render([_around(performance, at, frame_s, i)], state, at, STRETCH_FRAMES)
-            yield Stretch(rendered.first_hop * i.hop_samples, rendered.audio.sum(0))
+            frames = np.zeros((0, 0), np.float32) if rendered.mel is None else rendered.mel[0].float().cpu().numpy()
+            yield Stretch(rendered.first_hop * i.hop_samples, rendered.audio.sum(0), at, frames)
             at += STRETCH_FRAMES
             now_s = (at - i.lookahead_frames) * frame_s
             while index < len(waiting) and waiting[index].onset_s < at * frame_s + i.window_samples / i.sample_rate_hz:
@@ -117,12 +127,14 @@ def render_file(
     sample_rate_hz: int | None = None,
     gain: float = 1.0,
     progress: Callable[[float], None] = lambda seconds: None,
+    mel_path: Path | None = None,
 ) -> RenderResult:
     """Render to a WAV file that ends where the last release has died away.
 
     Args:
         sample_rate_hz: of the file; None: the instrument's.
         progress: called with the seconds of audio done.
+        mel_path: gets the log mel (1, frames, mel_bins) as a .npy file; all of it is held in memory.
 
     Raises:
         SpecdiffdError: the file cannot be written.
@@ -135,7 +147,9 @@ def render_file(
     held_back: list[Audio] = []  # silence is only written when sound follows it
     try:
         with soundfile.SoundFile(path, "w", rate, 1, "PCM_16", format="WAV") as file:
-            for first, audio in _resampled(stretches(instrument, performance), resampler):
+            mels: list[Stretch] = []
+            source = stretches(instrument, performance)
+            for first, audio in _resampled(source if mel_path is None else _kept(source, mels), resampler):
                 held_back.append(np.zeros(max(0, first - written), np.float32))
                 written = first + len(audio)
                 audio = np.clip(audio * gain, -1, 1)
@@ -147,15 +161,36 @@ def render_file(
                     held_back.append(audio)
                 progress(written / rate)
             duration_s = file.frames / rate
+        if mel_path is not None:
+            np.save(mel_path, _whole_mel(mels)[None])
     except (OSError, RuntimeError) as error:
         raise SpecdiffdError(f"cannot write {path}: {error}") from error
     return RenderResult(path, duration_s, time.perf_counter() - started, peak)
 
 
+def _kept(source: Iterator[Stretch], into: list[Stretch]) -> Iterator[Stretch]:
+    for stretch in source:
+        into.append(stretch._replace(audio=stretch.audio[:0]))
+        yield stretch
+
+
+def _whole_mel(stretches: Sequence[Stretch]) -> Audio:
+    """The frames of a song, silence (the lowest value there is) where none were rendered."""
+    there = [s for s in stretches if len(s.mel)]
+    if not there:
+        return np.zeros((0, 0), np.float32)
+    frames, bins = max(s.first_frame + len(s.mel) for s in there), there[0].mel.shape[1]
+    mel = np.full((frames, bins), min(float(s.mel.min()) for s in there), np.float32)
+    for s in there:
+        early = max(0, -s.first_frame)
+        mel[s.first_frame + early : s.first_frame + len(s.mel)] = s.mel[early:]
+    return mel
+
+
 def _resampled(source: Iterator[Stretch], resampler: Resampler) -> Iterator[tuple[int, Audio]]:
     """Stretches at another rate: (first sample, audio) in order, nothing before sample 0."""
     pending, start, done = np.zeros(0, np.float32), 0, 0
-    for first, audio in source:
+    for first, audio, *_ in source:
         if first != start + len(pending):
             if len(pending):
                 yield from _flush(pending, start, done, resampler)

@@ -188,7 +188,8 @@ def draw_spectrogram(recording: Path, picture: Path) -> Path:
         raise DeviceError(f"the picture needs matplotlib ({error}): pip install 'specdiffd[demo]'") from error
     audio, rate = soundfile.read(recording, dtype="float32", always_2d=True)
     figure, axis = plt.subplots(figsize=(16, 5), layout="constrained")
-    axis.specgram(audio.mean(1) + np.float32(1e-9), NFFT=2048, noverlap=1024, Fs=rate, vmin=-140, vmax=-40, cmap="magma")
+    dither = np.random.default_rng(0).normal(0, 1e-7, len(audio))  # complete silence has no level in dB
+    axis.specgram(audio.mean(1) + dither, NFFT=2048, noverlap=1024, Fs=rate, vmin=-140, vmax=-40, cmap="magma")
     axis.set(xlabel="seconds", ylabel="Hz", ylim=(0, 8000), title="what was heard")
     figure.savefig(picture, dpi=100)
     plt.close(figure)

@@ -1,0 +1,99 @@
+# make play   the bundled performance, live, through the built-in instrument
+# make test   the tests                     make check   the same after lint and types
+# Each sets up what it needs: Debian packages (as root or with sudo, else it names them) and a virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo
+SONGS ?=
+MINUTES ?= 240
+RUN ?= runs/builtin
+
+PLAY_PACKAGES := libportaudio2
+TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 libfluidsynth3 fluid-soundfont-gm
+
+.PHONY: play test check lint test-slow test-gpu bench train evaluate clean
+.DELETE_ON_ERROR:
+
+play: $(VENV)/.play
+	$(BIN)/specdiffd demo -O $(OUT) $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -q -m "not slow and not gpu" $(ARGS)
+
+check: lint test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -q -m slow $(ARGS)
+
+test-gpu: $(VENV)/.dev
+	$(BIN)/pytest -q -m gpu $(ARGS)
+
+# One revision taken apart: untrained weights of the final shapes, then the built-in instrument as it is played.
+bench: $(VENV)/.play
+	$(BIN)/specdiffd bench latency --random-weights
+	$(BIN)/specdiffd bench latency
+
+# make train SONGS=folder-of-midi MINUTES=240; goes on where it stopped.
+train: $(VENV)/.dev
+	$(BIN)/specdiffd train --run $(RUN) --minutes $(MINUTES) $(addprefix --songs ,$(SONGS)) $(ARGS)
+
+# make evaluate SONGS=folder-of-midi; basic-pitch's own requirements ask for TensorFlow, which its ONNX model does not need.
+evaluate: $(VENV)/.dev
+	@test -n "$(SONGS)" || { echo "make evaluate SONGS=a-folder-of-MIDI-files"; exit 2; }
+	$(BIN)/pip install -q -c constraints.txt -e '.[evaluate]'
+	$(BIN)/pip install -q -c constraints.txt --no-deps basic-pitch
+	$(BIN)/specdiffd evaluate $(SONGS) --ablate $(ARGS)
+
+$(VENV)/.play: pyproject.toml constraints.txt
+	@$(call packages,$(PLAY_PACKAGES))
+	@$(call environment,demo)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	@$(call packages,$(TEST_PACKAGES))
+	@$(call environment,dev)
+	@touch $@ $(VENV)/.play
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(OUT)
+
+# Installs the Debian packages that are missing.
+define packages
+set -e; missing=; \
+if ! command -v apt-get >/dev/null; then \
+	echo "this is no Debian machine: make sure that it has what these packages hold: $(1)"; \
+else \
+	for package in $(1); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
+	done; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ]; then as=; \
+		elif sudo -n true 2>/dev/null || { [ -t 0 ] && command -v sudo >/dev/null; }; then as=sudo; \
+		else echo "missing Debian packages, install them and try again:  apt-get install$$missing" >&2; exit 3; fi; \
+		echo "installing$$missing"; \
+		$$as apt-get update -qq; \
+		$$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi; \
+fi
+endef
+
+# The virtual environment with one of the extras. Without an NVIDIA card torch's CPU build is enough: gigabytes smaller.
+define environment
+set -e; \
+test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+index=; \
+if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+	url=https://download.pytorch.org/whl/cpu; \
+	$(BIN)/python -c "import urllib.request; urllib.request.urlopen('$$url/torch/', timeout=5)" 2>/dev/null && index="--extra-index-url $$url"; \
+	: ; \
+fi; \
+echo "installing specdiffd[$(1)] into $(VENV)"; \
+$(BIN)/pip install -q --disable-pip-version-check $$index -c constraints.txt -e '.[$(1)]'
+endef
