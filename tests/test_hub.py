@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
+from huggingface_hub.utils import reset_sessions
 
 from specdiffd import hub
 from specdiffd.errors import CheckpointError, UsageError
@@ -109,11 +110,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub
     thread.start()
     address = f"http://127.0.0.1:{http.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    for module in (constants, file_download):  # the second has a copy
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)  # what breaks off within a chunk is lost
     yield Mine
+    reset_sessions()
     http.shutdown()
     thread.join()
     http.server_close()
@@ -167,6 +170,7 @@ def test_a_file_that_is_not_what_the_hub_says_is_refused(server: type[Hub]) -> N
 def test_offline_mode_asks_nobody(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    reset_sessions()  # they look at the setting once
     with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set"):
         hub.pull(REPOSITORY)
     assert server.requests == []
