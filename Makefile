@@ -12,7 +12,7 @@ RUN ?= runs/builtin
 PLAY_PACKAGES := libportaudio2
 TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 libfluidsynth3 fluid-soundfont-gm
 
-.PHONY: play test check lint test-slow test-gpu bench train evaluate clean
+.PHONY: play test check lint test-slow test-gpu goldens bench train evaluate clean
 .DELETE_ON_ERROR:
 
 play: $(VENV)/.play
@@ -34,10 +34,20 @@ test-slow: $(VENV)/.dev
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -q -m gpu $(ARGS)
 
+# What the published code does, stored for the tests; its last versions that run need an environment of their own.
+goldens: .goldens/.installed
+	.goldens/bin/python tests/goldens/make.py
+
+.goldens/.installed:
+	$(PYTHON) -m venv .goldens
+	.goldens/bin/pip install -q diffusers==0.27.2 transformers==4.40.2 huggingface-hub==0.24.7 torch==2.13.0 note-seq onnx onnxruntime 'numpy<2'
+	@touch $@
+
 # One revision taken apart: untrained weights of the final shapes, then the built-in instrument as it is played.
 bench: $(VENV)/.play
 	$(BIN)/specdiffd bench latency --random-weights
 	$(BIN)/specdiffd bench latency
+	$(BIN)/specdiffd bench decoder
 
 # make train SONGS=folder-of-midi MINUTES=240; goes on where it stopped.
 train: $(VENV)/.dev

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,6 +104,11 @@ def _ctl_arguments(verb: str, given: list[str]) -> dict[str, Any]:
     return values
 
 
+def _show(value: Any, lines: Iterable[str], as_json: bool) -> None:
+    """One JSON value for programs, or lines for people."""
+    typer.echo(json.dumps(value) if as_json else "\n".join(lines))
+
+
 def _readable(value: dict[str, Any], prefix: str = "") -> list[str]:
     lines = []
     for key, item in value.items():
@@ -121,7 +127,7 @@ def ports(
     from specdiffd.io.ports import list_ports
 
     names = list_ports(api)
-    typer.echo(json.dumps(names) if as_json else "\n".join(names) or "no MIDI ports")
+    _show(names, names or ["no MIDI ports"], as_json)
 
 
 @app.command()
@@ -130,13 +136,8 @@ def devices(as_json: JsonFlag = False) -> None:
     from specdiffd.io.output import list_devices
 
     found = list_devices()
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    for d in found:
-        typer.echo(f"{d['index']:3d}  {d['name']}  ({d['host_api']}, {d['channels']} channels, {d['sample_rate_hz']:.0f} Hz)")
-    if not found:
-        typer.echo("no audio devices (audio.device=wav:PATH writes a file, null plays to nobody)")
+    lines = [f"{d['index']:3d}  {d['name']}  ({d['host_api']}, {d['channels']} channels, {d['sample_rate_hz']:.0f} Hz)" for d in found]
+    _show(found, lines or ["no audio devices (audio.device=wav:PATH writes a file, null plays to nobody)"], as_json)
 
 
 InstrumentOption = Annotated[str, typer.Option("-m", "--instrument", help="builtin, or the directory of a checkpoint.")]
@@ -331,11 +332,7 @@ def instruments_list(as_json: JsonFlag = False) -> None:
     from specdiffd.hub import list_instruments
 
     rows = list_instruments()
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    for row in rows:
-        typer.echo(f"{row['name']}  ({row['kind']}, {row['bytes'] / 1e6:.0f} MB)  {row['folder']}")
+    _show(rows, (f"{row['name']}  ({row['kind']}, {row['bytes'] / 1e6:.0f} MB)  {row['folder']}" for row in rows), as_json)
 
 
 @instruments_app.command("info")
@@ -344,7 +341,7 @@ def instruments_info(name: Annotated[str, typer.Argument(metavar="NAME")] = "bui
     from specdiffd.hub import describe
 
     info = describe(name)
-    typer.echo(json.dumps(info) if as_json else "\n".join(_readable(info)))
+    _show(info, _readable(info), as_json)
 
 
 @instruments_app.command("pull")
@@ -357,7 +354,7 @@ def instruments_pull(
     from specdiffd.hub import pull
 
     folder = pull(hub_id, revision)
-    typer.echo(json.dumps({"name": hub_id, "folder": str(folder)}) if as_json else f"{hub_id}: {folder}")
+    _show({"name": hub_id, "folder": str(folder)}, [f"{hub_id}: {folder}"], as_json)
 
 
 @instruments_app.command("convert")
@@ -401,14 +398,28 @@ def latency(
     settings = RenderSettings(steps=steps)
     loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights)
     result = bench_latency(loaded, settings_for(48000, 256, 10.0, 2.0, 1), revisions, polyphony)
-    if as_json:
-        typer.echo(json.dumps(result))
-        return
-    typer.echo(
+    lines = [
         f"revision of {result['urgent_frames']} frames: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms ({result['dtype']}, {result['steps']} steps)"
-    )
-    for name, ms in result["waterfall_p50_ms"].items():
-        typer.echo(f"  {name:20s} {ms:6.2f} ms  {'#' * round(4 * ms)}")
+    ]
+    lines += [f"  {name:20s} {ms:6.2f} ms  {'#' * round(4 * ms)}" for name, ms in result["waterfall_p50_ms"].items()]
+    _show(result, lines, as_json)
+
+
+@bench_app.command("decoder")
+def bench_decoder_command(
+    instrument: InstrumentOption = "builtin",
+    frames: Annotated[int, typer.Option(help="Frames that are sampled.", min=1, max=255)] = 24,
+    repeats: Annotated[int, typer.Option(help="How many to measure.", min=5)] = 50,
+    device: Annotated[str, typer.Option()] = "auto",
+    dtype: Annotated[str, typer.Option()] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """What causality saves: one decoder step on a stretch whose past is cached, and on the whole window."""
+    from specdiffd.bench.latency import bench_decoder
+    from specdiffd.loading import load_builtin_family, pick_device
+
+    result = bench_decoder(load_builtin_family(instrument, pick_device(device), dtype), frames, repeats)
+    _show(result, _readable(result), as_json)
 
 
 @app.command()

@@ -9,7 +9,7 @@ live process, on a virtual clock in tests, and offline.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from specdiffd.audio.resample import Resampler
 from specdiffd.audio.splice import crossfade, fade_out
-from specdiffd.events import CHANNELS, Event, Performance
+from specdiffd.events import CHANNELS, Event
 from specdiffd.instrument import Instrument, Rendered
 from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
@@ -336,8 +336,3 @@ def settings_for(sample_rate_hz: int, block_size: int, crossfade_ms: float, fore
         forecast_s=forecast_s,
         parts=tuple(frozenset(range(part, CHANNELS, parts)) for part in range(parts)),
     )
-
-
-def split_parts(performance: Performance, parts: Sequence[frozenset[int]]) -> list[Performance]:
-    """The same notes, by part."""
-    return [Performance([n for n in performance.notes if n.channel in channels], performance.controllers) for channels in parts]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.events import Event, Performance
-from specdiffd.instrument import Rendered, Stages, finish
+from specdiffd.instrument import Rendered, Stages
 from specdiffd.io.timeline import CHANNELS, Timeline
 from specdiffd.metrics import Stopwatch
 
@@ -49,10 +49,6 @@ class SineInstrument:
     def prepare(self, performances: Sequence[Performance], state: SineState, frames: int) -> SineState | None:
         """Nothing needs to be prepared."""
         return None
-
-    def render(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> tuple[Rendered, SineState]:
-        """See :class:`specdiffd.instrument.Instrument`."""
-        return finish(self.stages(performances, state, first_frame, frames))
 
     def stages(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> Stages[SineState]:
         """See :class:`specdiffd.instrument.Instrument`: two of them, to be stopped between."""

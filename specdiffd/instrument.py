@@ -69,22 +69,21 @@ class Instrument(Protocol[S]):
     def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> S | None:
         """Do a little of what rendering the next ``frames`` will need besides; None when there is nothing left to do."""
 
-    def render(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
-        """Frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
+    def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> Stages[S]:
+        """Render frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
 
+        A stage takes a few milliseconds: whoever waits for something else may stop between.
         Times of the performances are seconds on the absolute frame axis (frame i begins at i * hop_samples samples).
         The audio is that of hops ``first_frame - lookahead_frames`` and on, as many as frames.
         """
-
-    def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> Stages[S]:
-        """``render``, a few milliseconds at a time: whoever waits for something else may stop between."""
 
 
 Stages = Generator[None, None, tuple[Rendered, S]]
 
 
-def finish(stages: Stages[S]) -> tuple[Rendered, S]:
-    """All stages, one after the other."""
+def render(instrument: Instrument[S], performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
+    """All stages of :meth:`Instrument.stages`, one after the other."""
+    stages = instrument.stages(performances, state, first_frame, frames)
     while True:
         try:
             next(stages)
@@ -228,12 +227,6 @@ class SpectrogramInstrument:
         """Mel and note prior of known frames in the model's range, (B, last - first, mel) each."""
         mel, prior = (self._history(frames, state, first, last) for frames in (state.mel, state.prior))
         return self.format.scale(mel), self.format.scale_unclipped(prior)
-
-    def render(
-        self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int
-    ) -> tuple[Rendered, StreamState]:
-        """See :class:`Instrument`."""
-        return finish(self.stages(performances, state, first_frame, frames))
 
     @torch.inference_mode()
     def stages(self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int) -> Stages[StreamState]:

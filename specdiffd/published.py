@@ -17,7 +17,7 @@ from torch import Tensor
 
 from specdiffd.events import Performance
 from specdiffd.formats import MelFormat
-from specdiffd.instrument import Rendered, RenderSettings, Stages, finish
+from specdiffd.instrument import Rendered, RenderSettings, Stages
 from specdiffd.metrics import Stopwatch
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
 from specdiffd.model.sampler import frame_noise, sample_diffusion
@@ -153,12 +153,6 @@ class PublishedInstrument:
     def prepare(self, performances: Sequence[Performance], state: PublishedState, frames: int) -> PublishedState | None:
         """See :class:`specdiffd.instrument.Instrument`: there is nothing that could be done before."""
         return None
-
-    def render(
-        self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int
-    ) -> tuple[Rendered, PublishedState]:
-        """See :class:`specdiffd.instrument.Instrument`."""
-        return finish(self.stages(performances, state, first_frame, frames))
 
     @torch.inference_mode()
     def stages(self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int) -> Stages[PublishedState]:

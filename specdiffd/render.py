@@ -15,7 +15,7 @@ from specdiffd.audio.resample import Resampler
 from specdiffd.engine import SILENCE
 from specdiffd.errors import SpecdiffdError, UsageError
 from specdiffd.events import Performance
-from specdiffd.instrument import Instrument
+from specdiffd.instrument import Instrument, render
 from specdiffd.published import PublishedInstrument
 
 STRETCH_FRAMES = 64
@@ -101,7 +101,7 @@ def stretches(instrument: Instrument[Any], performance: Performance) -> Iterator
         state = i.start(at, 1)
         over = False
         while not over:
-            rendered, state = i.render([_around(performance, at, frame_s, i)], state, at, STRETCH_FRAMES)
+            rendered, state = render(i, [_around(performance, at, frame_s, i)], state, at, STRETCH_FRAMES)
             frames = np.zeros((0, 0), np.float32) if rendered.mel is None else rendered.mel[0].float().cpu().numpy()
             yield Stretch(rendered.first_hop * i.hop_samples, rendered.audio.sum(0), at, frames)
             at += STRETCH_FRAMES

@@ -14,8 +14,9 @@ import pytest
 import torch
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import reset_sessions
+from typer.testing import CliRunner
 
-from specdiffd import hub
+from specdiffd import cli, hub
 from specdiffd.errors import CheckpointError, UsageError
 from specdiffd.instrument import RenderSettings
 from specdiffd.layout import DECODER, INDEX, WEIGHTS, checkpoint_folder
@@ -140,6 +141,20 @@ def test_pulled_checkpoints_are_listed(server: type[Hub]) -> None:
     assert [row["name"] for row in rows] == ["builtin", REPOSITORY]
     assert rows[1]["kind"] == "published family"
     assert rows[1]["bytes"] > 100_000
+
+
+def test_the_commands_give_json(server: type[Hub], tmp_path: Path) -> None:
+    def call(*words: str) -> Any:
+        result = CliRunner().invoke(cli.app, ["instruments", *words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    pulled = json.loads(call("pull", REPOSITORY, "--json"))
+    assert [row["name"] for row in json.loads(call("list", "--json"))] == ["builtin", REPOSITORY]
+    assert "someone/small  (published family" in call("list")
+    assert json.loads(call("info", REPOSITORY, "--json"))["folder"] == pulled["folder"]
+    assert f"{tmp_path / 'half'}: play it with" in call("convert", REPOSITORY, str(tmp_path / "half"))
+    assert "velocity_levels: 1\n" in call("info", str(tmp_path / "half"))
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server: type[Hub]) -> None:

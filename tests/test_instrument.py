@@ -7,7 +7,7 @@ from conftest import small_instrument
 
 from specdiffd.errors import CheckpointError, DeviceError
 from specdiffd.events import Event, Performance
-from specdiffd.instrument import RenderSettings, SpectrogramInstrument
+from specdiffd.instrument import RenderSettings, SpectrogramInstrument, render
 from specdiffd.loading import load_instrument, pick_device
 from specdiffd.midi.score import Score
 
@@ -15,7 +15,7 @@ from specdiffd.midi.score import Score
 def run(instrument: SpectrogramInstrument, performance: Performance, cuts: list[int], origin: int = 0) -> tuple[np.ndarray, object]:
     state, at, pieces = instrument.start(origin, 1), origin, []
     for n in cuts:
-        rendered, state = instrument.render([performance], state, at, n)
+        rendered, state = render(instrument, [performance], state, at, n)
         assert rendered.first_hop == at - instrument.lookahead_frames
         pieces.append(rendered.audio[0])
         at += n
@@ -39,7 +39,7 @@ def test_knowing_the_future_changes_nothing(instrument: SpectrogramInstrument, e
     for n in cuts:
         while waiting and instrument.format.first_frame_of(waiting[0].time_s) < at + n:
             score.apply(waiting.pop(0))
-        rendered, state = instrument.render([score.performance], state, at, n)
+        rendered, state = render(instrument, [score.performance], state, at, n)
         pieces.append(rendered.audio[0])
         at += n
     assert np.abs(np.concatenate(pieces) - expected).max() < 1e-4
@@ -50,20 +50,20 @@ def test_a_revision_is_as_if_the_events_had_been_known(instrument: SpectrogramIn
     heard = [n for n in performance.notes if instrument.format.first_frame_of(n.onset_s) < 30]
     nothing = Performance(heard, performance.controllers)
     _, state = run(instrument, performance, [30])
-    _, astray = instrument.render([nothing], state, 30, 24)
-    _, astray = instrument.render([nothing], astray, 54, 16)
+    _, astray = render(instrument, [nothing], state, 30, 24)
+    _, astray = render(instrument, [nothing], astray, 54, 16)
     back = instrument.with_caches(state, astray)
-    first, state = instrument.render([performance], back, 30, 24)
-    second, _ = instrument.render([performance], state, 54, 16)
+    first, state = render(instrument, [performance], back, 30, 24)
+    second, _ = render(instrument, [performance], state, 54, 16)
     found = np.concatenate((first.audio[0], second.audio[0]))
     assert np.abs(found - expected[30 * 320 :]).max() < 1e-4
 
 
 def test_a_state_is_a_value(instrument: SpectrogramInstrument, performance: Performance) -> None:
     _, state = run(instrument, performance, [30])
-    one, _ = instrument.render([performance], state, 25, 24)
-    instrument.render([Performance([], performance.controllers)], state, 28, 40)
-    two, _ = instrument.render([performance], state, 25, 24)
+    one, _ = render(instrument, [performance], state, 25, 24)
+    render(instrument, [Performance([], performance.controllers)], state, 28, 40)
+    two, _ = render(instrument, [performance], state, 25, 24)
     assert np.array_equal(one.audio, two.audio)
 
 
@@ -77,7 +77,7 @@ def test_the_window_rolls_by_hops_and_is_prepared_beforehand(instrument: Spectro
     for _ in range(14):
         while (further := instrument.prepare([long], state, 24)) is not None:
             state, prepared = further, prepared + 1
-        rendered, state = instrument.render([long], state, at, 24)
+        rendered, state = render(instrument, [long], state, at, 24)
         pieces.append(rendered.audio[0])
         at += 24
     assert prepared >= 10
@@ -87,16 +87,16 @@ def test_the_window_rolls_by_hops_and_is_prepared_beforehand(instrument: Spectro
 def test_parts_are_independent_and_padding_is_silent(instrument: SpectrogramInstrument, performance: Performance) -> None:
     few = Performance(performance.notes[:2], performance.controllers)
     state = instrument.start(0, 2)
-    both, state = instrument.render([performance, few], state, 0, 40)
+    both, state = render(instrument, [performance, few], state, 0, 40)
     assert both.audio.shape == (2, 40 * 320)
-    alone, _ = instrument.render([performance], instrument.start(0, 1), 0, 40)
+    alone, _ = render(instrument, [performance], instrument.start(0, 1), 0, 40)
     assert np.abs(both.audio[0] - alone.audio[0]).max() < 1e-4
 
 
 def test_going_too_far_is_refused(instrument: SpectrogramInstrument, performance: Performance) -> None:
     _, state = run(instrument, performance, [30])
     with pytest.raises(ValueError, match="frame 31 does not follow frame 29"):
-        instrument.render([performance], state, 31, 5)
+        render(instrument, [performance], state, 31, 5)
 
 
 @pytest.mark.parametrize("changes", [{"use_decoder": False}, {"use_context": False}, {"noise": 0.0}, {"steps": 3}])
@@ -112,7 +112,7 @@ def test_settings_change_the_sound(instrument: SpectrogramInstrument, performanc
 def test_the_built_in_instrument_loads_and_sounds() -> None:
     loaded = load_instrument("builtin", settings=RenderSettings(seed=3))
     score = Score().extend([Event(0.0, 0x90, 60, 100)])
-    rendered, _ = loaded.render([score.performance], loaded.start(0, 1), 0, 30)
+    rendered, _ = render(loaded, [score.performance], loaded.start(0, 1), 0, 30)
     audio = rendered.audio[0, 3200:]
     assert 0.002 < np.sqrt(np.mean(audio**2)) < 0.2
     power = np.abs(np.fft.rfft(audio * np.hanning(len(audio)))) ** 2

@@ -5,6 +5,8 @@ import random
 import resource
 import shutil
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,41 +54,44 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
+def outcomes(count: int, one: Callable[[random.Random], str]) -> Counter[str]:
+    """What became of ``count`` mutants, each of them in time and all of them in memory."""
+    rng, found = random.Random(count), Counter[str]()
+    for _ in range(count):
+        started = time.monotonic()
+        found[one(rng)] += 1
+        assert time.monotonic() - started < LONGEST_S
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST_BYTES
+    return found
+
+
 def check_song(path: Path, data: bytes) -> str:
     path.write_bytes(data)
-    started = time.monotonic()
     try:
         performance = load_performance(path)
         for window in song_windows(performance, MelFormat(), 256, Codec()):
             assert all(0 <= i < 1391 for i in window.ids)
             assert len(window.ids) <= 2048
-        outcome = "read"
+        return "read"
     except MidiFileError as error:
         assert path.name in str(error)
-        outcome = "refused"
-    assert time.monotonic() - started < LONGEST_S
-    return outcome
+        return "refused"
 
 
-def mutate_songs(count: int, folder: Path) -> dict[str, int]:
-    rng = random.Random(count)
-    outcomes = {"read": 0, "refused": 0}
-    for _ in range(count):
-        outcomes[check_song(folder / "mutant.mid", mutated(rng.choice(SONGS).read_bytes(), rng))] += 1
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST_BYTES
-    return outcomes
+def mutate_songs(count: int, folder: Path) -> Counter[str]:
+    return outcomes(count, lambda rng: check_song(folder / "mutant.mid", mutated(rng.choice(SONGS).read_bytes(), rng)))
 
 
 def test_mutated_songs(tmp_path: Path) -> None:
-    outcomes = mutate_songs(60, tmp_path)
-    assert outcomes["read"] > 5
-    assert outcomes["refused"] > 5
+    found = mutate_songs(60, tmp_path)
+    assert found["read"] > 5
+    assert found["refused"] > 5
 
 
 @pytest.mark.slow
 def test_a_thousand_mutated_songs(tmp_path: Path) -> None:
-    outcomes = mutate_songs(1000, tmp_path)
-    assert min(outcomes.values()) > 100
+    found = mutate_songs(1000, tmp_path)
+    assert min(found.values()) > 100
 
 
 @pytest.mark.parametrize("song", SONGS, ids=lambda p: p.stem)
@@ -162,40 +167,35 @@ def mutate_weights(weights: dict[str, torch.Tensor], rng: random.Random) -> dict
 
 
 def check_checkpoint(folder: Path) -> str:
-    started = time.monotonic()
     try:
         instrument = load_instrument(str(folder), "cpu", "float32", RenderSettings(steps=1))
         assert isinstance(instrument, PublishedInstrument)
         mel = next(instrument.song(load_performance(SONGS[0]))).mel
         assert mel.shape == (256, 128)
-        outcome = "loaded"
+        return "loaded"
     except CheckpointError as error:
         assert str(folder) in str(error)
-        outcome = "refused"
-    assert time.monotonic() - started < LONGEST_S
-    return outcome
+        return "refused"
 
 
-def mutate_checkpoints(count: int, folder: Path) -> dict[str, int]:
-    rng = random.Random(count)
-    outcomes = {"loaded": 0, "refused": 0}
-    for k in range(count):
-        copy = folder / str(k)
+def mutate_checkpoints(count: int, folder: Path) -> Counter[str]:
+    def one(rng: random.Random) -> str:
+        copy = folder / "mutant"
+        shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(GOLDENS / "checkpoints" / rng.choice(["narrow", "wide"]), copy)
         mutate_checkpoint(copy, rng)
-        outcomes[check_checkpoint(copy)] += 1
-        shutil.rmtree(copy)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MOST_BYTES
-    return outcomes
+        return check_checkpoint(copy)
+
+    return outcomes(count, one)
 
 
 def test_mutated_checkpoints(tmp_path: Path) -> None:
-    outcomes = mutate_checkpoints(40, tmp_path)
-    assert outcomes["refused"] > 10
+    found = mutate_checkpoints(40, tmp_path)
+    assert found["refused"] > 10
 
 
 @pytest.mark.slow
 def test_three_hundred_mutated_checkpoints(tmp_path: Path) -> None:
-    outcomes = mutate_checkpoints(300, tmp_path)
-    assert outcomes["refused"] > 100
-    assert outcomes["loaded"] > 20
+    found = mutate_checkpoints(300, tmp_path)
+    assert found["refused"] > 100
+    assert found["loaded"] > 20

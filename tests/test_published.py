@@ -15,7 +15,7 @@ from specdiffd import cli
 from specdiffd.errors import CheckpointError
 from specdiffd.events import Note, Performance
 from specdiffd.formats import MelFormat
-from specdiffd.instrument import RenderSettings
+from specdiffd.instrument import RenderSettings, render
 from specdiffd.layout import PICKLED_WEIGHTS, WEIGHTS
 from specdiffd.loading import load_instrument
 from specdiffd.midi.file import load_performance
@@ -162,6 +162,23 @@ def test_padding_can_be_dropped() -> None:
     torch.testing.assert_close(encoder(tokens), found, atol=2e-5, rtol=0)
 
 
+def test_what_can_be_computed_once_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cross-attention keys and values once per window and layer, FiLM tables once per schedule; without padding."""
+    instrument = checkpoint("narrow", steps=4)
+    counted, schedules = [], []
+    for layer in instrument.decoder.decoders:
+        attention = layer.cross.attention
+        monkeypatch.setattr(attention, "keys_values", lambda e, made=attention.keys_values: counted.append(e.shape[1]) or made(e))
+    monkeypatch.setattr(instrument.decoder, "schedule", lambda t, made=instrument.decoder.schedule: schedules.append(len(t)) or made(t))
+    performance = load_performance(GOLDENS / "songs" / "edge1.mid")
+    windows = list(song_windows(performance, FORMAT, 256, CODEC))
+    list(instrument.song(performance))
+    context = [0] + [256] * (len(windows) - 1)
+    layers = len(instrument.decoder.decoders)
+    assert counted == [len(w.ids) + n for w, n in zip(windows, context, strict=True) for _ in range(layers)]
+    assert schedules == [4]
+
+
 def test_a_vocoder_of_its_own_is_used(copy: Path) -> None:
     """Window after window equals the whole song's mel at once, both ends included."""
     (copy / "melgan").mkdir()
@@ -184,14 +201,14 @@ def test_live_windows_keep_what_was_heard() -> None:
     performance = Performance([note(0.1, 60, 3.0), note(1.0, 67, 3.0)], {})
     state = instrument.start(0, 1)
     for at in range(0, 320, 64):
-        rendered, state = instrument.render([performance], state, at, 64)
+        rendered, state = render(instrument, [performance], state, at, 64)
         assert rendered.audio.shape == (1, 64 * 320)
     assert state.next_frame == 320
     more = Performance([*performance.notes, note(5.9, 72, 7.0)], {})
-    revised, after = instrument.render([more], state, 300, 24)
+    revised, after = render(instrument, [more], state, 300, 24)
     assert revised.mel is not None
     assert torch.equal(after.mel[:, : 300 - after.first_frame], state.mel[:, : 300 - state.first_frame])
-    again, _ = instrument.render([more], state, 300, 24)
+    again, _ = render(instrument, [more], state, 300, 24)
     assert np.array_equal(again.audio, revised.audio)
 
 

@@ -28,6 +28,37 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
+@torch.inference_mode()
+def bench_decoder(instrument: SpectrogramInstrument, frames: int, repeats: int) -> dict[str, Any]:
+    """One step of the decoder on the last ``frames`` of a window whose others are cached, and on the whole window.
+
+    The two alternate. A causal decoder does the first; without causality every step would be the second.
+    """
+    decoder, bins, whole = instrument.decoder, instrument.format.mel_bins, instrument.window_frames
+    torch.manual_seed(0)
+    x, prior = torch.randn(2, 1, whole, bins, device=instrument.device)
+    encodings = torch.randn(1, 512, decoder.config.d_model, device=instrument.device)
+    conditioning = decoder.condition(encodings.to(decoder.spec_out.weight.dtype), torch.zeros(1, 512, device=instrument.device))
+    films = decoder.schedule(torch.ones(1, device=instrument.device)).at(torch.zeros(1, 1, dtype=torch.int64, device=instrument.device))
+    empty = decoder.init_state(1)
+    _, cached = decoder.step(x, prior, films, conditioning, empty, whole - frames)
+    times: dict[str, list[float]] = {"cached": [], "whole": []}
+    for k in range(repeats + repeats // 5):
+        for name, count, state in (("cached", frames, cached), ("whole", whole, empty)):
+            started = time.perf_counter()
+            velocity, _ = decoder.step(x[:, -count:], prior[:, -count:], films, conditioning, state)
+            velocity.sum().item()  # an accelerator has finished
+            if k >= repeats // 5:
+                times[name].append(1e3 * (time.perf_counter() - started))
+    return {
+        "machine": machine(),
+        "frames": frames,
+        "window_frames": whole,
+        "cached_p50_ms": round(float(np.median(times["cached"])), 2),
+        "whole_p50_ms": round(float(np.median(times["whole"])), 2),
+    }
+
+
 def bench_latency(
     instrument: SpectrogramInstrument, settings: EngineSettings, revisions: int, polyphony: int, seed: int = 0
 ) -> dict[str, Any]:

@@ -89,11 +89,6 @@ class DiffusionSchedule(NamedTuple):
     timesteps: tuple[int, ...]  # descending
     alphas_cumprod: Tensor  # (num_train_timesteps,)
 
-    @property
-    def times(self) -> list[float]:
-        """What the decoder is told at each step, in [0, 1)."""
-        return [t / self.config.num_train_timesteps for t in self.timesteps]
-
 
 def diffusion_schedule(config: DiffusionConfig, kind: str, steps: int) -> DiffusionSchedule:
     """The timesteps that ``kind`` takes.

@@ -26,6 +26,8 @@ AVERAGE_DECAY = 0.999
 class Run:
     """Iterates over steps until the minutes are used; saves on the way, at the end, and on SIGTERM or SIGINT.
 
+    Each step's learning rates are the optimizers' own times the decay.
+
     Args:
         out: directory for ``state.pt`` (everything needed to go on) and ``log.jsonl``.
         model: the network that is trained; its exponential moving average is what gets exported.
@@ -67,6 +69,10 @@ class Run:
         saved = time.monotonic()
         while self.progress < 1.0 and not self._stop:
             started = time.monotonic()
+            for thing in self._others.values():
+                if isinstance(thing, torch.optim.Optimizer):
+                    for group in thing.param_groups:
+                        group["lr"] = thing.defaults["lr"] * self.decay
             yield self.step
             self.step += 1
             self._update_average()
@@ -126,3 +132,11 @@ class Run:
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._stop = True
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, most: float) -> None:
+    """One step down the gradient of ``loss``, whose norm is clipped to ``most``."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], most)
+    optimizer.step()

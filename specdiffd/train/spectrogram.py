@@ -25,7 +25,7 @@ from specdiffd.model.prior import NotePrior, PriorConfig, combine
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank
-from specdiffd.train.loop import Run
+from specdiffd.train.loop import Run, descend
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
@@ -90,7 +90,6 @@ def train_prior(
     rng = np.random.default_rng(run.step + 1)
     frames = 96
     for _ in run:
-        optimizer.param_groups[0]["lr"] = learning_rate * run.decay
         bank.check()
         targets: list[Tensor] = []
         windows: list[NoteFeatures] = []
@@ -105,10 +104,7 @@ def train_prior(
             predicted = prior_batch(prior, windows)
         target = torch.stack(targets).to(device)
         loss = audible_l1(predicted, target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-        optimizer.step()
+        descend(optimizer, loss, 1.0)
         run.note({"loss": float(loss.detach()), "l1": float((predicted.detach() - target).abs().mean())})
 
 
@@ -137,21 +133,18 @@ def train_decoder(
     for name, part in model.named_children():
         begin(part, start and start / name)
     model.to(device)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
     config = {"encoder": asdict(encoder), "decoder": asdict(decoder), "codec": asdict(codec)}
     run = Run(out, model, {"optimizer": optimizer}, minutes, config)
     rng = np.random.default_rng(run.step + 1)
     prior = prior.to(device)
     for _ in run:
-        optimizer.param_groups[0]["lr"] = learning_rate * run.decay
         bank.check()
         examples = [window_example(bank, fmt, codec, prior, decoder.targets_length, rng) for _ in range(batch)]
         loss, measures = model.loss(examples, prior, fmt, rng, device)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        descend(optimizer, loss, 1.0)
         run.note(measures)
 
 

@@ -19,7 +19,7 @@ from specdiffd.layout import VOCODER
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NO_GUIDE, NotePrior, guide
 from specdiffd.train.data import PieceBank
-from specdiffd.train.loop import Run
+from specdiffd.train.loop import Run, descend
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
 from specdiffd.train.spectrogram import begin, frame_times_s
 from specdiffd.vocoder import melgan
@@ -60,20 +60,13 @@ def train_vocoder(
     frames = 72
     with compiled_oscillators(device):
         for _ in run:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * run.decay
-            for group in judge_optimizer.param_groups:
-                group["lr"] = learning_rate * run.decay
             bank.check()
             audio, guides = crops(bank, prior, fmt, rng, batch, frames, device)
             target, predicted, losses = _reconstruct(vocoder, audio, guides, fmt)
             if run.progress >= adversarial_from:
                 losses |= _adversarial(judges, judge_optimizer, target, predicted, rng)
             loss = torch.stack(list(losses.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(vocoder.parameters(), 5.0)
-            optimizer.step()
+            descend(optimizer, loss, 5.0)
             run.note({name: float(value.detach()) for name, value in losses.items()})
 
 

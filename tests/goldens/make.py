@@ -1,10 +1,6 @@
 """Makes the goldens: what the public code (diffusers 0.27.2) does with small checkpoints of odd sizes and odd songs.
 
-Run it in an environment of its own, from the project's root:
-
-    python3 -m venv /tmp/goldens
-    /tmp/goldens/bin/pip install diffusers==0.27.2 transformers==4.40.2 huggingface-hub==0.24.7 note-seq onnx onnxruntime 'numpy<2' torch
-    /tmp/goldens/bin/python tests/goldens/make.py
+``make goldens`` runs it in an environment of its own.
 """
 
 import json
