@@ -70,6 +70,9 @@ class DenseReluDense(FusedModule):
         return self.wo(F.gelu(gate, approximate="tanh") * value)
 
 
+NOWHERE = torch.finfo(torch.bfloat16).min / 2
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, T, heads * d) to (B, heads, T, d)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -85,12 +88,18 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale).transpose(1, 2).flatten(2)
 
 
+def following(past: tuple[Tensor, Tensor] | None, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values (B, heads, S, d), those of ``past`` first."""
+    return (key, value) if past is None else (torch.cat((past[0], key), 2), torch.cat((past[1], value), 2))
+
+
 def mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """What is added to the scores where ``mask`` is False.
 
-    Finite, so that a row without any True attends uniformly, as it does in the public code.
+    Finite (in bfloat16 too, whatever ``dtype`` is), so that a row without any True attends uniformly, as it does in the
+    public code.
     """
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, NOWHERE)
 
 
 class SelfAttention(FusedModule):
@@ -106,11 +115,9 @@ class SelfAttention(FusedModule):
         self.heads, self.scale = heads, scale
 
     def forward(self, x: Tensor, bias: Tensor | None, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(B, T, width) to (B, T, width), and the keys and values (B, heads, S, d), those of ``past`` before the new ones."""
+        """(B, T, width) to (B, T, width), and the new keys and values (B, heads, T, d), which follow those of ``past``."""
         q, k, v = (split_heads(part, self.heads) for part in F.linear(x, self.qkv).chunk(3, -1))
-        if past is not None:
-            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-        return self.o(attend(q, k, v, bias, self.scale)), (k, v)
+        return self.o(attend(q, *following(past, k, v), bias, self.scale)), (k, v)
 
 
 class Attention(FusedModule):
@@ -133,11 +140,9 @@ class DecoderSelfAttention(Attention):
         self.to_qkv = _weight(3 * self.inner, width)
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None, bias: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(B, T, width) to (B, T, width), and the keys and values (B, heads, S, d), those of ``past`` before the new ones."""
+        """(B, T, width) to (B, T, width), and the new keys and values (B, heads, T, d), which follow those of ``past``."""
         q, k, v = (split_heads(part, self.heads) for part in F.linear(x, self.to_qkv).chunk(3, -1))
-        if past is not None:
-            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-        return self.to_out[0](attend(q, k, v, bias, self.scale)), (k, v)
+        return self.to_out[0](attend(q, *following(past, k, v), bias, self.scale)), (k, v)
 
 
 class CrossAttention(Attention):

@@ -9,6 +9,7 @@ own diffusion time, so known frames enter clean and their keys and values are ke
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -124,9 +125,9 @@ class EncoderAttention(nn.Module):
         self.layer_norm = RMSNorm(c.d_model)
 
     def forward(self, x: Tensor, bias: Tensor | None, past: KeysValues | None) -> tuple[Tensor, KeysValues]:
-        """(B, T, d) to (B, T, d), and the keys and values, ``past`` included."""
-        y, seen = self.SelfAttention(self.layer_norm(x), bias, past)
-        return x + y, seen
+        """(B, T, d) to (B, T, d), and the new keys and values."""
+        y, new = self.SelfAttention(self.layer_norm(x), bias, past)
+        return x + y, new
 
 
 class EncoderDense(nn.Module):
@@ -150,9 +151,9 @@ class EncoderLayer(nn.Module):
         self.layer = nn.ModuleList([EncoderAttention(c), EncoderDense(c)])
 
     def forward(self, x: Tensor, bias: Tensor | None, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
-        """(B, T, d) to (B, T, d), and the attention's keys and values, ``past`` included."""
-        x, seen = self.layer[0](x, bias, past)
-        return self.layer[1](x), seen
+        """(B, T, d) to (B, T, d), and the attention's new keys and values."""
+        x, new = self.layer[0](x, bias, past)
+        return self.layer[1](x), new
 
 
 def _position_table(length: int, width: int) -> nn.Embedding:
@@ -161,19 +162,29 @@ def _position_table(length: int, width: int) -> nn.Embedding:
     return table
 
 
-class NotesState(NamedTuple):
-    """Keys and values of the tokens that a causal notes encoder has seen."""
+def layer_of(stacked: Tensor, layer: int) -> KeysValues:
+    """Keys and values (B, heads, S, d) of one layer, out of those of all (2 layers, B, heads, S, d)."""
+    return stacked[2 * layer], stacked[2 * layer + 1]
 
-    layers: tuple[KeysValues, ...]
+
+def stack_layers(layers: Sequence[KeysValues]) -> Tensor:
+    """(2 layers, B, heads, S, d): one tensor is cut, joined and handed on with one operation."""
+    return torch.stack([x for pair in layers for x in pair])
+
+
+class NotesState(NamedTuple):
+    """The tokens that a causal notes encoder has seen."""
+
+    keys_values: Tensor  # (2 layers, B, heads, tokens, d)
 
     @property
     def tokens(self) -> int:
         """How many."""
-        return self.layers[0][0].shape[2]
+        return self.keys_values.shape[3]
 
     def first(self, tokens: int) -> NotesState:
         """As it was after ``tokens`` tokens."""
-        return NotesState(tuple((k[:, :, :tokens], v[:, :, :tokens]) for k, v in self.layers))
+        return NotesState(self.keys_values[:, :, :, :tokens])
 
 
 class NotesEncoder(nn.Module):
@@ -194,8 +205,8 @@ class NotesEncoder(nn.Module):
 
     def init_state(self, batch: int = 1) -> NotesState:
         """No tokens yet."""
-        none = self.layer_norm.weight.new_zeros(batch, self.config.num_heads, 0, self.config.d_kv)
-        return NotesState(((none, none),) * self.config.num_layers)
+        c = self.config
+        return NotesState(self.layer_norm.weight.new_zeros(2 * c.num_layers, batch, c.num_heads, 0, c.d_kv))
 
     def extend(self, tokens: Tensor, valid: Tensor | None, state: NotesState) -> tuple[Tensor, NotesState]:
         """Encode the tokens (B, N) that follow those of ``state``; only a causal encoder may have any there.
@@ -210,11 +221,16 @@ class NotesEncoder(nn.Module):
             order = torch.ones(count, known + count, dtype=torch.bool, device=tokens.device).tril(known)
             mask = order if mask is None else mask & order
         bias = None if mask is None else mask_bias(mask, x.dtype)
+        encoded, new = self.encode(x, state.keys_values, bias)
+        return encoded, NotesState(torch.cat((state.keys_values, new), 3))
+
+    def encode(self, x: Tensor, past: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Embedded tokens (B, N, d) after those of ``past``: encodings (B, N, d), and the layers' new keys and values."""
         layers = []
-        for layer, past in zip(self.encoders, state.layers, strict=True):
-            x, seen = layer(x, bias, past)
-            layers.append(seen)
-        return self.layer_norm(x), NotesState(tuple(layers))
+        for k, layer in enumerate(self.encoders):
+            x, new = layer(x, bias, layer_of(past, k))
+            layers.append(new)
+        return self.layer_norm(x), stack_layers(layers)
 
 
 class ContextEncoder(nn.Module):
@@ -241,19 +257,15 @@ class ContextEncoder(nn.Module):
         return self.layer_norm(x)
 
 
-FilmTables = tuple[Tensor, Tensor]
-
-
 class Schedule(NamedTuple):
     """FiLM tables of a few diffusion times: they depend on nothing else, so they are made once."""
 
-    layers: tuple[FilmTables, ...]  # per decoder layer, (times, 2, d) each
+    layers: Tensor  # (times, 2 layers, 2, d): of each layer the self-attention's and the feed-forward's
     stem: Tensor | None  # (times, 2, channels)
 
     def at(self, place: Tensor) -> Schedule:
         """Spread over frames: ``place`` (B, F) says which of the times each has."""
-        stem = None if self.stem is None else self.stem[place]
-        return Schedule(tuple((a[place], b[place]) for a, b in self.layers), stem)
+        return Schedule(self.layers[place], None if self.stem is None else self.stem[place])
 
 
 class DecoderAttention(nn.Module):
@@ -266,9 +278,9 @@ class DecoderAttention(nn.Module):
         self.attention = DecoderSelfAttention(c.d_model, c.num_heads, c.d_kv, c.attention_scale)
 
     def forward(self, x: Tensor, film: Tensor, past: KeysValues | None, bias: Tensor | None) -> tuple[Tensor, KeysValues]:
-        """(B, T, d) to (B, T, d), and the keys and values, ``past`` included."""
-        y, seen = self.attention(modulate(self.layer_norm(x), film), past, bias)
-        return x + y, seen
+        """(B, T, d) to (B, T, d), and the new keys and values."""
+        y, new = self.attention(modulate(self.layer_norm(x), film), past, bias)
+        return x + y, new
 
 
 class DecoderCross(nn.Module):
@@ -305,16 +317,16 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList([DecoderAttention(c), DecoderCross(c), DecoderDense(c)])
 
-    def film_tables(self, time: Tensor) -> FilmTables:
+    def film_tables(self, time: Tensor) -> list[Tensor]:
         """Of the embeddings (..., time_width): (..., 2, d) for self-attention and feed-forward."""
-        return self.attention.FiLMLayer.table(time), self.dense.film.table(time)
+        return [self.attention.FiLMLayer.table(time), self.dense.film.table(time)]
 
     def forward(
-        self, x: Tensor, film: FilmTables, past: KeysValues | None, bias: Tensor | None, notes: KeysValues, notes_bias: Tensor
+        self, x: Tensor, films: Tensor, past: KeysValues | None, bias: Tensor | None, notes: KeysValues, notes_bias: Tensor
     ) -> tuple[Tensor, KeysValues]:
-        """(B, T, d) to (B, T, d), and the self-attention's keys and values, ``past`` included."""
-        x, seen = self.attention(x, film[0], past, bias)
-        return self.dense(self.cross(x, notes, notes_bias), film[1]), seen
+        """(B, T, d) to (B, T, d), and the self-attention's new keys and values; ``films`` (B, 1 or T, 2, 2, d)."""
+        x, new = self.attention(x, films[:, :, 0], past, bias)
+        return self.dense(self.cross(x, notes, notes_bias), films[:, :, 1]), new
 
     @property
     def attention(self) -> DecoderAttention:
@@ -338,31 +350,38 @@ NEVER_VISIBLE = 1 << 30  # stands in Conditioning.visible_from for padding
 class Conditioning(NamedTuple):
     """What the decoder attends to besides its own frames; made once per window and kept."""
 
-    layers: tuple[KeysValues, ...]  # per decoder layer
+    keys_values: Tensor  # (2 layers, B, heads, S, d)
     visible_from: Tensor  # (B, S) the first frame of the window that may look at each encoding
 
     def first(self, encodings: int) -> Conditioning:
         """Only the first so many of the encodings."""
-        layers = tuple((k[:, :, :encodings], v[:, :, :encodings]) for k, v in self.layers)
-        return Conditioning(layers, self.visible_from[:, :encodings])
+        return Conditioning(self.keys_values[:, :, :, :encodings], self.visible_from[:, :encodings])
 
     def followed_by(self, other: Conditioning) -> Conditioning:
         """These encodings, then those of ``other``."""
-        layers = tuple((torch.cat((a, c), 2), torch.cat((b, d), 2)) for (a, b), (c, d) in zip(self.layers, other.layers, strict=True))
-        return Conditioning(layers, torch.cat((self.visible_from, other.visible_from), 1))
+        return Conditioning(torch.cat((self.keys_values, other.keys_values), 3), torch.cat((self.visible_from, other.visible_from), 1))
 
 
 class DecoderState(NamedTuple):
     """The known frames of a window, as the causal decoder keeps them."""
 
-    layers: tuple[KeysValues, ...]
-    images: tuple[Tensor, ...]  # what each convolution of stem and head saw of them, and two empty frames before
-    frames: int  # how many frames of the window are known
+    keys_values: Tensor  # (2 layers, B, heads, frames, d)
+    images: tuple[Tensor, ...]  # (B, C, 2 + frames, mel) what each convolution of stem and head saw of them, and two empty frames before
+
+    @property
+    def frames(self) -> int:
+        """How many frames of the window are known."""
+        return self.keys_values.shape[3]
 
     def first(self, frames: int) -> DecoderState:
         """As it was with only the first ``frames`` known."""
-        layers = tuple((k[:, :, :frames], v[:, :, :frames]) for k, v in self.layers)
-        return DecoderState(layers, tuple(x[:, :, : CausalConv2d.TAPS - 1 + frames] for x in self.images), frames)
+        images = tuple(x[:, :, : CausalConv2d.TAPS - 1 + frames] for x in self.images)
+        return DecoderState(self.keys_values[:, :, :, :frames], images)
+
+    def followed_by(self, keys_values: Tensor, images: Sequence[Tensor]) -> DecoderState:
+        """With what the decoder made of the next known frames."""
+        together = tuple(torch.cat(pair, 2) for pair in zip(self.images, images, strict=True))
+        return DecoderState(torch.cat((self.keys_values, keys_values), 3), together)
 
 
 class CausalConv2d(nn.Module):
@@ -374,10 +393,9 @@ class CausalConv2d(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, (self.TAPS, 5), padding=(0, 2))
 
-    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, T, mel) with (B, C, >= 2, mel) before it; returns the output and all that was seen."""
-        seen = torch.cat((past, x), 2)
-        return self.conv(seen[:, :, seen.shape[2] - x.shape[2] - self.TAPS + 1 :]), seen
+    def forward(self, x: Tensor, past: Tensor) -> Tensor:
+        """(B, C, T, mel) with (B, C, 2, mel) before it."""
+        return self.conv(torch.cat((past, x), 2))
 
 
 class Decoder(nn.Module):
@@ -405,32 +423,37 @@ class Decoder(nn.Module):
 
     def condition(self, encodings: Tensor, visible_from: Tensor) -> Conditioning:
         """Cross-attention keys and values of the encodings (B, S, d) of notes and context."""
-        layers = tuple(cast(DecoderLayer, layer).cross.attention.keys_values(encodings) for layer in self.decoders)
-        return Conditioning(layers, visible_from)
+        return Conditioning(self.cross_keys_values(encodings), visible_from)
+
+    def cross_keys_values(self, encodings: Tensor) -> Tensor:
+        """(B, S, d) to (2 layers, B, heads, S, d)."""
+        return stack_layers([cast(DecoderLayer, layer).cross.attention.keys_values(encodings) for layer in self.decoders])
 
     def schedule(self, times: Tensor) -> Schedule:
         """The tables of diffusion times (n,) in [0, 1]."""
         c = self.config
         embedded = self.conditioning_emb(time_embedding(times, c.d_model, c.max_decoder_noise_time).to(self.spec_out.weight.dtype))
         stem = self.stem_film.table(embedded) if c.stem_channels else None
-        return Schedule(tuple(cast(DecoderLayer, layer).film_tables(embedded) for layer in self.decoders), stem)
+        tables = [table for layer in self.decoders for table in cast(DecoderLayer, layer).film_tables(embedded)]
+        return Schedule(torch.stack(tables, 1), stem)
 
     def forward(self, x: Tensor, films: Schedule, conditioning: Conditioning) -> Tensor:
         """As published: all frames (B, F, mel) at once, one diffusion time (``films`` of one frame)."""
         h = self.continuous_inputs_projection(x.to(self.spec_out.weight.dtype)) + self.position_encoding.weight[: x.shape[1]]
         notes_bias = mask_bias((conditioning.visible_from <= 0)[:, None, None], h.dtype)
-        for layer, film, notes in zip(self.decoders, films.layers, conditioning.layers, strict=True):
-            h, _ = layer(h, film, None, None, notes, notes_bias)
+        for k, layer in enumerate(self.decoders):
+            notes = layer_of(conditioning.keys_values, k)
+            h, _ = layer(h, films.layers[:, :, 2 * k : 2 * k + 2], None, None, notes, notes_bias)
         return self.spec_out(self.decoder_norm(h)).float()
 
     def init_state(self, batch: int = 1) -> DecoderState:
         """Nothing known yet."""
         c, like = self.config, self.spec_out.weight
-        none = like.new_zeros(batch, c.num_heads, 0, c.d_kv)
+        none = like.new_zeros(2 * c.num_layers, batch, c.num_heads, 0, c.d_kv)
         past = CausalConv2d.TAPS - 1
         channels = (3, c.stem_channels, c.stem_channels + self.HEAD_CHANNELS, c.stem_channels)
         images = tuple(like.new_zeros(batch, n, past, c.input_dims) for n in channels)
-        return DecoderState(((none, none),) * c.num_layers, images, 0)
+        return DecoderState(none, images)
 
     def step(
         self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState, known: int = 0
@@ -448,27 +471,65 @@ class Decoder(nn.Module):
         Returns:
             velocities (B, F, mel) in units of ``noise_scale``, and the state with the known frames.
         """
-        c, dtype = self.config, self.spec_out.weight.dtype
-        image = torch.stack((x, prior, (x - prior) / c.noise_scale), 1).to(dtype)  # (B, 3, F, mel)
-        image, seen_input = self.stem[0](image, state.images[0])
+        dtype, frames, past = self.spec_out.weight.dtype, x.shape[1], CausalConv2d.TAPS - 1
+        own, heard = self._masks(frames, conditioning, state.frames)
         assert films.stem is not None
-        factor, shift = films.stem.permute(2, 0, 3, 1)[..., None]  # (B, C, F, 1) each
-        image, seen_stem = self.stem[1](F.gelu(torch.addcmul(shift, image, factor)), state.images[1])
-        stem = F.gelu(image)
-        positions = self.position_encoding.weight[state.frames : state.frames + x.shape[1]]
+        velocity, keys_values, *images = self.sample(
+            x.to(dtype),
+            prior.to(dtype),
+            films.stem,
+            films.layers,
+            state.keys_values,
+            conditioning.keys_values,
+            mask_bias(own, dtype),
+            mask_bias(heard, dtype),
+            self.position_encoding.weight[state.frames : state.frames + frames],
+            *(image[:, :, -past:] for image in state.images),
+        )
+        if known:
+            state = state.followed_by(keys_values[:, :, :, :known], [image[:, :, :known] for image in images])
+        return velocity.float(), state
+
+    def sample(
+        self,
+        x: Tensor,
+        prior: Tensor,
+        stem_films: Tensor,
+        films: Tensor,
+        past: Tensor,
+        notes: Tensor,
+        bias: Tensor,
+        notes_bias: Tensor,
+        positions: Tensor,
+        *images: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """What :meth:`step` computes, as a function of tensors alone.
+
+        Args:
+            x, prior: (B, F, mel).
+            stem_films, films: (B, 1 or F, 2, C) and (B, 1 or F, 2 layers, 2, d).
+            past, notes: (2 layers, B, heads, S, d) keys and values of earlier frames and of the encodings.
+            bias, notes_bias: (F, past + F) and (B, 1, F, S).
+            positions: (F, d).
+            images: (B, C, 2, mel) what each convolution saw last.
+
+        Returns:
+            velocities (B, F, mel), the frames' keys and values, and what each convolution saw (B, C, F, mel).
+        """
+        first = torch.stack((x, prior, (x - prior) / self.config.noise_scale), 1)  # (B, 3, F, mel)
+        factor, shift = stem_films.permute(2, 0, 3, 1)[..., None]  # (B, C, F, 1) each
+        second = F.gelu(torch.addcmul(shift, self.stem[0](first, images[0]), factor))
+        stem = F.gelu(self.stem[1](second, images[1]))
         h = self.continuous_inputs_projection(stem.transpose(1, 2).flatten(2)) + positions
-        own, heard = self._masks(x.shape[1], conditioning, state.frames)
-        bias, notes_bias = mask_bias(own, h.dtype), mask_bias(heard, h.dtype)
         layers: list[KeysValues] = []
-        for layer, film, past, notes in zip(self.decoders, films.layers, state.layers, conditioning.layers, strict=True):
-            h, seen = layer(h, film, past, bias, notes, notes_bias)
-            layers.append(seen)
-        features = self.spec_out(self.decoder_norm(h)).unflatten(-1, (self.HEAD_CHANNELS, c.input_dims)).transpose(1, 2)
-        image, seen_features = self.head[0](torch.cat((stem, features), 1), state.images[2])
-        image, seen_head = self.head[1](F.gelu(image), state.images[3])
-        images = (seen_input, seen_stem, seen_features, seen_head)
-        everything = DecoderState(tuple(layers), images, state.frames + x.shape[1])
-        return image.squeeze(1).float(), everything.first(state.frames + known)
+        for k, layer in enumerate(self.decoders):
+            h, new = layer(h, films[:, :, 2 * k : 2 * k + 2], layer_of(past, k), bias, layer_of(notes, k), notes_bias)
+            layers.append(new)
+        features = self.spec_out(self.decoder_norm(h)).unflatten(-1, (self.HEAD_CHANNELS, self.config.input_dims)).transpose(1, 2)
+        third = torch.cat((stem, features), 1)
+        fourth = F.gelu(self.head[0](third, images[2]))
+        velocity = self.head[1](fourth, images[3]).squeeze(1)
+        return velocity, stack_layers(layers), first, second, third, fourth
 
     def _masks(self, frames: int, conditioning: Conditioning, known: int) -> tuple[Tensor, Tensor]:
         """Who looks where: own frames (F, known + F), encodings (B, 1, F, S)."""
