@@ -112,8 +112,8 @@ def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat
     mel = log_mel(audio, fmt)[:, :-1]
     state = vocoder.init_state(len(audio))
     with torch.autocast(audio.device.type, torch.bfloat16):
-        heads, inputs = vocoder.analyse(mel, state, guides)
-    stream, _ = vocoder.synthesise(heads, inputs, state)
+        heads, seen = vocoder.analyse(mel, state, guides)
+    stream, _ = vocoder.synthesise(heads, seen, state)
     late, skip = c.lookahead_frames * c.hop_samples, WARM_UP_FRAMES * c.hop_samples
     predicted = stream[:, late + skip :]
     target = audio[:, skip : skip + predicted.shape[1]]

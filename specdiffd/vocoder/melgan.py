@@ -19,7 +19,6 @@ All state is a value (`VocoderState`); it holds enough of the past that the stre
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,11 +64,11 @@ class VocoderConfig:
 
 
 class VocoderState(NamedTuple):
-    """What the next frame needs, and the same for the frames before it, newest last along dimension 1."""
+    """What the next frame needs, and the same for the frames before it, newest last along the dimension before the last."""
 
     mel: Tensor  # (B, kernel - 1 + history, mel, 3) a frame: log mel and guide
-    trunk: tuple[Tensor, ...]  # (B, kernel - 1 + history, width) a frame
-    sub: tuple[Tensor, ...]  # (B, kernel - 1 + history * subframes, sub_width), subframes rows a frame
+    trunk: Tensor  # (blocks, B, kernel - 1 + history, width) what each block has seen
+    sub: Tensor  # (sub_blocks, B, kernel - 1 + history * subframes, sub_width)
     amplitude: Tensor  # (B, 1 + history * subframes, mel)
     cycles: Tensor  # (B, 1 + history * subframes, mel) phase beyond the centre frequency's, / 2 pi
     tail: Tensor  # (B, 1 + history, fft_size - sub_hop) what overlaps the next frame
@@ -91,21 +90,13 @@ class VocoderState(NamedTuple):
 
         return VocoderState(
             cut(self.mel),
-            tuple(cut(x) for x in self.trunk),
-            tuple(cut(x, subframes) for x in self.sub),
+            self.trunk[:, :, : self.trunk.shape[2] - frames],
+            self.sub[:, :, : self.sub.shape[2] - frames * subframes],
             cut(self.amplitude, subframes),
             cut(self.cycles, subframes),
             cut(self.tail),
             self.frame - frames,
         )
-
-
-class _Inputs(NamedTuple):
-    """What each convolution has seen, history included."""
-
-    mel: Tensor
-    trunk: Sequence[Tensor]
-    sub: Sequence[Tensor]
 
 
 class Heads(NamedTuple):
@@ -134,13 +125,17 @@ class LocalNetwork(nn.Module):
         with torch.no_grad():
             self.out.bias[: config.subframes] = -6.0
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, mel, 3, kernel), scaled, to log amplitude and frequency offset, (B, T * subframes, mel) each."""
+    def forward(self, windows: Tensor) -> Tensor:
+        """(B, T, mel, 3, kernel), scaled, to what ``out`` reads: (B, T, mel, local_width)."""
         windows = windows.to(self.patch.weight.dtype)
         x = self.patch(self._patches(windows[..., 0, :])) + self.guide(self._patches(windows[..., 1:, self.guided].flatten(3)))
         x = F.gelu(x + self.place.to(x.dtype))
         x = F.pad(x, (0, 0, 1, 1)).unfold(2, 3, 1).flatten(3)
-        x = self.out(F.gelu(self.neighbours(x)).to(self.out.weight.dtype)).float().unflatten(-1, (2, self.subframes))  # (B, T, mel, 2, sub)
+        return F.gelu(self.neighbours(x))
+
+    def oscillators(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Log amplitude and frequency offset (B, T * subframes, mel) from the network's output."""
+        x = self.out(x.to(self.out.weight.dtype)).float().unflatten(-1, (2, self.subframes))  # (B, T, mel, 2, sub)
         amplitude, offset = x.permute(3, 0, 1, 4, 2).flatten(2, 3).unbind(0)
         return amplitude, offset
 
@@ -180,12 +175,9 @@ class ConvNextBlock(nn.Module):
         nn.init.normal_(self.down.weight, std=0.2 / math.sqrt(3 * width))
         nn.init.zeros_(self.down.bias)
 
-    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, width) with (B, >= kernel - 1, width) before it; returns the output and the inputs so far."""
-        seen = torch.cat((past, x), 1)
-        context = self.conv.weight.shape[0] - 1
-        y = self.conv(seen[:, seen.shape[1] - x.shape[1] - context :])
-        return x + self.down(F.gelu(self.up(self.norm(y)))), seen
+    def forward(self, x: Tensor, past: Tensor) -> Tensor:
+        """(B, T, width) with (B, kernel - 1, width) before it."""
+        return x + self.down(F.gelu(self.up(self.norm(self.conv(torch.cat((past, x), 1))))))
 
 
 class Vocoder(nn.Module):
@@ -248,13 +240,13 @@ class Vocoder(nn.Module):
         c, like = self.config, self.embed.weight
         context = c.kernel - 1
 
-        def zeros(rows: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return like.new_zeros(batch, rows, width, dtype=dtype)
+        def zeros(rows: int, width: int) -> Tensor:
+            return like.new_zeros(batch, rows, width, dtype=torch.float32)
 
         return VocoderState(
             _silence(like.new_zeros(batch, context, 0), c.mel_bins),
-            tuple(zeros(context, c.width, like.dtype) for _ in self.trunk),
-            tuple(zeros(context, c.sub_width, like.dtype) for _ in self.sub),
+            like.new_zeros(c.blocks, batch, context, c.width),
+            like.new_zeros(c.sub_blocks, batch, context, c.sub_width),
             zeros(1, c.mel_bins),
             zeros(1, c.mel_bins),
             zeros(1, c.fft_size - c.sub_hop_samples),
@@ -291,46 +283,62 @@ class Vocoder(nn.Module):
         Returns:
             audio (B, T * hop) of the hops ``state.frame`` to ``state.frame + T``, and the next state.
         """
-        heads, inputs = self.analyse(mel, state, guide)
-        return self.synthesise(heads, inputs, state)
+        heads, seen = self.analyse(mel, state, guide)
+        return self.synthesise(heads, seen, state)
 
-    def analyse(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Heads, _Inputs]:
-        """The networks' part of a step: the heads' raw outputs (B, T * subframes, ...) and what every layer has seen."""
-        c = self.config
+    def analyse(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Heads, VocoderState]:
+        """The networks' part of a step: the heads' raw outputs, and the state with what the networks have seen."""
+        c, context = self.config, self.config.kernel - 1
         frames = _silence(mel[..., :0], c.mel_bins)
         frames[..., 0] = mel
         if guide is not None:
             frames[..., 1:] = guide
         seen = torch.cat((state.mel, frames), 1)
-        windows = (seen[:, seen.shape[1] - mel.shape[1] - c.kernel + 1 :] + self.shift) * self.factor
-        windows = windows.unfold(1, c.kernel, 1)  # (B, T, mel, 3, kernel)
-        local_amplitude, local_offset = self.local(windows)
-        x = self.embed_norm(self.embed(windows[..., 0, :].flatten(2).to(self.embed.weight.dtype)))
-        trunk, sub = [], []
-        for block, past in zip(self.trunk, state.trunk, strict=True):
-            x, inputs = block(x, past)
-            trunk.append(inputs)
-        x = self.split(self.trunk_norm(x)).unflatten(-1, (c.subframes, c.sub_width)).flatten(1, 2)
-        for block, past in zip(self.sub, state.sub, strict=True):
-            x, inputs = block(x, past)
-            sub.append(inputs)
-        amplitude, offset, noise = self.heads(self.sub_norm(x).to(self.heads.weight.dtype)).float().split(self.sizes, -1)
-        return Heads(amplitude + local_amplitude, offset + local_offset, noise), _Inputs(seen, trunk, sub)
+        window = seen[:, seen.shape[1] - mel.shape[1] - context :]
+        local, x, trunk, sub = self.read(window, state.trunk[:, :, -context:], state.sub[:, :, -context:])
+        local_amplitude, local_offset = self.local.oscillators(local)
+        amplitude, offset, noise = self.heads(x.to(self.heads.weight.dtype)).float().split(self.sizes, -1)
+        history = c.history_frames
+        after = state._replace(
+            mel=_last(seen, context + history),
+            trunk=_last(torch.cat((state.trunk, trunk), 2), context + history, 2),
+            sub=_last(torch.cat((state.sub, sub), 2), context + history * c.subframes, 2),
+        )
+        return Heads(amplitude + local_amplitude, offset + local_offset, noise), after
 
-    def synthesise(self, heads: Heads, inputs: _Inputs, state: VocoderState) -> tuple[Tensor, VocoderState]:
+    def read(self, frames: Tensor, trunk: Tensor, sub: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The networks up to their heads, as a function of tensors alone.
+
+        Args:
+            frames: (B, kernel - 1 + T, mel, 3).
+            trunk, sub: (blocks, B, kernel - 1, width) what each block has seen last.
+
+        Returns:
+            what the local network's and the trunk's heads read, and what each block has seen of the T frames.
+        """
+        c = self.config
+        windows = ((frames + self.shift) * self.factor).unfold(1, c.kernel, 1)  # (B, T, mel, 3, kernel)
+        x = self.embed_norm(self.embed(windows[..., 0, :].flatten(2).to(self.embed.weight.dtype)))
+        seen, sub_seen = [], []
+        for k, block in enumerate(self.trunk):
+            seen.append(x)
+            x = block(x, trunk[k])
+        x = self.split(self.trunk_norm(x)).unflatten(-1, (c.subframes, c.sub_width)).flatten(1, 2)
+        for k, block in enumerate(self.sub):
+            sub_seen.append(x)
+            x = block(x, sub[k])
+        return self.local(windows), self.sub_norm(x), torch.stack(seen), torch.stack(sub_seen)
+
+    def synthesise(self, heads: Heads, seen: VocoderState, state: VocoderState) -> tuple[Tensor, VocoderState]:
         """The signal processing part of a step, in float32."""
         c, history = self.config, self.config.history_frames
         tones, amplitude, cycles = self._oscillators(heads, state)
         rest, tail = self._noise(heads.noise, state)
-        context = c.kernel - 1
-        return tones + rest, VocoderState(
-            _last(inputs.mel, context + history),
-            tuple(_last(x, context + history) for x in inputs.trunk),
-            tuple(_last(x, context + history * c.subframes) for x in inputs.sub),
-            _last(torch.cat((state.amplitude, amplitude), 1), 1 + history * c.subframes),
-            _last(torch.cat((state.cycles, cycles), 1), 1 + history * c.subframes),
-            _last(torch.cat((state.tail, tail), 1), 1 + history),
-            state.frame + tail.shape[1],
+        return tones + rest, seen._replace(
+            amplitude=_last(torch.cat((state.amplitude, amplitude), 1), 1 + history * c.subframes),
+            cycles=_last(torch.cat((state.cycles, cycles), 1), 1 + history * c.subframes),
+            tail=_last(torch.cat((state.tail, tail), 1), 1 + history),
+            frame=state.frame + tail.shape[1],
         )
 
     def frequencies(self, offsets: Tensor) -> Tensor:
@@ -435,5 +443,5 @@ def _silence(like: Tensor, mel_bins: int) -> Tensor:
     return frames
 
 
-def _last(x: Tensor, rows: int) -> Tensor:
-    return x[:, max(0, x.shape[1] - rows) :]
+def _last(x: Tensor, rows: int, dim: int = 1) -> Tensor:
+    return x.narrow(dim, max(0, x.shape[dim] - rows), min(rows, x.shape[dim]))
