@@ -116,14 +116,20 @@ def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int) -> S
     fmt = read_config(load.folder / INDEX, MelFormat, "mel_format")
     _check_widths(load.folder, fmt, notes, context, decoder)
     _check_causal(load.folder, True, notes, decoder)
-    return SpectrogramInstrument(
-        fmt,
-        load.config(NOTES_ENCODER, Codec, "codec"),
-        load(PRIOR, lambda: NotePrior(prior), torch.float32),
+    parts = (
         load(NOTES_ENCODER, lambda: NotesEncoder(notes)),
         load(CONTEXT_ENCODER, lambda: ContextEncoder(context)),
         load(DECODER, lambda: Decoder(decoder)),
         load(VOCODER, lambda: Vocoder(vocoder), torch.float32).use(load.dtype),
+    )
+    if load.device == "cpu":
+        for part in parts:
+            part.use_graph()
+    return SpectrogramInstrument(
+        fmt,
+        load.config(NOTES_ENCODER, Codec, "codec"),
+        load(PRIOR, lambda: NotePrior(prior), torch.float32),
+        *parts,
         settings,
         hop_frames,
         load.config(SCHEDULER, FlowConfig),

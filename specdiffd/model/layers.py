@@ -70,7 +70,7 @@ class DenseReluDense(FusedModule):
         return self.wo(F.gelu(gate, approximate="tanh") * value)
 
 
-NOWHERE = torch.finfo(torch.bfloat16).min / 2
+NOWHERE = -1e30  # in a float: it swallows any score, and scaled it is no infinity yet
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -85,7 +85,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale
         bias: from :func:`mask_bias`, broadcastable to (B, heads, T, S); None: every query may look everywhere.
         scale: 1 in the published networks, 1 / sqrt(d) in the built-in ones.
     """
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale).transpose(1, 2).flatten(2)
+    if scale != 1:
+        query = query * scale  # there are fewer of them than keys
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0).transpose(1, 2).flatten(2)
 
 
 def following(past: tuple[Tensor, Tensor] | None, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specdiffd.graph import Graph, Input
 from specdiffd.model.layers import (
+    NOWHERE,
     CrossAttention,
     DecoderSelfAttention,
     DenseReluDense,
@@ -224,6 +226,36 @@ class NotesEncoder(nn.Module):
         encoded, new = self.encode(x, state.keys_values, bias)
         return encoded, NotesState(torch.cat((state.keys_values, new), 3))
 
+    def use_graph(self) -> None:
+        """Run :meth:`encode` as a graph from now on; the encoder must be causal."""
+        c = self.config
+        x, past = torch.zeros(1, 16, c.d_model), torch.zeros(2 * c.num_layers, 1, c.num_heads, 32, c.d_kv)
+
+        def encode(encoder: NotesEncoder, x: Tensor, past: Tensor, past_bias: Tensor, own_bias: Tensor) -> tuple[Tensor, Tensor]:
+            return NotesEncoder.encode(encoder, x, past, torch.cat((past_bias.expand(x.shape[1], -1), own_bias), 1))
+
+        inputs = (
+            Input({0: "B", 1: "N"}),
+            Input({1: "B", 3: "past"}),
+            Input({1: "past"}, NOWHERE),
+            Input({0: "N", 1: "N"}, NOWHERE),
+        )
+        graph = Graph(
+            self,
+            self.layer_norm.weight.dtype,
+            encode,
+            (x, past, torch.zeros(1, 32), torch.zeros(16, 16)),
+            inputs,
+            ({1: "N"}, {3: "N"}),
+            {"B": (1,), "N": (16, 96), "past": 256},
+        )
+
+        def run(x: Tensor, past: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+            known = past.shape[3]
+            return graph(x, past, bias[:1, :known], bias[:, known:])
+
+        setattr(self, "encode", run)  # noqa: B010
+
     def encode(self, x: Tensor, past: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """Embedded tokens (B, N, d) after those of ``past``: encodings (B, N, d), and the layers' new keys and values."""
         layers = []
@@ -251,7 +283,27 @@ class ContextEncoder(nn.Module):
         published checkpoints does (and diffusers, for n other than 0 and 256, does not).
         """
         x = self.input_proj(frames) + self.position_encoding.weight[self.config.targets_context_length - frames.shape[1] :]
-        bias = None if valid is None else mask_bias(valid[:, None, None], x.dtype)
+        if valid is None:
+            valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        return self.encode(x, mask_bias(valid[:, None, None], x.dtype))
+
+    def use_graph(self) -> None:
+        """Run :meth:`encode` as a graph from now on."""
+        example = (torch.zeros(1, 64, self.config.d_model), torch.zeros(1, 1, 1, 64))
+        inputs = (Input({0: "B", 1: "N"}), Input({0: "B", 3: "N"}, NOWHERE))
+        graph = Graph(
+            self,
+            self.layer_norm.weight.dtype,
+            lambda encoder, x, bias: (ContextEncoder.encode(encoder, x, bias),),
+            example,
+            inputs,
+            ({1: "N"},),
+            {"B": (1,), "N": (64, 256)},
+        )
+        setattr(self, "encode", lambda x, bias: graph(x, bias)[0])  # noqa: B010
+
+    def encode(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Projected frames with their positions (B, n, d) to encodings."""
         for layer in self.encoders:
             x, _ = layer(x, bias)
         return self.layer_norm(x)
@@ -489,6 +541,93 @@ class Decoder(nn.Module):
         if known:
             state = state.followed_by(keys_values[:, :, :, :known], [image[:, :, :known] for image in images])
         return velocity.float(), state
+
+    def use_graph(self) -> None:
+        """Run :meth:`sample` and :meth:`cross_keys_values` as graphs from now on; the decoder must be causal."""
+        c = self.config
+        frames, known, encodings = 8, 32, 64
+
+        def keys_values(count: int) -> Tensor:
+            return torch.zeros(2 * c.num_layers, 1, c.num_heads, count, c.d_kv)
+
+        def sample(
+            decoder: Decoder,
+            x: Tensor,
+            prior: Tensor,
+            stem_films: Tensor,
+            films: Tensor,
+            past: Tensor,
+            notes: Tensor,
+            past_bias: Tensor,
+            own_bias: Tensor,
+            notes_bias: Tensor,
+            positions: Tensor,
+            *images: Tensor,
+        ) -> tuple[Tensor, ...]:
+            bias = torch.cat((past_bias.expand(x.shape[1], -1), own_bias), 1)
+            return Decoder.sample(decoder, x, prior, stem_films, films, past, notes, bias, notes_bias, positions, *images)
+
+        mel = torch.zeros(1, frames, c.input_dims)
+        example = (
+            mel,
+            mel,
+            torch.zeros(1, frames, 2, c.stem_channels),
+            torch.zeros(1, frames, 2 * c.num_layers, 2, c.d_model),
+            keys_values(known),
+            keys_values(encodings),
+            torch.zeros(1, known),
+            torch.zeros(frames, frames),
+            torch.zeros(1, 1, frames, encodings),
+            torch.zeros(frames, c.d_model),
+            *(image.float() for image in self.init_state().images),
+        )
+        of_frames = Input({0: "B", 1: "F"})
+        inputs = (
+            *[of_frames] * 4,
+            Input({1: "B", 3: "K"}),
+            Input({1: "B", 3: "S"}),
+            Input({1: "K"}, NOWHERE),
+            Input({0: "F", 1: "F"}, NOWHERE),
+            Input({0: "B", 2: "F", 3: "S"}, NOWHERE),
+            Input({0: "F"}),
+            *[Input({0: "B"})] * 4,
+        )
+        outputs = ({1: "F"}, {3: "F"}, *[{2: "F"}] * 4)
+        graph = Graph(
+            self,
+            self.spec_out.weight.dtype,
+            sample,
+            example,
+            inputs,
+            outputs,
+            {"B": (1,), "F": (24, 32, 48, 128), "K": (c.targets_length,), "S": 256},
+        )
+
+        def run(
+            x: Tensor,
+            prior: Tensor,
+            stem_films: Tensor,
+            films: Tensor,
+            past: Tensor,
+            notes: Tensor,
+            bias: Tensor,
+            *rest: Tensor,
+        ) -> tuple[Tensor, ...]:
+            each, k = (len(x), x.shape[1]), past.shape[3]
+            stem_films, films = (t.expand(*each, *t.shape[2:]) for t in (stem_films, films))
+            return graph(x, prior, stem_films, films, past, notes, bias[:1, :k], bias[:, k:], *rest)
+
+        setattr(self, "sample", run)  # noqa: B010
+        cross = Graph(
+            self,
+            self.spec_out.weight.dtype,
+            lambda decoder, x: (Decoder.cross_keys_values(decoder, x),),
+            (torch.zeros(1, 16, c.d_model),),
+            (Input({0: "B", 1: "N"}),),
+            ({3: "N"},),
+            {"B": (1,), "N": (16, 96, 256)},
+        )
+        setattr(self, "cross_keys_values", lambda x: cross(x)[0].clone())  # noqa: B010
 
     def sample(
         self,

@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specdiffd.graph import Graph, Input
+
 NOISE_PERIOD_FRAMES = 512
 NO_GUIDE_LEVEL = -12.0
 SILENT_OSCILLATOR = -9.0  # log amplitude, 78 dB below full scale
@@ -293,31 +295,47 @@ class Vocoder(nn.Module):
         frames[..., 0] = mel
         if guide is not None:
             frames[..., 1:] = guide
-        seen = torch.cat((state.mel, frames), 1)
-        window = seen[:, seen.shape[1] - mel.shape[1] - context :]
-        local, x, trunk, sub = self.read(window, state.trunk[:, :, -context:], state.sub[:, :, -context:])
+        before = (state.mel[:, -context:], frames, state.trunk[:, :, -context:], state.sub[:, :, -context:])
+        local, x, trunk, sub = self.read(*before)
+        x, sub = x.flatten(1, 2), sub.flatten(2, 3)
         local_amplitude, local_offset = self.local.oscillators(local)
         amplitude, offset, noise = self.heads(x.to(self.heads.weight.dtype)).float().split(self.sizes, -1)
         history = c.history_frames
         after = state._replace(
-            mel=_last(seen, context + history),
+            mel=_last(torch.cat((state.mel, frames), 1), context + history),
             trunk=_last(torch.cat((state.trunk, trunk), 2), context + history, 2),
             sub=_last(torch.cat((state.sub, sub), 2), context + history * c.subframes, 2),
         )
         return Heads(amplitude + local_amplitude, offset + local_offset, noise), after
 
-    def read(self, frames: Tensor, trunk: Tensor, sub: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def use_graph(self) -> None:
+        """Run :meth:`read` as a graph from now on."""
+        c = self.config
+        context = c.kernel - 1
+        example = (
+            torch.zeros(1, context, c.mel_bins, 3),
+            torch.zeros(1, 8, c.mel_bins, 3),
+            torch.zeros(c.blocks, 1, context, c.width),
+            torch.zeros(c.sub_blocks, 1, context, c.sub_width),
+        )
+        inputs = (Input({0: "B"}, exact=True), Input({0: "B", 1: "T"}, exact=True), Input({1: "B"}), Input({1: "B"}))
+        outputs = ({1: "T"}, {1: "T"}, {2: "T"}, {2: "T"})
+        graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"B": (1,), "T": (16, 24, 64)})
+        setattr(self, "read", graph)  # noqa: B010
+
+    def read(self, before: Tensor, frames: Tensor, trunk: Tensor, sub: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The networks up to their heads, as a function of tensors alone.
 
         Args:
-            frames: (B, kernel - 1 + T, mel, 3).
+            before, frames: (B, kernel - 1, mel, 3) and (B, T, mel, 3).
             trunk, sub: (blocks, B, kernel - 1, width) what each block has seen last.
 
         Returns:
-            what the local network's and the trunk's heads read, and what each block has seen of the T frames.
+            what the local network's head reads (B, T, mel, local_width) and what the trunk's reads (B, T, subframes,
+            sub_width); what each block has seen of the T frames (blocks, B, T, width), (blocks, B, T, subframes, width).
         """
         c = self.config
-        windows = ((frames + self.shift) * self.factor).unfold(1, c.kernel, 1)  # (B, T, mel, 3, kernel)
+        windows = ((torch.cat((before, frames), 1) + self.shift) * self.factor).unfold(1, c.kernel, 1)  # (B, T, mel, 3, kernel)
         x = self.embed_norm(self.embed(windows[..., 0, :].flatten(2).to(self.embed.weight.dtype)))
         seen, sub_seen = [], []
         for k, block in enumerate(self.trunk):
@@ -327,7 +345,8 @@ class Vocoder(nn.Module):
         for k, block in enumerate(self.sub):
             sub_seen.append(x)
             x = block(x, sub[k])
-        return self.local(windows), self.sub_norm(x), torch.stack(seen), torch.stack(sub_seen)
+        parts = (-1, c.subframes)
+        return self.local(windows), self.sub_norm(x).unflatten(1, parts), torch.stack(seen), torch.stack(sub_seen).unflatten(2, parts)
 
     def synthesise(self, heads: Heads, seen: VocoderState, state: VocoderState) -> tuple[Tensor, VocoderState]:
         """The signal processing part of a step, in float32."""

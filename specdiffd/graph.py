@@ -1,0 +1,150 @@
+"""Networks as OpenVINO graphs: what plays on a CPU.
+
+A revision is hundreds of small operations, and PyTorch spends more time on calling them than they take. A graph is one
+call. It computes a pure function of tensors (`Decoder.sample`, `NotesEncoder.encode`, `Vocoder.read` ...); whatever
+streams stays outside, so that the same code runs with and without.
+
+Graphs of one size are the fastest, so sizes are rounded up to a few, each with a graph of its own, made when it is first
+needed. Masks and causality keep the padding from being heard.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Function = Callable[..., tuple[Tensor, ...]]
+
+
+class Input(NamedTuple):
+    """How an argument may vary."""
+
+    axes: Mapping[int, str]  # the sizes that vary, by name
+    fill: float = 0.0  # what padding is filled with
+    exact: bool = False  # float32 in any case
+
+
+class Graph:
+    """A function of tensors, run by OpenVINO; by PyTorch where there is no graph of the size.
+
+    Args:
+        module: owns the weights.
+        dtype: of arguments, results and computation: float32 or bfloat16.
+        function: of the module and tensors to tensors.
+        example: arguments that it can be traced with.
+        inputs: how each argument may vary.
+        outputs: of each result, the sizes that are cut back to those of the arguments, by name.
+        sizes: by name the sizes that there are graphs of, ascending; or a number whose multiples all graphs take, with
+            some loss of time at each change.
+
+    Calling it returns views of memory that the next call overwrites.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        dtype: torch.dtype,
+        function: Function,
+        example: Sequence[Tensor],
+        inputs: Sequence[Input],
+        outputs: Sequence[Mapping[int, str]],
+        sizes: Mapping[str, Sequence[int] | int],
+    ) -> None:
+        import openvino
+
+        self._module, self._function = module, function
+        self._inputs, self._outputs, self._sizes = tuple(inputs), tuple(outputs), dict(sizes)
+        self._half = dtype == torch.bfloat16
+        self._openvino: Any = openvino
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the tracer, on sizes that become part of the graph: those do not vary
+            traced = torch.jit.trace(_Function(copy.deepcopy(module).float(), function), tuple(example), check_trace=False)
+            model = openvino.convert_model(traced, example_input=tuple(example))
+        if self._half:
+            typed = openvino.preprocess.PrePostProcessor(model)
+            for k in (k for k, given in enumerate(self._inputs) if not given.exact):
+                typed.input(k).tensor().set_element_type(openvino.Type.bf16)
+            for k in range(len(model.outputs)):
+                typed.output(k).tensor().set_element_type(openvino.Type.bf16)
+            model = typed.build()
+        self._model = model
+        self._shapes = [tuple(x.shape) for x in example]
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self._half else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._requests: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """Results of the sizes that the arguments ask for."""
+        sizes: dict[str, int] = {}
+        for given, x in zip(self._inputs, arguments, strict=True):
+            sizes.update({name: x.shape[axis] for axis, name in given.axes.items()})
+        rounded = {name: self._rounded(name, size) for name, size in sizes.items()}
+        if None in rounded.values():
+            return self._function(self._module, *arguments)
+        request = self._request({name: size for name, size in rounded.items() if size is not None})
+        padded = [_padded(x, given, rounded) for x, given in zip(arguments, self._inputs, strict=True)]
+        for k, x in enumerate(padded):
+            request.set_input_tensor(k, self._shared(x))
+        request.infer()
+        results = []
+        for k, cuts in enumerate(self._outputs):
+            result = torch.from_numpy(request.get_output_tensor(k).data)
+            result = result.view(torch.bfloat16) if self._half else result
+            for axis, name in cuts.items():
+                result = result.narrow(axis, 0, sizes[name])
+            results.append(result)
+        return tuple(results)
+
+    def _shared(self, x: Tensor) -> Any:
+        """The same memory, of which it keeps the address only, as OpenVINO's tensor; NumPy knows no bfloat16."""
+        if x.dtype != torch.bfloat16:
+            return self._openvino.Tensor(x.numpy(), shared_memory=True)
+        return self._openvino.Tensor(x.view(torch.int16).numpy(), self._openvino.Shape(x.shape), self._openvino.Type.bf16)
+
+    def _rounded(self, name: str, size: int) -> int | None:
+        choices = self._sizes[name]
+        if isinstance(choices, int):
+            return max(1, -(-size // choices)) * choices
+        return next((choice for choice in choices if choice >= size), None)
+
+    def _request(self, sizes: Mapping[str, int]) -> Any:
+        """The graph of these sizes."""
+        fixed = {name: size for name, size in sizes.items() if not isinstance(self._sizes[name], int)}
+        key = tuple(fixed.values())
+        if key not in self._requests:
+            model = self._model.clone()
+            shapes = {}
+            for port, shape, given in zip(model.inputs, self._shapes, self._inputs, strict=True):
+                sized = [fixed.get(given.axes[axis], -1) if axis in given.axes else size for axis, size in enumerate(shape)]
+                shapes[port] = self._openvino.PartialShape(sized)
+            model.reshape(shapes)
+            self._requests[key] = self._openvino.Core().compile_model(model, "CPU", self._settings).create_infer_request()
+        return self._requests[key]
+
+
+def _padded(x: Tensor, given: Input, sizes: Mapping[str, int | None]) -> Tensor:
+    padding = [0] * (2 * x.ndim)
+    for axis, name in given.axes.items():
+        padding[2 * (x.ndim - 1 - axis) + 1] = (sizes[name] or 0) - x.shape[axis]
+    return (F.pad(x, padding, value=given.fill) if any(padding) else x).contiguous()
+
+
+class _Function(nn.Module):
+    """What the tracer takes."""
+
+    def __init__(self, module: nn.Module, function: Function) -> None:
+        super().__init__()
+        self.module, self.function = module, function
+
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        return self.function(self.module, *arguments)
