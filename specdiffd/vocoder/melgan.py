@@ -130,21 +130,16 @@ class LocalNetwork(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """(B, T, mel, 3, kernel), scaled, to what ``out`` reads: (B, T, mel, local_width)."""
         windows = windows.to(self.patch.weight.dtype)
-        x = self.patch(self._patches(windows[..., 0, :])) + self.guide(self._patches(windows[..., 1:, self.guided].flatten(3)))
+        x = _over_bins(self.patch, windows[..., 0, :], self.patch_bins)
+        x = x + _over_bins(self.guide, windows[..., 1:, self.guided].flatten(3), self.patch_bins)
         x = F.gelu(x + self.place.to(x.dtype))
-        x = F.pad(x, (0, 0, 1, 1)).unfold(2, 3, 1).flatten(3)
-        return F.gelu(self.neighbours(x))
+        return F.gelu(_over_bins(self.neighbours, x, 3))
 
     def oscillators(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log amplitude and frequency offset (B, T * subframes, mel) from the network's output."""
         x = self.out(x.to(self.out.weight.dtype)).float().unflatten(-1, (2, self.subframes))  # (B, T, mel, 2, sub)
         amplitude, offset = x.permute(3, 0, 1, 4, 2).flatten(2, 3).unbind(0)
         return amplitude, offset
-
-    def _patches(self, x: Tensor) -> Tensor:
-        """(B, T, mel, n) to (B, T, mel, n * patch_bins): each bin with its neighbours."""
-        side = self.patch_bins // 2
-        return F.pad(x, (0, 0, side, side)).unfold(2, self.patch_bins, 1).flatten(3)
 
 
 class CausalConv(nn.Module):
@@ -434,16 +429,20 @@ def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tens
     Returns:
         (B, M, samples)
     """
-    coarse = samples // fine
-    n_coarse = torch.arange(coarse, device=start.device) * float(fine)
-    theta = 2 * math.pi * (start[:, :, None] + per_sample[:, :, None] * n_coarse[:, None])  # (B, M, coarse, K)
-    beta = 2 * math.pi * per_sample[..., None] * torch.arange(fine, device=start.device)  # (B, M, K, fine)
-    ends = torch.stack((before, amplitude), -1)[..., None]  # (B, M, K, 2, 1)
-    cosine, sine = ((ends * f(beta)[..., None, :]).flatten(3) for f in (torch.cos, torch.sin))  # (B, M, K, 2 fine)
-    parts = theta.sin() @ cosine + theta.cos() @ sine  # (B, M, coarse, 2 fine)
-    old, new = parts.unflatten(3, (2, fine)).permute(3, 0, 1, 2, 4).flatten(3).unbind(0)
-    ramp = torch.arange(1, samples + 1, device=start.device) / samples
-    return torch.lerp(old, new, ramp)
+    coarse, turn, device = samples // fine, 2 * math.pi, start.device
+    step = (turn * per_sample)[:, :, None]
+    theta = torch.addcmul((turn * start)[:, :, None], step, torch.arange(0.0, samples, fine, device=device)[:, None])
+    beta = step * torch.arange(float(fine), device=device)[:, None]  # (B, M, fine, K)
+    theta, beta = theta.flatten(0, 1), beta.flatten(0, 1)
+    sine, cosine, beta_sine, beta_cosine = theta.sin(), theta.cos(), beta.sin(), beta.cos()
+
+    def wave(level: Tensor) -> Tensor:
+        level = level.flatten(0, 1)[:, None]
+        first = torch.bmm(sine, (level * beta_cosine).transpose(1, 2))
+        return torch.baddbmm(first, cosine, (level * beta_sine).transpose(1, 2))  # (B M, coarse, fine)
+
+    ramp = torch.arange(1, samples + 1, device=device).view(coarse, fine) / samples
+    return torch.lerp(wave(before), wave(amplitude), ramp).view(*start.shape[:2], samples)
 
 
 def _since_reset(steps: Tensor, before: Tensor, reset: Tensor) -> Tensor:
@@ -453,6 +452,17 @@ def _since_reset(steps: Tensor, before: Tensor, reset: Tensor) -> Tensor:
     last = torch.where(reset, index, 0).cummax(1).values  # 0: none yet
     base = torch.cat((torch.zeros_like(before), sums), 1).gather(1, last)
     return torch.remainder(sums - base, 1.0)
+
+
+def _over_bins(linear: nn.Linear, x: Tensor, bins: int) -> Tensor:
+    """A layer that reads each mel bin with its neighbours, ``bins`` in all: (B, T, mel, n) to (B, T, mel, outputs).
+
+    Its weights are (outputs, n * bins), neighbours innermost; the shifted copies are laid side by side, which is faster.
+    """
+    side, count = bins // 2, x.shape[2]
+    padded = F.pad(x, (0, 0, side, side))
+    beside = torch.cat([padded[:, :, k : k + count] for k in range(bins)], -1)
+    return F.linear(beside, linear.weight.unflatten(1, (-1, bins)).transpose(1, 2).flatten(1), linear.bias)
 
 
 def _silence(like: Tensor, mel_bins: int) -> Tensor:
