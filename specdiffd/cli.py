@@ -378,6 +378,7 @@ def latency(
     instrument: InstrumentOption = "builtin",
     revisions: Annotated[int, typer.Option(help="How many to measure.", min=5)] = 200,
     polyphony: Annotated[int, typer.Option(help="Notes held meanwhile.", min=1, max=60)] = 8,
+    frames: Annotated[int | None, typer.Option(help="Frames of a revision; default: the engine's.", min=1, max=128)] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler; default: the instrument's.", min=1)] = None,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="The instrument's shapes with untrained weights.")] = False,
     device: Annotated[str, typer.Option()] = "auto",
@@ -386,6 +387,8 @@ def latency(
     as_json: JsonFlag = False,
 ) -> None:
     """One revision, from the event to the splice, taken apart."""
+    from dataclasses import replace
+
     import torch
 
     from specdiffd.bench.latency import bench_latency
@@ -397,7 +400,8 @@ def latency(
         torch.set_num_threads(threads)
     settings = RenderSettings(steps=steps)
     loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights)
-    result = bench_latency(loaded, settings_for(48000, 256, 10.0, 2.0, 1), revisions, polyphony)
+    engine = settings_for(48000, 256, 10.0, 2.0, 1)
+    result = bench_latency(loaded, replace(engine, urgent_frames=frames or engine.urgent_frames), revisions, polyphony)
     lines = [
         f"revision of {result['urgent_frames']} frames: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms ({result['dtype']}, {result['steps']} steps)"
     ]

@@ -38,7 +38,7 @@ class EngineSettings:
     least_fade_samples: int = 48  # of a late splice
     before_onset_samples: int = 48  # a crossfade ends this long before the onset it makes room for
     end_fade_samples: int = 2400  # written at the end of every forecast
-    urgent_frames: int = 24
+    urgent_frames: int = 16
     slice_frames: int = 16
     forecast_s: float = 2.0
     parts: tuple[frozenset[int], ...] = (frozenset(range(CHANNELS)),)

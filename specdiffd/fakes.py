@@ -38,6 +38,9 @@ class SineInstrument:
     def __init__(self) -> None:
         self.stopwatch = Stopwatch()
 
+    def warm_up(self) -> None:
+        """See :class:`specdiffd.instrument.Instrument`: nothing is slow the first time only."""
+
     def start(self, frame: int, parts: int) -> SineState:
         """Silence before ``frame``."""
         return SineState(frame, frame)

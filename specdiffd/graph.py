@@ -11,6 +11,7 @@ needed. Masks and causality keep the padding from being heard.
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -60,7 +61,7 @@ class Graph:
 
         self._module, self._function = module, function
         self._inputs, self._outputs, self._sizes = tuple(inputs), tuple(outputs), dict(sizes)
-        self._half = dtype == torch.bfloat16
+        self._dtype, self._half = dtype, dtype == torch.bfloat16
         self._openvino: Any = openvino
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, on sizes that become part of the graph: those do not vary
@@ -110,6 +111,18 @@ class Graph:
         if x.dtype != torch.bfloat16:
             return self._openvino.Tensor(x.numpy(), shared_memory=True)
         return self._openvino.Tensor(x.view(torch.int16).numpy(), self._openvino.Shape(x.shape), self._openvino.Type.bf16)
+
+    def warm_up(self) -> None:
+        """Make the graphs of all sizes, and run each once: the first time is a slow one."""
+        names = list(self._sizes)
+        choices = [[size] if isinstance(size, int) else size for size in self._sizes.values()]
+        for combination in itertools.product(*choices):
+            sizes = dict(zip(names, combination, strict=True))
+            arguments = []
+            for shape, given in zip(self._shapes, self._inputs, strict=True):
+                sized = [sizes[given.axes[axis]] if axis in given.axes else size for axis, size in enumerate(shape)]
+                arguments.append(torch.zeros(sized, dtype=torch.float32 if given.exact else self._dtype))
+            self(*arguments)
 
     def _rounded(self, name: str, size: int) -> int | None:
         choices = self._sizes[name]

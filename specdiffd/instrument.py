@@ -18,6 +18,7 @@ from torch import Tensor
 
 from specdiffd.events import Performance
 from specdiffd.formats import MelFormat
+from specdiffd.graph import Graph
 from specdiffd.metrics import Stopwatch
 from specdiffd.model.network import (
     NEVER_VISIBLE,
@@ -59,6 +60,9 @@ class Instrument(Protocol[S]):
     window_frames: int
     ring_s: float  # how long after its end a note may still be heard
     stopwatch: Stopwatch
+
+    def warm_up(self) -> None:
+        """Do what is slow the first time."""
 
     def start(self, frame: int, parts: int) -> S:
         """The state before absolute frame ``frame``, after silence."""
@@ -147,6 +151,7 @@ class SpectrogramInstrument:
         settings: RenderSettings | None = None,
         hop_frames: int = 64,
         flow: FlowConfig | None = None,
+        graphs: Sequence[Graph] = (),
     ) -> None:
         self.format, self.codec = fmt, codec
         self.prior, self.notes_encoder, self.context_encoder, self.decoder, self.vocoder = (
@@ -164,6 +169,7 @@ class SpectrogramInstrument:
         self.hop_frames = hop_frames
         self.ring_s = prior.config.ring_s
         self.stopwatch = Stopwatch()
+        self._graphs = tuple(graphs)
         self._timbres = TimbreCache(prior)
         self._films = decoder.schedule(torch.tensor(flow_times(self.steps), device=self.device))
 
@@ -180,7 +186,14 @@ class SpectrogramInstrument:
             replace(self.settings, **changes),
             self.hop_frames,
             self._flow,
+            self._graphs,
         )
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """See :class:`Instrument`."""
+        for graph in self._graphs:
+            graph.warm_up()
 
     @property
     def device(self) -> torch.device:

@@ -13,6 +13,7 @@ from torch import nn
 
 from specdiffd.errors import CheckpointError, DeviceError
 from specdiffd.formats import MelFormat
+from specdiffd.graph import Graph
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.layout import (
     BUILTIN,
@@ -122,9 +123,11 @@ def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int) -> S
         load(DECODER, lambda: Decoder(decoder)),
         load(VOCODER, lambda: Vocoder(vocoder), torch.float32).use(load.dtype),
     )
+    graphs: list[Graph] = []
     if load.device == "cpu":
-        for part in parts:
-            part.use_graph()
+        graphs = [graph for part in parts for graph in part.use_graph()]
+        # What is left to PyTorch is small, and its threads, which spin while they wait, would disturb those of the graphs.
+        torch.set_num_threads(1)
     return SpectrogramInstrument(
         fmt,
         load.config(NOTES_ENCODER, Codec, "codec"),
@@ -133,6 +136,7 @@ def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int) -> S
         settings,
         hop_frames,
         load.config(SCHEDULER, FlowConfig),
+        graphs,
     )
 
 

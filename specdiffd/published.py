@@ -141,6 +141,9 @@ class PublishedInstrument:
 
     # -- live ----------------------------------------------------------------------------------------------------
 
+    def warm_up(self) -> None:
+        """See :class:`specdiffd.instrument.Instrument`: nothing is slow the first time only."""
+
     def start(self, frame: int, parts: int) -> PublishedState:
         """Silence before ``frame``."""
         none = torch.zeros(parts, 0, self.format.mel_bins, device=self.device)

@@ -90,6 +90,7 @@ class Worker:
 
     def start(self) -> None:
         """Warm up, measure how long a revision takes, fix the render delay, say that we are ready."""
+        self._instrument.warm_up()
         revisions, slices = measure(self._instrument, self._settings, WARM_UP_REVISIONS)
         revision_s, slice_s = ((d.percentile_ms(99) or 0.0) / 1e3 for d in (revisions, slices))
         rate, block = self._config.audio.sample_rate_hz, self._config.audio.block_size
@@ -179,7 +180,7 @@ def live_threads(cores: int) -> int:
     A revision's products are too small for more, and an audio callback that finds every core taken comes late: with both
     of two cores a revision's median is 2 ms shorter, its 99th percentile under load twice as long.
     """
-    return max(1, min(4, cores // 2))
+    return max(1, min(4, cores))
 
 
 def measure(instrument: Any, settings: EngineSettings, count: int) -> tuple[Durations, Durations]:

@@ -66,6 +66,7 @@ def bench_latency(
 
     Between revisions the forecast is completed, as it is when a musician plays: known frames are cached, the window rolls.
     """
+    instrument.warm_up()
     timeline = Timeline()
     timeline.clear()
     engine = Engine(instrument, timeline, settings)

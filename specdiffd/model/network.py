@@ -226,7 +226,7 @@ class NotesEncoder(nn.Module):
         encoded, new = self.encode(x, state.keys_values, bias)
         return encoded, NotesState(torch.cat((state.keys_values, new), 3))
 
-    def use_graph(self) -> None:
+    def use_graph(self) -> list[Graph]:
         """Run :meth:`encode` as a graph from now on; the encoder must be causal."""
         c = self.config
         x, past = torch.zeros(1, 16, c.d_model), torch.zeros(2 * c.num_layers, 1, c.num_heads, 32, c.d_kv)
@@ -255,6 +255,7 @@ class NotesEncoder(nn.Module):
             return graph(x, past, bias[:1, :known], bias[:, known:])
 
         setattr(self, "encode", run)  # noqa: B010
+        return [graph]
 
     def encode(self, x: Tensor, past: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """Embedded tokens (B, N, d) after those of ``past``: encodings (B, N, d), and the layers' new keys and values."""
@@ -287,7 +288,7 @@ class ContextEncoder(nn.Module):
             valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         return self.encode(x, mask_bias(valid[:, None, None], x.dtype))
 
-    def use_graph(self) -> None:
+    def use_graph(self) -> list[Graph]:
         """Run :meth:`encode` as a graph from now on."""
         example = (torch.zeros(1, 64, self.config.d_model), torch.zeros(1, 1, 1, 64))
         inputs = (Input({0: "B", 1: "N"}), Input({0: "B", 3: "N"}, NOWHERE))
@@ -301,6 +302,7 @@ class ContextEncoder(nn.Module):
             {"B": (1,), "N": (64, 256)},
         )
         setattr(self, "encode", lambda x, bias: graph(x, bias)[0])  # noqa: B010
+        return [graph]
 
     def encode(self, x: Tensor, bias: Tensor) -> Tensor:
         """Projected frames with their positions (B, n, d) to encodings."""
@@ -542,7 +544,7 @@ class Decoder(nn.Module):
             state = state.followed_by(keys_values[:, :, :, :known], [image[:, :, :known] for image in images])
         return velocity.float(), state
 
-    def use_graph(self) -> None:
+    def use_graph(self) -> list[Graph]:
         """Run :meth:`sample` and :meth:`cross_keys_values` as graphs from now on; the decoder must be causal."""
         c = self.config
         frames, known, encodings = 8, 32, 64
@@ -600,7 +602,7 @@ class Decoder(nn.Module):
             example,
             inputs,
             outputs,
-            {"B": (1,), "F": (24, 32, 48, 128), "K": (c.targets_length,), "S": 256},
+            {"B": (1,), "F": (16, 24, 32, 48, 128), "K": (c.targets_length,), "S": 256},
         )
 
         def run(
@@ -628,6 +630,7 @@ class Decoder(nn.Module):
             {"B": (1,), "N": (16, 96, 256)},
         )
         setattr(self, "cross_keys_values", lambda x: cross(x)[0].clone())  # noqa: B010
+        return [graph, cross]
 
     def sample(
         self,

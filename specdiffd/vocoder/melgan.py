@@ -303,7 +303,7 @@ class Vocoder(nn.Module):
         )
         return Heads(amplitude + local_amplitude, offset + local_offset, noise), after
 
-    def use_graph(self) -> None:
+    def use_graph(self) -> list[Graph]:
         """Run :meth:`read` as a graph from now on."""
         c = self.config
         context = c.kernel - 1
@@ -317,6 +317,7 @@ class Vocoder(nn.Module):
         outputs = ({1: "T"}, {1: "T"}, {2: "T"}, {2: "T"})
         graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"B": (1,), "T": (16, 24, 64)})
         setattr(self, "read", graph)  # noqa: B010
+        return [graph]
 
     def read(self, before: Tensor, frames: Tensor, trunk: Tensor, sub: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The networks up to their heads, as a function of tensors alone.
