@@ -37,8 +37,8 @@ from specdiffd.tokens.window import window_tokens
 from specdiffd.vocoder.melgan import Vocoder, VocoderState
 
 S = TypeVar("S")
-PREPARED_FRAMES = 32  # at a time
-PREPARED_TOKENS = 96
+PREPARED_FRAMES = 16  # at a time
+PREPARED_TOKENS = 48
 WINDOWS = 3  # kept: the one that plays, the one that the forecast has rolled to, and one between
 
 
@@ -222,7 +222,7 @@ class SpectrogramInstrument:
         if window.notes.tokens > old.notes.tokens:
             return self._with_window(state, window)
         missing = state.next_frame - start - window.decoder.frames
-        if missing <= PREPARED_FRAMES:
+        if missing < PREPARED_FRAMES:
             return None
         first = start + window.decoder.frames
         clean, prior = self._known(state, first, first + PREPARED_FRAMES)

@@ -175,11 +175,7 @@ class Worker:
 
 
 def live_threads(cores: int) -> int:
-    """Threads of torch while playing: half the cores, at most four.
-
-    A revision's products are too small for more, and an audio callback that finds every core taken comes late: with both
-    of two cores a revision's median is 2 ms shorter, its 99th percentile under load twice as long.
-    """
+    """Threads of the networks while playing: the cores, at most four; a revision's products are too small for more."""
     return max(1, min(4, cores))
 
 

@@ -247,7 +247,7 @@ class NotesEncoder(nn.Module):
             (x, past, torch.zeros(1, 32), torch.zeros(16, 16)),
             inputs,
             ({1: "N"}, {3: "N"}),
-            {"B": (1,), "N": (16, 96), "past": 256},
+            {"B": (1,), "N": (16, 48), "past": 256},
         )
 
         def run(x: Tensor, past: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
@@ -627,7 +627,7 @@ class Decoder(nn.Module):
             (torch.zeros(1, 16, c.d_model),),
             (Input({0: "B", 1: "N"}),),
             ({3: "N"},),
-            {"B": (1,), "N": (16, 96, 256)},
+            {"B": (1,), "N": (16, 48, 256)},
         )
         setattr(self, "cross_keys_values", lambda x: cross(x)[0].clone())  # noqa: B010
         return [graph, cross]
