@@ -58,6 +58,8 @@ class Graph:
         sizes: Mapping[str, Sequence[int] | int],
     ) -> None:
         import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
         self._module, self._function = module, function
         self._inputs, self._outputs, self._sizes = tuple(inputs), tuple(outputs), dict(sizes)
@@ -66,7 +68,9 @@ class Graph:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, on sizes that become part of the graph: those do not vary
             traced = torch.jit.trace(_Function(copy.deepcopy(module).float(), function), tuple(example), check_trace=False)
-            model = openvino.convert_model(traced, example_input=tuple(example))
+            # not by openvino.convert_model, which reports its use to Google Analytics from a forked process
+            decoder, frontend = TorchScriptPythonDecoder(traced), FrontEndManager().load_by_framework("pytorch")
+            model = frontend.convert(frontend.load(decoder))
         if self._half:
             typed = openvino.preprocess.PrePostProcessor(model)
             for k in (k for k, given in enumerate(self._inputs) if not given.exact):

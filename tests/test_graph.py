@@ -1,6 +1,7 @@
 """Graphs compute what PyTorch does, whatever is padded."""
 
 import copy
+import os
 
 import pytest
 import torch
@@ -67,6 +68,17 @@ def test_an_instrument_sounds_the_same_through_graphs(performance: Performance, 
         assert back.mel is not None
         heard.append(torch.cat((*mels, back.mel), 1))
     assert close(heard[1], heard[0], dtype)
+
+
+def test_nothing_is_reported_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's own converter sends its telemetry from a forked process."""
+
+    def refuse() -> int:
+        raise AssertionError("a process was forked")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr("openvino_telemetry.Telemetry.__init__", lambda *_, **__: refuse())
+    graphs_of(small_instrument())
 
 
 def test_parts_fall_back_to_the_function(performance: Performance) -> None:
