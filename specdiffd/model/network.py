@@ -552,22 +552,10 @@ class Decoder(nn.Module):
         def keys_values(count: int) -> Tensor:
             return torch.zeros(2 * c.num_layers, 1, c.num_heads, count, c.d_kv)
 
-        def sample(
-            decoder: Decoder,
-            x: Tensor,
-            prior: Tensor,
-            stem_films: Tensor,
-            films: Tensor,
-            past: Tensor,
-            notes: Tensor,
-            past_bias: Tensor,
-            own_bias: Tensor,
-            notes_bias: Tensor,
-            positions: Tensor,
-            *images: Tensor,
-        ) -> tuple[Tensor, ...]:
-            bias = torch.cat((past_bias.expand(x.shape[1], -1), own_bias), 1)
-            return Decoder.sample(decoder, x, prior, stem_films, films, past, notes, bias, notes_bias, positions, *images)
+        def sample(decoder: Decoder, *arguments: Tensor) -> tuple[Tensor, ...]:
+            past_bias, own_bias = arguments[6:8]  # sizes are taken from shapes: the tracer makes a constant of a len()
+            bias = torch.cat((past_bias.expand(own_bias.shape[0], -1), own_bias), 1)
+            return Decoder.sample(decoder, *arguments[:6], bias, *arguments[8:])
 
         mel = torch.zeros(1, frames, c.input_dims)
         example = (
@@ -605,19 +593,11 @@ class Decoder(nn.Module):
             {"B": (1,), "F": (16, 24, 32, 48, 128), "K": (c.targets_length,), "S": 256},
         )
 
-        def run(
-            x: Tensor,
-            prior: Tensor,
-            stem_films: Tensor,
-            films: Tensor,
-            past: Tensor,
-            notes: Tensor,
-            bias: Tensor,
-            *rest: Tensor,
-        ) -> tuple[Tensor, ...]:
+        def run(x: Tensor, prior: Tensor, stem_films: Tensor, films: Tensor, past: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            notes, bias, *others = rest
             each, k = (len(x), x.shape[1]), past.shape[3]
             stem_films, films = (t.expand(*each, *t.shape[2:]) for t in (stem_films, films))
-            return graph(x, prior, stem_films, films, past, notes, bias[:1, :k], bias[:, k:], *rest)
+            return graph(x, prior, stem_films, films, past, notes, bias[:1, :k], bias[:, k:], *others)
 
         setattr(self, "sample", run)  # noqa: B010
         cross = Graph(
