@@ -383,23 +383,19 @@ def latency(
     random_weights: Annotated[bool, typer.Option("--random-weights", help="The instrument's shapes with untrained weights.")] = False,
     device: Annotated[str, typer.Option()] = "auto",
     dtype: Annotated[str, typer.Option()] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Threads of torch; default: as many as cores.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the networks; default: as many as cores.", min=1)] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """One revision, from the event to the splice, taken apart."""
     from dataclasses import replace
-
-    import torch
 
     from specdiffd.bench.latency import bench_latency
     from specdiffd.engine import settings_for
     from specdiffd.instrument import RenderSettings
     from specdiffd.loading import load_builtin_family, pick_device
 
-    if threads:
-        torch.set_num_threads(threads)
     settings = RenderSettings(steps=steps)
-    loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights)
+    loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights, threads)
     engine = settings_for(48000, 256, 10.0, 2.0, 1)
     result = bench_latency(loaded, replace(engine, urgent_frames=frames or engine.urgent_frames), revisions, polyphony)
     lines = [

@@ -43,6 +43,7 @@ class Graph:
         outputs: of each result, the sizes that are cut back to those of the arguments, by name.
         sizes: by name the sizes that there are graphs of, ascending; or a number whose multiples all graphs take, with
             some loss of time at each change.
+        threads: that compute.
 
     Calling it returns views of memory that the next call overwrites.
     """
@@ -56,6 +57,7 @@ class Graph:
         inputs: Sequence[Input],
         outputs: Sequence[Mapping[int, str]],
         sizes: Mapping[str, Sequence[int] | int],
+        threads: int,
     ) -> None:
         import openvino
         from openvino.frontend import FrontEndManager
@@ -82,7 +84,7 @@ class Graph:
         self._shapes = [tuple(x.shape) for x in example]
         self._settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._half else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,6 +64,7 @@ def load_instrument(
     settings: RenderSettings | None = None,
     hop_frames: int = 64,
     random_weights: bool = False,
+    threads: int | None = None,
 ) -> AnyInstrument:
     """The instrument called ``builtin``, or the checkpoint in a directory.
 
@@ -70,6 +72,7 @@ def load_instrument(
         device: a torch device.
         dtype: of the networks: float32, bfloat16, or auto (bfloat16 where the device has units for it).
         random_weights: keep the shapes, leave the weights untrained (to measure speed).
+        threads: of the networks on a CPU; None: as many as there are cores.
 
     Raises:
         CheckpointError: it is missing, damaged, of another kind, or does not know what ``settings`` ask for.
@@ -77,11 +80,13 @@ def load_instrument(
     folder = checkpoint_folder(name)
     index = read_json(folder / INDEX)
     load = _Loader(folder, device, _dtype(dtype, device), random_weights)
+    threads = threads or os.cpu_count() or 1
     settings = settings or RenderSettings()
     match index.get("_class_name"):
         case kind if kind == INDEX_CLASS:
-            return _load_builtin(load, settings, hop_frames)
+            return _load_builtin(load, settings, hop_frames, threads)
         case kind if kind == PUBLISHED_CLASS:
+            torch.set_num_threads(threads)
             return _load_published(load, index, settings, hop_frames)
         case other:
             raise CheckpointError(f"{folder / INDEX}: _class_name is {other!r}, expected {INDEX_CLASS!r} or {PUBLISHED_CLASS!r}")
@@ -103,7 +108,7 @@ class _Loader:
         return read_config(self.folder / part / (SCHEDULER_CONFIG if part == SCHEDULER else CONFIG), kind, key)
 
 
-def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int) -> SpectrogramInstrument:
+def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int, threads: int) -> SpectrogramInstrument:
     if settings.scheduler not in (None, "flow"):
         raise CheckpointError(f"{load.folder}: scheduler {settings.scheduler!r}: this instrument has its own, called flow")
     if settings.guidance != 1:
@@ -125,7 +130,7 @@ def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int) -> S
     )
     graphs: list[Graph] = []
     if load.device == "cpu":
-        graphs = [graph for part in parts for graph in part.use_graph()]
+        graphs = [graph for part in parts for graph in part.use_graph(threads)]
         # What is left to PyTorch is small, and its threads, which spin while they wait, would disturb those of the graphs.
         torch.set_num_threads(1)
     return SpectrogramInstrument(
@@ -204,14 +209,19 @@ def _published_vocoder(load: _Loader, fmt: MelFormat) -> StreamingVocoder:
 
 
 def load_builtin_family(
-    name: str, device: str = "cpu", dtype: str = "auto", settings: RenderSettings | None = None, random_weights: bool = False
+    name: str,
+    device: str = "cpu",
+    dtype: str = "auto",
+    settings: RenderSettings | None = None,
+    random_weights: bool = False,
+    threads: int | None = None,
 ) -> SpectrogramInstrument:
     """As :func:`load_instrument`, for what only instruments with a note prior can do.
 
     Raises:
         CheckpointError: also where it is a published checkpoint.
     """
-    instrument = load_instrument(name, device, dtype, settings, random_weights=random_weights)
+    instrument = load_instrument(name, device, dtype, settings, random_weights=random_weights, threads=threads)
     if not isinstance(instrument, SpectrogramInstrument):
         raise CheckpointError(f"instrument {name!r} is a published checkpoint; this needs one of the built-in family, with a {PRIOR}")
     return instrument

@@ -78,7 +78,6 @@ class Worker:
         from specdiffd.loading import load_instrument, pick_device
 
         torch.set_grad_enabled(False)
-        torch.set_num_threads(live_threads(os.cpu_count() or 1))
         c = self._config.instrument
         settings = RenderSettings(
             seed=c.seed,
@@ -86,7 +85,9 @@ class Worker:
             scheduler=None if c.scheduler == "default" else c.scheduler,
             guidance=1.0 if c.guidance == "default" else c.guidance,
         )
-        return load_instrument(c.name, pick_device(c.device), c.dtype, settings, self._config.engine.hop_frames)
+        return load_instrument(
+            c.name, pick_device(c.device), c.dtype, settings, self._config.engine.hop_frames, threads=live_threads(os.cpu_count() or 1)
+        )
 
     def start(self) -> None:
         """Warm up, measure how long a revision takes, fix the render delay, say that we are ready."""

@@ -22,7 +22,7 @@ def close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
 
 def graphs_of(instrument: SpectrogramInstrument) -> list[Graph]:
     parts = (instrument.notes_encoder, instrument.context_encoder, instrument.decoder, instrument.vocoder)
-    return [graph for part in parts for graph in part.use_graph()]
+    return [graph for part in parts for graph in part.use_graph(1)]
 
 
 class Product(nn.Module):
@@ -39,7 +39,7 @@ class Product(nn.Module):
 def test_a_graph_is_its_function(rows: int, dtype: torch.dtype) -> None:
     module = Product()
     inputs = (Input({0: "rows"}), Input({0: "rows"}))
-    graph = Graph(module, dtype, Product.forward, (torch.zeros(2, 3), torch.zeros(2, 5)), inputs, ({0: "rows"}, {}), {"rows": (4, 6)})
+    graph = Graph(module, dtype, Product.forward, (torch.zeros(2, 3), torch.zeros(2, 5)), inputs, ({0: "rows"}, {}), {"rows": (4, 6)}, 1)
     module.to(dtype)
     x, y = torch.randn(rows, 3, dtype=dtype), torch.randn(rows, 5, dtype=dtype)
     with torch.inference_mode():

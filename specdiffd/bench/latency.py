@@ -25,7 +25,7 @@ def machine() -> dict[str, Any]:
             model = next(line.split(":", 1)[1].strip() for line in f if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return {"processor": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    return {"processor": model, "cores": os.cpu_count(), "torch": torch.__version__}
 
 
 @torch.inference_mode()

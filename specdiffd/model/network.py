@@ -226,7 +226,7 @@ class NotesEncoder(nn.Module):
         encoded, new = self.encode(x, state.keys_values, bias)
         return encoded, NotesState(torch.cat((state.keys_values, new), 3))
 
-    def use_graph(self) -> list[Graph]:
+    def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`encode` as a graph from now on; the encoder must be causal."""
         c = self.config
         x, past = torch.zeros(1, 16, c.d_model), torch.zeros(2 * c.num_layers, 1, c.num_heads, 32, c.d_kv)
@@ -248,6 +248,7 @@ class NotesEncoder(nn.Module):
             inputs,
             ({1: "N"}, {3: "N"}),
             {"B": (1,), "N": (16, 48), "past": 256},
+            threads,
         )
 
         def run(x: Tensor, past: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
@@ -288,7 +289,7 @@ class ContextEncoder(nn.Module):
             valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         return self.encode(x, mask_bias(valid[:, None, None], x.dtype))
 
-    def use_graph(self) -> list[Graph]:
+    def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`encode` as a graph from now on."""
         example = (torch.zeros(1, 64, self.config.d_model), torch.zeros(1, 1, 1, 64))
         inputs = (Input({0: "B", 1: "N"}), Input({0: "B", 3: "N"}, NOWHERE))
@@ -300,6 +301,7 @@ class ContextEncoder(nn.Module):
             inputs,
             ({1: "N"},),
             {"B": (1,), "N": (64, 256)},
+            threads,
         )
         setattr(self, "encode", lambda x, bias: graph(x, bias)[0])  # noqa: B010
         return [graph]
@@ -544,7 +546,7 @@ class Decoder(nn.Module):
             state = state.followed_by(keys_values[:, :, :, :known], [image[:, :, :known] for image in images])
         return velocity.float(), state
 
-    def use_graph(self) -> list[Graph]:
+    def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`sample` and :meth:`cross_keys_values` as graphs from now on; the decoder must be causal."""
         c = self.config
         frames, known, encodings = 8, 32, 64
@@ -591,6 +593,7 @@ class Decoder(nn.Module):
             inputs,
             outputs,
             {"B": (1,), "F": (16, 24, 32, 48, 128), "K": (c.targets_length,), "S": 256},
+            threads,
         )
 
         def run(x: Tensor, prior: Tensor, stem_films: Tensor, films: Tensor, past: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -608,6 +611,7 @@ class Decoder(nn.Module):
             (Input({0: "B", 1: "N"}),),
             ({3: "N"},),
             {"B": (1,), "N": (16, 48, 256)},
+            threads,
         )
         setattr(self, "cross_keys_values", lambda x: cross(x)[0].clone())  # noqa: B010
         return [graph, cross]
