@@ -31,7 +31,7 @@ from specdiffd.model.network import (
 )
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NotePrior, TimbreCache, combine, guide
-from specdiffd.model.sampler import FlowConfig, flow_times, frame_noise, sample_flow
+from specdiffd.model.sampler import FlowConfig, flow_times, part_noise, sample_flow
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.vocoder.melgan import Vocoder, VocoderState
@@ -94,6 +94,11 @@ def render(instrument: Instrument[S], performances: Sequence[Performance], state
         except StopIteration as stop:
             found: tuple[Rendered, S] = stop.value
             return found
+
+
+def window_start(origin: int, end: int, window_frames: int, hop_frames: int) -> int:
+    """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
+    return origin + max(0, hop_frames * math.ceil((end - origin - window_frames) / hop_frames))
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,7 @@ class SpectrogramInstrument:
         """See :class:`Instrument`: the context, the tokens and the known frames of a new window, a few at a time."""
         if not self.settings.use_decoder:
             return None
-        start = self.window_start(state.origin, state.next_frame + frames)
+        start = window_start(state.origin, state.next_frame + frames, self.window_frames, self.hop_frames)
         old = next((w for w in state.windows if w.start == start), None)
         if old is None:
             return self._with_window(state, self._empty_window(start, state, len(performances)))
@@ -249,7 +254,9 @@ class SpectrogramInstrument:
         self.stopwatch.lap("prior")
         yield
         if self.settings.use_decoder:
-            window = self._window(self.window_start(state.origin, first_frame + frames), performances, state)
+            window = self._window(
+                window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames), performances, state
+            )
             self.stopwatch.lap("encoder")
             yield
             mel, state = self._sample(performances, state, prior, window)
@@ -289,10 +296,6 @@ class SpectrogramInstrument:
         mel, guides = zip(*parts, strict=True)
         return torch.stack(mel), torch.stack(guides)
 
-    def window_start(self, origin: int, end: int) -> int:
-        """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
-        return origin + max(0, self.hop_frames * math.ceil((end - origin - self.window_frames) / self.hop_frames))
-
     def _sample(
         self, performances: Sequence[Performance], state: StreamState, prior: Tensor, window: _Window
     ) -> tuple[Tensor, StreamState]:
@@ -302,9 +305,7 @@ class SpectrogramInstrument:
         known = first - start - window.decoder.frames
         clean, clean_prior = self._known(state, first - known, first)
         source = fmt.scale_unclipped(prior)
-        noise = torch.stack(
-            [frame_noise(self.settings.seed + 7919 * part, first, frames, fmt.mel_bins) for part in range(len(performances))]
-        )
+        noise = part_noise(self.settings.seed, len(performances), first, frames, fmt.mel_bins)
         x = source + (scale * self.settings.noise) * noise.to(source)
         decoder_state = window.decoder
 

@@ -8,7 +8,6 @@ themselves with that step's noise, as in arXiv 2201.09865), the others are sampl
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -17,10 +16,10 @@ from torch import Tensor
 
 from specdiffd.events import Performance
 from specdiffd.formats import MelFormat
-from specdiffd.instrument import Rendered, RenderSettings, Stages
+from specdiffd.instrument import Rendered, RenderSettings, Stages, window_start
 from specdiffd.metrics import Stopwatch
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
-from specdiffd.model.sampler import frame_noise, sample_diffusion
+from specdiffd.model.sampler import part_noise, sample_diffusion
 from specdiffd.model.schedule import DiffusionConfig, DiffusionSchedule, diffusion_schedule
 from specdiffd.tokens.codec import Codec
 from specdiffd.tokens.window import song_windows, window_tokens
@@ -165,9 +164,7 @@ class PublishedInstrument:
             raise ValueError(f"frame {first_frame} does not follow frame {state.next_frame - 1}")
         heard = state.mel[:, : state.mel.shape[1] - back]
         vocoder = self.vocoder.rewind(state.vocoder, back)
-        start = state.origin + max(
-            0, self.hop_frames * math.ceil((first_frame + frames - state.origin - self.window_frames) / self.hop_frames)
-        )
+        start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
         made_from, conditioning = self._window(performances, state, heard, start)
         self.stopwatch.lap("encoder")
         yield
@@ -203,8 +200,7 @@ class PublishedInstrument:
     def _sample_after(self, known: Tensor, conditioning: Conditioning, start: int) -> Tensor:
         """A window (B, window_frames, mel) whose first frames are ``known``."""
         parts, frames, bins = known.shape[0], self.window_frames, self.format.mel_bins
-        seeds = [self.settings.seed + 7919 * part for part in range(parts)]
-        noise = torch.stack([frame_noise(seed, start, frames, bins) for seed in seeds]).to(self.device)
+        noise = part_noise(self.settings.seed, parts, start, frames, bins).to(self.device)
         predict = self._predictor(self.live)(conditioning)
         count = known.shape[1]
         alphas = [float(self.live.alphas_cumprod[t]) for t in self.live.timesteps]

@@ -46,6 +46,11 @@ def frame_noise(seed: int, first_frame: int, frames: int, width: int) -> Tensor:
     return torch.cat(blocks)[offset : offset + frames]
 
 
+def part_noise(seed: int, parts: int, first: int, frames: int, bins: int) -> Tensor:
+    """(parts, frames, bins) of :func:`frame_noise`, another for each part."""
+    return torch.stack([frame_noise(seed + 7919 * part, first, frames, bins) for part in range(parts)])
+
+
 def _noise_block(seed: int, block: int, width: int) -> Tensor:
     generator = np.random.Generator(np.random.Philox(key=np.array((seed % 2**64, block % 2**64), np.uint64)))
     return torch.from_numpy(generator.standard_normal((NOISE_BLOCK_FRAMES, width), np.float32))
