@@ -33,6 +33,13 @@ class SampleClock:
         self._nominal_hz = sample_rate_hz
         self._state: ClockState | None = None
 
+    def early_s(self, sample: int, time_ns: int) -> float:
+        """By how much the callback for the block beginning at ``sample`` comes before the clock expects it; 0 at a new start."""
+        if self._state is None:
+            return 0.0
+        early_s = (sample - self._state.sample_at(time_ns)) / self._state.rate_hz
+        return early_s if 0 < early_s < self.RESET_S else 0.0
+
     def update(self, sample: int, time_ns: int) -> ClockState:
         """The callback for the block beginning at ``sample`` ran at ``time_ns``."""
         state = self._state

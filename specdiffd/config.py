@@ -59,6 +59,7 @@ class EngineConfig(Section, frozen=True):
     crossfade_ms: Annotated[float, Meta(ge=0.5, le=100)] = 10.0
     hop_frames: Annotated[int, Meta(ge=1, le=256)] = 64
     parts: Annotated[int, Meta(ge=1, le=16)] | Literal["auto"] = "auto"
+    standby: bool = True
 
 
 class ControlConfig(Section, frozen=True):

@@ -7,14 +7,15 @@ import multiprocessing
 import signal
 import threading
 import time
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import msgspec
 
 from specdiffd import __version__
+from specdiffd.children import Child, failure
 from specdiffd.config import Config, check_config
 from specdiffd.control import protocol
 from specdiffd.control.server import ControlServer
@@ -27,22 +28,10 @@ from specdiffd.notify import Notifier
 from specdiffd.worker import run_engine
 
 log = logging.getLogger(__name__)
-START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 5.0
 STATUS_S = 1.0
 ALIVE_S = 5.0  # a child whose sign of life is older than this is stuck
 FADE_S = 0.1
-RESTART_PAUSE_S = 0.5
-
-
-@dataclass
-class Child:
-    """A child process and the pipe to it."""
-
-    name: str
-    process: Any
-    pipe: Connection
-    info: dict[str, Any] = field(default_factory=dict)
+CALM_S = 3.0  # without a sound, before a standby is loaded: that takes both cores for a while
 
 
 class Daemon:
@@ -55,9 +44,12 @@ class Daemon:
         self._stop = threading.Event()
         self._notifier = Notifier()
         self._report: dict[str, Any] = {}
-        self._restarts = {"io": 0, "engine": 0}
-        self._started_s = time.monotonic()
+        self._snapshot: bytes | None = None
+        self._heard_s = self._started_s = time.monotonic()
         self._gain_db = config.audio.gain_db
+        self._io = Child("io", self._create_io)
+        self._engine = Child("engine", self._create_engine)
+        self._standby = Child("engine", self._create_engine)
 
     @property
     def played(self) -> PlayedRing:
@@ -92,13 +84,13 @@ class Daemon:
             self._midi_bell = self._spawn.Pipe(duplex=False)
             self._control_bell = self._spawn.Pipe(duplex=False)
             self._control_queue = BelledRing(self._shared.control_events, self._control_bell[1])
-            self._io = self._start_io()
-            stack.callback(self._end, "io")
-            self._engine = self._start_engine()
-            stack.callback(self._end, "engine")
+            stack.callback(self._end)
+            self._io.start()
+            self._engine.start()
+            self._engine.send(("go", {"delay_s": None, "snapshot": None}))
             stack.callback(self._fade_out)
-            self._await_ready(self._io)
-            self._await_ready(self._engine)
+            for child in (self._io, self._engine):
+                self._await_ready(child)
             self._server.start()
             self._stack = stack.pop_all()
         log.info("%s; MIDI: %s", self._io.info["audio"], self._io.info["midi"] or "none")
@@ -109,11 +101,10 @@ class Daemon:
         """Watch the children, publish status, until ``request_stop``."""
         published_s = 0.0
         while not self._stop.is_set():
-            for pipe in wait([self._io.pipe, self._engine.pipe, self._io.process.sentinel, self._engine.process.sentinel], 0.25):
-                if pipe is self._io.pipe:
-                    self._read(self._io)
-                elif pipe is self._engine.pipe:
-                    self._read(self._engine)
+            children = (self._io, self._engine, self._standby)
+            wait([handle for child in children for handle in child.handles], 0.25)
+            for child in children:
+                self._listen(child)
             self._mend()
             if self._server.error is not None:
                 raise self._server.error
@@ -122,8 +113,7 @@ class Daemon:
                 published_s = now_s
                 self._server.publish("status", self.status())
                 self._notifier.status(self._summary())
-            if self._healthy():
-                self._notifier.watchdog()
+            self._notifier.watchdog()  # children that are stuck are mended here, not by the service manager
 
     def stop(self) -> None:
         """Fade out, end the children, remove what was created: the reverse of ``start``."""
@@ -132,104 +122,104 @@ class Daemon:
 
     # -- children ------------------------------------------------------------------------------------------------
 
-    def _start_io(self) -> Child:
-        mine, theirs = self._spawn.Pipe()
-        arguments = (self._shared, self.config, theirs, self._midi_bell[1])
-        process = self._spawn.Process(target=run_io, name="specdiffd-io", args=arguments, daemon=True)
-        process.start()
-        theirs.close()
-        return Child("io", process, mine)
+    def _create_io(self, pipe: Connection) -> BaseProcess:
+        arguments = (self._shared, self.config, pipe, self._midi_bell[1])
+        return self._spawn.Process(target=run_io, name="specdiffd-io", args=arguments, daemon=True)
 
-    def _start_engine(self) -> Child:
-        mine, theirs = self._spawn.Pipe()
-        arguments = (self._shared, self.config, self._fake, theirs, [self._midi_bell[0], self._control_bell[0]])
-        process = self._spawn.Process(target=run_engine, name="specdiffd-engine", args=arguments, daemon=True)
-        process.start()
-        theirs.close()
-        return Child("engine", process, mine)
+    def _create_engine(self, pipe: Connection) -> BaseProcess:
+        arguments = (self._shared, self.config, self._fake, pipe, [self._midi_bell[0], self._control_bell[0]])
+        return self._spawn.Process(target=run_engine, name="specdiffd-engine", args=arguments, daemon=True)
 
     def _await_ready(self, child: Child) -> None:
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline_s and not self._stop.is_set():
-            if child.pipe.poll(0.1):
-                try:
-                    kind, content = child.pipe.recv()
-                except EOFError:
-                    break
-                if kind == "ready":
-                    child.info = content
-                    return
-                if kind == "report":
-                    self._take_report(content)
-                if kind == "failed":
-                    text, exit_code = content
-                    error = DeviceError(text)
-                    error.exit_code = exit_code
-                    raise error
-            elif not child.process.is_alive():
-                break
+        """Raises: DeviceError: it failed, or takes too long."""
+        while not (child.info or child.overdue or child.died or self._stop.is_set()):
+            wait(child.handles, 0.1)
+            self._listen(child)
+            if child.problem:
+                raise failure((child.problem, child.exit_code))
         if self._stop.is_set():
             raise DeviceError("stopped while starting")
-        raise DeviceError(f"the {child.name} process did not start (exit code {child.process.exitcode})")
+        if not child.info:
+            raise DeviceError(f"the {child.name} process did not start")
 
-    def _read(self, child: Child) -> None:
-        try:
-            while child.pipe.poll():
-                kind, content = child.pipe.recv()
-                if kind == "report":
-                    self._take_report(content)
-                elif kind == "midi":
-                    child.info["connected"] = content
-                elif kind == "failed":
+    def _listen(self, child: Child) -> None:
+        """Take what a child has said."""
+        for kind, content in child.messages():
+            if kind == "loaded":
+                child.loaded = True
+            elif kind == "ready":
+                child.ready(content)
+            elif kind == "report" and child is self._engine:
+                self._take_report(content)
+            elif kind == "midi":
+                child.info["connected"] = content
+            elif kind == "failed":
+                if content[0] != child.problem:
                     log.error("%s: %s", child.name, content[0])
-        except (EOFError, OSError):
-            return  # its sentinel tells
+                child.problem, child.exit_code = content
 
     def _take_report(self, content: dict[str, Any]) -> None:
         for row in content.pop("latencies"):
             self._server.publish("latency", row)
         for row in content.pop("midi"):
             self._server.publish("midi", dict(zip(("time_ns", "status", "data1", "data2"), row, strict=True)))
+        self._snapshot = content.pop("snapshot", self._snapshot)
+        if not content["asleep"]:
+            self._heard_s = time.monotonic()
         self._report = content
+        self._engine.info["render_delay_ms"] = content["render_delay_ms"]
 
     def _mend(self) -> None:
-        """Start a child again that has died; the other goes on."""
-        for name, start in (("io", self._start_io), ("engine", self._start_engine)):
-            child = getattr(self, f"_{name}")
-            if child.process.is_alive() or self._stop.is_set():
-                continue
-            log.error("the %s process died (exit code %s), starting it again", name, child.process.exitcode)
-            self._restarts[name] += 1
-            self._notifier.status(f"restarting {name}")
-            child.pipe.close()
-            if self._stop.wait(RESTART_PAUSE_S * min(10, self._restarts[name])):
-                return
-            setattr(self, f"_{name}", start())
-            self._await_ready(getattr(self, f"_{name}"))
+        """Start again what has died, kill what is stuck; keep a standby."""
+        for child in (self._io, self._engine, self._standby):
+            if child.overdue or (child.info and self._stuck(child)):
+                log.error("the %s process is stuck, killing it", child.name)
+                child.kill()
+                self._listen(child)
+            if child.died:
+                exit_code = child.bury()
+                if not child.problem:
+                    log.error("a process of the %s died (exit code %s)", child.name, exit_code)
+        self._mend_io()
+        self._mend_engine()
 
-    def _end(self, name: str) -> None:
-        child: Child = getattr(self, f"_{name}")
-        if not child.info:  # still starting, with nothing to end in order
-            child.process.kill()
-        with suppress(OSError, ValueError):  # it may be gone already
-            child.pipe.send("stop")
-        child.process.join(STOP_TIMEOUT_S)
-        if child.process.is_alive():
-            log.warning("the %s process does not stop, killing it", name)
-            child.process.kill()
-            child.process.join()
-        child.pipe.close()
+    def _mend_io(self) -> None:
+        if self._io.running:
+            return
+        self._shared.timeline.stop_clock()
+        if self._io.due:
+            self._io.start()
+
+    def _mend_engine(self) -> None:
+        """The standby takes over, from the score as the engine knew it and everything that was played since."""
+        if not self._engine.running and (self._standby.loaded or self._engine.due):
+            delay_ms = self._report["render_delay_ms"]
+            if self._standby.loaded:
+                log.info("the standby takes over")
+                self._standby.restarts = self._engine.restarts
+                self._engine, self._standby = self._standby, Child("engine", self._create_engine)
+            else:
+                self._engine.start()
+            self._engine.send(("go", {"delay_s": delay_ms / 1e3, "snapshot": self._snapshot}))
+        calm = time.monotonic() - self._heard_s > CALM_S
+        if self.config.engine.standby and calm and self._engine.info and self._standby.due:
+            self._standby.start()
+
+    def _stuck(self, child: Child) -> bool:
+        """It is ready, but has shown no sign of life for long."""
+        if child is self._standby:
+            return False
+        alive_ns = int(self._shared.timeline.header[f"{child.name}_alive_ns"][0])
+        return time.monotonic_ns() - max(alive_ns, child.ready_ns) > ALIVE_S * 1e9
+
+    def _end(self) -> None:
+        for child in (self._standby, self._engine, self._io):
+            if not child.end():
+                log.warning("a process of the %s does not stop, killed it", child.name)
 
     def _fade_out(self) -> None:
         self._shared.timeline.header["running"] = 0
         time.sleep(FADE_S)  # the stream itself must run on for the fade to be heard
-
-    def _healthy(self) -> bool:
-        """The audio clock moves and the engine comes round."""
-        header, now_ns = self._shared.timeline.header, time.monotonic_ns()
-        clock = self._shared.timeline.clock()
-        ages_s = [(now_ns - int(header[name][0])) / 1e9 for name in ("io_alive_ns", "engine_alive_ns")]
-        return clock is not None and now_ns - clock.time_ns < ALIVE_S * 1e9 and max(ages_s) < ALIVE_S
 
     # -- what clients see ----------------------------------------------------------------------------------------
 
@@ -256,10 +246,12 @@ class Daemon:
                 "limited_blocks": int(header["limited_blocks"][0]),
                 "dropped_events": report.get("dropped_events", 0),
                 "dropped_telemetry": self._server.dropped,
-                "restarts": dict(self._restarts),
+                "restarts": {"io": self._io.restarts, "engine": self._engine.restarts},
             },
+            "processes": {"io": self._io.pid, "engine": self._engine.pid, "standby": self._standby.pid if self._standby.loaded else None},
             "audio": {
                 "output": self._io.info.get("audio"),
+                "waiting": self._io.problem or None,
                 "output_latency_ms": round(float(header["output_latency_s"][0]) * 1e3, 2),
                 "peak": round(float(header["peak"][0]), 4),
             },

@@ -33,13 +33,15 @@ class EngineSettings:
     """Sizes and margins, in the units their names say."""
 
     sample_rate_hz: int = 48000  # of the timeline
-    guard_samples: int = 256  # a splice starts no closer to the playhead than this
+    block_samples: int = 256  # read at a time
+    guard_samples: int = 48  # a splice is not written into a block that may be read sooner than this
     crossfade_samples: int = 480
     least_fade_samples: int = 48  # of a late splice
     before_onset_samples: int = 48  # a crossfade ends this long before the onset it makes room for
     end_fade_samples: int = 2400  # written at the end of every forecast
     urgent_frames: int = 16
     slice_frames: int = 16
+    lead_samples: int | None = None  # a revision begins no sooner than this before its onset: more events share it; None: at once
     forecast_s: float = 2.0
     parts: tuple[frozenset[int], ...] = (frozenset(range(CHANNELS)),)
 
@@ -86,6 +88,7 @@ class Engine:
         self.instrument, self.timeline, self.settings = instrument, timeline, settings
         self.scores = [Score() for _ in settings.parts]
         self.counters = Counters()
+        self.slack_samples = 0  # of the last revision: how much later it could have come
         self._part_of = {channel: part for part, channels in enumerate(settings.parts) for channel in channels}
         self._resampler = Resampler(instrument.sample_rate_hz, settings.sample_rate_hz)
         self._source = np.zeros((1 << 18, 1), np.float32)  # model-rate audio by absolute sample: the resampler reads back from it
@@ -102,6 +105,15 @@ class Engine:
             score.apply(event)
         self._changed_s = min(self._changed_s, event.time_s)
 
+    def resume(self, scores: list[Score]) -> None:
+        """Take over from an engine that died: what sounds goes on, ages and all, from the timeline's playhead on."""
+        self.scores = scores
+        now_s = self.timeline.playhead / self.settings.sample_rate_hz
+        if self._anything_sounds(now_s):
+            self._changed_s = now_s
+        else:
+            self.timeline.publish(self.timeline.valid_until, silent=True)
+
     def work(self) -> bool:
         """One stage of an urgent revision or of a slice of forecast; False when there is nothing to do.
 
@@ -109,7 +121,7 @@ class Engine:
         again, once. Later ones wait for the next.
         """
         revision = self._revision
-        if revision is None and not math.isfinite(self._changed_s):
+        if revision is None and not self._due:
             return self._extend()
         if revision is None:
             revision = self._begin(self._changed_s, 0)
@@ -125,9 +137,22 @@ class Engine:
         return True
 
     @property
+    def _due(self) -> bool:
+        """Events wait, and it is time for their revision."""
+        if not math.isfinite(self._changed_s):
+            return False
+        lead = self.settings.lead_samples
+        return lead is None or self._changed_s * self.settings.sample_rate_hz - self.timeline.playhead < lead
+
+    @property
     def urgent(self) -> bool:
-        """A revision is in hand, or events wait for one."""
-        return self._revision is not None or math.isfinite(self._changed_s)
+        """A revision is in hand, or is due."""
+        return self._revision is not None or self._due
+
+    @property
+    def waiting(self) -> bool:
+        """Events wait for a revision that is not due yet."""
+        return math.isfinite(self._changed_s)
 
     @property
     def revising(self) -> bool:
@@ -153,8 +178,8 @@ class Engine:
     def _revise(self, revision: _Revision) -> Iterator[None]:
         """Render what the events change, from the first frame that still can be changed, a stage at a time."""
         s = self.settings
-        onset = round(revision.changed_s * s.sample_rate_hz)
-        start, fade = self._place_splice(onset)
+        fade_end = round(revision.changed_s * s.sample_rate_hz) - s.before_onset_samples
+        start = max(fade_end - s.crossfade_samples, self._safe_from())
         if self._forecast is None and not self._anything_sounds(start / s.sample_rate_hz):
             return  # a pedal or program change in silence
         first = self._first_frame(start)
@@ -165,25 +190,14 @@ class Engine:
         performances = [score.performance for score in self.scores]
         rendered, after = yield from self.instrument.stages(performances, state, first, end - first)
         self._keep(forecast, rendered, after)
-        start, fade = self._recheck(start, fade)
-        self._write(forecast, start, fade)
         self.counters.revisions += 1
-        self.counters.late_splices += start + fade > onset
+        self.slack_samples = fade_end - s.least_fade_samples - self._write(forecast, start, fade_end)
+        self.counters.late_splices += self.slack_samples < 0
         self._forget()
 
-    def _place_splice(self, onset: int) -> tuple[int, int]:
-        """Where the splice for an onset begins and how long it fades: over before the onset, after playhead + guard."""
-        s = self.settings
-        end = onset - s.before_onset_samples
-        start = max(end - s.crossfade_samples, self.timeline.playhead + s.guard_samples)
-        return start, max(s.least_fade_samples, end - start)
-
-    def _recheck(self, start: int, fade: int) -> tuple[int, int]:
-        """Rendering took time: a splice that has become too early moves behind the playhead's guard."""
-        earliest = self.timeline.playhead + self.settings.guard_samples
-        if start >= earliest:
-            return start, fade
-        return earliest, max(self.settings.least_fade_samples, start + fade - earliest)
+    def _safe_from(self) -> int:
+        """The first sample that is not read while a splice there is written."""
+        return self.timeline.safe_from(self.settings.block_samples, self.settings.guard_samples)
 
     def _first_frame(self, sample: int) -> int:
         """The first frame that reaches beyond a timeline sample: frames before it are known, it and later ones are not."""
@@ -219,23 +233,32 @@ class Engine:
         forecast.states.append(after)
         return mono
 
-    def _write(self, forecast: _Forecast, start: int, fade: int) -> None:
-        """Splice the source from timeline sample ``start`` to its end: crossfaded in, ending in a written fade."""
-        end = self._resampler.ready(forecast.source_end)
-        if end <= start:
-            return
-        audio = self._resampled(start, end)
-        fade = min(fade, len(audio))
-        audio[:fade] = crossfade(self.timeline.read(start, fade), audio[:fade])
-        tail = min(self.settings.end_fade_samples, len(audio))
-        forecast.solid_until = end - tail
+    def _write(self, forecast: _Forecast, start: int, fade_end: int) -> int:
+        """Splice the source from timeline sample ``start`` to its end: crossfaded in until ``fade_end``, ending in a written fade.
+
+        Rendering took time: a splice that has become too early begins later and fades faster. Returns where it could have
+        begun at the earliest.
+        """
+        s, end = self.settings, self._resampler.ready(forecast.source_end)
+        audio = self._resampled(start, end) if start < end else np.zeros((0, BUS_CHANNELS), np.float32)
+        audio = fade_out(audio, s.end_fade_samples)
+        earliest = self._safe_from()
+        begin = max(start, earliest)
+        audio = audio[begin - start :]
+        if not len(audio):
+            return earliest
+        if begin > start or fade_end > start:
+            fade = min(len(audio), max(s.least_fade_samples, fade_end - begin))
+            audio[:fade] = crossfade(self.timeline.read(begin, fade), audio[:fade])
+        forecast.solid_until = end - min(s.end_fade_samples, len(audio))
         if self.timeline.valid_until > end:
             self.timeline.publish(end, silent=False)  # what lies behind is stale
         gap = max(self.timeline.valid_until, self.timeline.playhead)
-        if gap < start:  # silence lies between: the buffer there still holds what was
-            self.timeline.write(gap, np.zeros((start - gap, BUS_CHANNELS), np.float32))
-        self.timeline.write(start, fade_out(audio, tail))
+        if gap < begin:  # silence lies between: the buffer there still holds what was
+            self.timeline.write(gap, np.zeros((begin - gap, BUS_CHANNELS), np.float32))
+        self.timeline.write(begin, audio)
         self.timeline.publish(end, silent=False)
+        return earliest
 
     # -- forecast: the rest, in slices ---------------------------------------------------------------------------
 
@@ -274,12 +297,12 @@ class Engine:
         yield
         audio = self._keep(forecast, rendered, after)
         over = self._is_over(forecast, audio)
-        start, fade = forecast.solid_until, 0
-        earliest = self.timeline.playhead + s.guard_samples
+        start = fade_end = forecast.solid_until
+        earliest = self._safe_from()
         if start < earliest:  # part of the end fade has been heard: fade in again
             self.counters.stale_fades += 1
-            start, fade = earliest, s.crossfade_samples
-        self._write(forecast, start, fade)
+            start, fade_end = earliest, earliest + s.crossfade_samples
+        self._write(forecast, start, fade_end)
         if over:
             self.timeline.publish(self.timeline.valid_until, silent=True)
         self.counters.slices += 1
@@ -324,11 +347,12 @@ class Engine:
 
 
 def settings_for(sample_rate_hz: int, block_size: int, crossfade_ms: float, forecast_s: float, parts: int) -> EngineSettings:
-    """Settings for an output stream: the guard is one block, channels are dealt to parts in turn."""
+    """Settings for an output stream; channels are dealt to parts in turn."""
     samples = sample_rate_hz / 1000
     return EngineSettings(
         sample_rate_hz=sample_rate_hz,
-        guard_samples=block_size,
+        block_samples=block_size,
+        guard_samples=round(samples),
         crossfade_samples=round(crossfade_ms * samples),
         least_fade_samples=round(samples),
         before_onset_samples=round(samples),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import pickle
 import signal
 import time
 from collections import deque
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from specdiffd.clock import ClockState
 from specdiffd.config import Config
@@ -20,28 +24,32 @@ from specdiffd.io.shared import SharedBlock
 from specdiffd.io.timeline import Timeline
 from specdiffd.logs import set_up_logging
 from specdiffd.metrics import Durations
+from specdiffd.priority import keep_memory, preferred
 
 log = logging.getLogger(__name__)
 REPORT_S = 0.2
 LONGEST_WAIT_S = 0.2
-MARGIN_S = 0.003
+MARGIN_S = 0.002
 WARM_UP_REVISIONS = 60
 QUEUE_PER_REPORT = 256
 STAGES_BETWEEN = 16  # pieces of slices between two revisions, when measuring
+DRAWS = 1 << 16
 
 
 def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection]) -> None:
     """Main function of the process: until the supervisor says stop, or is gone.
 
-    Sends ("ready", {...}) once, or ("failed", (text, exit code)); then ("report", {...}) about five times a second.
+    Loads everything, then waits for ("go", {"delay_s": seconds or None, "snapshot": bytes or None}): without a delay it
+    is measured, a snapshot is what another engine had reported last. Sends ("ready", {...}) once it plays, or ("failed",
+    (text, exit code)); then ("report", {...}) about five times a second.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     set_up_logging(config.logging.level)
     try:
         worker = Worker(shared, config, fake, supervisor, bells)
-        worker.start()
-        worker.serve()
+        if worker.start():
+            worker.serve()
     except (EOFError, BrokenPipeError):
         log.warning("the supervisor is gone, stopping")
     except SpecdiffdError as error:
@@ -66,6 +74,8 @@ class Worker:
         self._latencies: deque[dict[str, Any]] = deque(maxlen=QUEUE_PER_REPORT)
         self._echo: deque[tuple[int, int, int, int]] = deque(maxlen=QUEUE_PER_REPORT)
         self._reported_s = 0.0
+        self._kept_events = -1  # of the last snapshot
+        self._last_s = 0.0  # time of the last event
 
     def _load(self, fake: bool) -> Any:
         if fake:
@@ -74,6 +84,7 @@ class Worker:
             return SineInstrument()
         import torch
 
+        torch.set_flush_denormal(True)  # the prior's quiet partials are denormals, which are slow
         from specdiffd.instrument import RenderSettings
         from specdiffd.loading import load_instrument, pick_device
 
@@ -89,25 +100,47 @@ class Worker:
             c.name, pick_device(c.device), c.dtype, settings, self._config.engine.hop_frames, threads=live_threads(os.cpu_count() or 1)
         )
 
-    def start(self) -> None:
-        """Warm up, measure how long a revision takes, fix the render delay, say that we are ready."""
+    def start(self) -> bool:
+        """Warm up, wait for the word, take over or measure the render delay, say that we are ready; False: stop instead."""
+        for sentence in (keep_memory(), preferred()):
+            log.info("%s", sentence)
         self._instrument.warm_up()
-        revisions, slices = measure(self._instrument, self._settings, WARM_UP_REVISIONS)
-        revision_s, slice_s = ((d.percentile_ms(99) or 0.0) / 1e3 for d in (revisions, slices))
-        rate, block = self._config.audio.sample_rate_hz, self._config.audio.block_size
-        if self._config.engine.render_delay_ms == "auto":
-            # An event waits for the stage in hand, then for its revision; the block being played, the guard and the
-            # shortest fade before the onset are lost. Most revisions are done earlier: they fade longer.
-            s = self._settings
-            delay_s = slice_s + revision_s + (s.guard_samples + block + s.before_onset_samples + s.least_fade_samples) / rate + MARGIN_S
-        else:
-            delay_s = self._config.engine.render_delay_ms / 1e3
-        self._delay_samples = round(delay_s * rate)
         gc.collect()
         gc.freeze()
-        log.info("render delay %.1f ms (99th percentiles: revision %.1f ms, slice %.1f ms)", delay_s * 1e3, revision_s * 1e3, slice_s * 1e3)
+        self._supervisor.send(("loaded", None))
+        message = self._supervisor.recv()
+        if message == "stop":
+            return False
+        _, orders = message
+        wanted = self._config.engine.render_delay_ms
+        if orders["delay_s"] is not None:
+            delay_s = orders["delay_s"]
+        elif wanted == "auto":
+            measured = measure(self._instrument, self._settings, WARM_UP_REVISIONS)
+            delay_s = measured.delay_s(self._settings)
+            log.info("render delay %.1f ms (%s)", delay_s * 1e3, measured)
+        else:
+            delay_s = wanted / 1e3
+        self._delay_samples = round(delay_s * self._settings.sample_rate_hz)
+        self._take_over(orders["snapshot"])
         self._report()  # before it is ready, so that there is a status from the first request on
-        self._supervisor.send(("ready", {"render_delay_ms": round(delay_s * 1e3, 2), "instrument": self._config.instrument.name}))
+        self._supervisor.send(("ready", {"render_delay_ms": self._delay_ms, "instrument": self._config.instrument.name}))
+        return True
+
+    def _take_over(self, snapshot: bytes | None) -> None:
+        """Go on from the score of an engine that died, and take again every event that came after it was kept."""
+        rings = (self._shared.live_events, self._shared.control_events)
+        for ring in rings:
+            ring.answer()  # it may have died between the bell and the answer
+        if snapshot is not None:
+            scores, tails = pickle.loads(snapshot)
+            for ring, tail in zip(rings, tails, strict=True):
+                ring.go_back(tail)
+            self._engine.resume(scores)
+
+    @property
+    def _delay_ms(self) -> float:
+        return round(self._delay_samples / self._settings.sample_rate_hz * 1e3, 2)
 
     def serve(self) -> None:
         """Wait for events and for the forecast to run short; do one piece of work at a time; report."""
@@ -130,7 +163,8 @@ class Worker:
             working = self._engine.work()
             if self._engine.counters.revisions > revisions:
                 self._revisions.add(time.perf_counter() - started)
-                self._latencies.append({name: round(s * 1e3, 3) for name, s in self._instrument.stopwatch.laps.items()})
+                row = {name: round(s * 1e3, 3) for name, s in self._instrument.stopwatch.laps.items()}
+                self._latencies.append(row | {"slack": round(self._engine.slack_samples / self._settings.sample_rate_hz * 1e3, 3)})
             self._report()
 
     def _take_events(self) -> None:
@@ -139,12 +173,15 @@ class Worker:
             return
         waiting = self._shared.live_events.take() + self._shared.control_events.take()
         for time_ns, status, data1, data2 in sorted(waiting):
-            self._engine.play(Event(self._sounds_at_s(clock, time_ns), status, data1, data2))
+            self._last_s = max(self._last_s, self._sounds_at_s(clock, time_ns))  # a score is in order
+            self._engine.play(Event(self._last_s, status, data1, data2))
             if status & 0xF0 == NOTE_ON or status >= 0xF0 or len(self._echo) < QUEUE_PER_REPORT:
                 self._echo.append((time_ns, status, data1, data2))
 
     def _sounds_at_s(self, clock: ClockState, time_ns: int) -> float:
-        return (clock.sample_at(time_ns) + self._delay_samples) / self._settings.sample_rate_hz
+        """Seconds on the timeline; what came while nothing was played begins with the stream."""
+        sample = max(clock.sample_at(time_ns), float(self._shared.timeline.header["clock_start"][0]))
+        return (sample + self._delay_samples) / self._settings.sample_rate_hz
 
     def _report(self) -> None:
         now_s = time.monotonic()
@@ -169,7 +206,12 @@ class Worker:
             "dropped_events": self._shared.live_events.dropped + self._shared.control_events.dropped,
             "latencies": list(self._latencies),
             "midi": list(self._echo),
+            "render_delay_ms": self._delay_ms,
         }
+        if self._kept_events != counters.events:
+            self._kept_events = counters.events
+            rings = (self._shared.live_events, self._shared.control_events)
+            report["snapshot"] = pickle.dumps((self._engine.scores, [ring.tail for ring in rings]))
         self._latencies.clear()
         self._echo.clear()
         self._supervisor.send(("report", report))
@@ -180,30 +222,56 @@ def live_threads(cores: int) -> int:
     return max(1, min(4, cores))
 
 
-def measure(instrument: Any, settings: EngineSettings, count: int) -> tuple[Durations, Durations]:
-    """How long revisions and slices take, on a timeline of its own: chords come and go while time passes.
+class Measured(NamedTuple):
+    """How long the work takes, in seconds each."""
+
+    revisions: NDArray[np.float64]
+    stages: NDArray[np.float64]  # pieces of slices: what cannot be interrupted
+
+    def __str__(self) -> str:
+        parts = (f"{name} {1e3 * np.median(x):.1f}, {1e3 * np.percentile(x, 99):.1f}" for name, x in zip(self._fields, self, strict=True))
+        return f"median and 99th percentile, ms: {', '.join(parts)}"
+
+    def delay_s(self, settings: EngineSettings) -> float:
+        """The render delay that 99 of 100 revisions keep on a loaded engine.
+
+        An event waits for the rest of the stage in hand, then for its revision, then the splice waits for the next block.
+        The three know nothing of each other, so their sum is drawn from all of them; the guard, the shortest fade and its
+        distance from the onset are always lost. Most revisions are done earlier: they fade longer.
+        """
+        rng = np.random.default_rng(0)
+        stage = rng.choice(self.stages, DRAWS, p=self.stages / self.stages.sum())  # long ones are met more often
+        rest, block = rng.random((2, DRAWS))
+        sums = stage * rest + rng.choice(self.revisions, DRAWS) + block * settings.block_samples / settings.sample_rate_hz
+        lost = settings.guard_samples + settings.least_fade_samples + settings.before_onset_samples
+        return float(np.percentile(sums, 99)) + lost / settings.sample_rate_hz + MARGIN_S
+
+
+def measure(instrument: Any, settings: EngineSettings, count: int) -> Measured:
+    """How long revisions and stages take, on a timeline of its own: chords come and go while time passes.
 
     Also warms everything up: the first quarter is not counted.
     """
     timeline = Timeline()
     timeline.clear()
     engine = Engine(instrument, timeline, settings)
-    revisions, slices = Durations(count), Durations(STAGES_BETWEEN * count)
+    revisions: list[float] = []
+    stages: list[float] = []
     rate = settings.sample_rate_hz
 
-    def timed(durations: Durations, k: int) -> None:
+    def timed(durations: list[float], k: int) -> None:
         started = time.perf_counter()
         worked = engine.work()
         while engine.revising:
             engine.work()
         if worked and k >= count // 4:
-            durations.add(time.perf_counter() - started)
+            durations.append(time.perf_counter() - started)
 
     for k in range(count):
         for pitch in (48, 60, 64, 67):
             engine.play(Event(timeline.playhead / rate + 0.05, 0x90 if k % 2 == 0 else 0x80, pitch + k // 2 % 12, 80))
         timed(revisions, k)
         for _ in range(STAGES_BETWEEN):
-            timed(slices, k)
+            timed(stages, k)
         timeline.header["playhead"] += round(0.12 * rate)
-    return revisions, slices
+    return Measured(np.array(revisions), np.array(stages))

@@ -8,7 +8,21 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "specdiffd"
-BASE = {"__init__", "errors", "events", "config", "clock", "metrics", "formats", "layout", "logs", "notify", "graph"}
+BASE = {
+    "__init__",
+    "errors",
+    "events",
+    "config",
+    "clock",
+    "metrics",
+    "formats",
+    "layout",
+    "logs",
+    "notify",
+    "graph",
+    "children",
+    "priority",
+}
 STAGES = {"io", "midi", "tokens", "model", "vocoder", "audio"}
 # What each part may import besides the base and itself.
 MAY = {

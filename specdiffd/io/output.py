@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 CEILING = 0.98  # of the limiter
 RELEASE_PER_S = 4.0  # how fast the limiter lets go, in gain per second
 MAX_BLOCK = 8192
+LONGEST_PAUSE_S = 0.8  # without a callback, before a stream counts as stopped
+EARLY_DECAY = 0.9995  # a callback, of how early they have come: half is forgotten in 1,400
 HOST_APIS = {
     "alsa": "ALSA",
     "jack": "JACK Audio Connection Kit",
@@ -43,11 +45,14 @@ class Player:
         self._ramp = np.zeros((MAX_BLOCK, 1), np.float32)
         self._count = np.arange(1, MAX_BLOCK + 1, dtype=np.float32)[:, None]
         self._gain, self._limiter, self._missing = 0.0, 1.0, False
+        shared.timeline.header["clock_start"] = shared.timeline.playhead
 
     def fill(self, samples: int) -> NDArray[np.float32]:
         """The next block of the bus, (samples, CHANNELS); valid until the next call."""
         header = self._timeline.header
-        self._timeline.set_clock(self._clock.update(int(header["playhead"][0]), time.monotonic_ns()))
+        playhead, now_ns = int(header["playhead"][0]), time.monotonic_ns()
+        header["clock_early_s"] = max(self._clock.early_s(playhead, now_ns), float(header["clock_early_s"][0]) * EARLY_DECAY)
+        self._timeline.set_clock(self._clock.update(playhead, now_ns))
         bus = self._bus[:samples]
         missing = self._timeline.advance(bus) > 0
         if missing and not self._missing:
@@ -149,6 +154,7 @@ class PortAudioSink:
 
     def start(self) -> None:
         """Begin to play."""
+        self._callbacks, self._called_s = -1, time.monotonic()
         self._stream.start()
 
     def stop(self) -> None:
@@ -157,8 +163,11 @@ class PortAudioSink:
         self._stream.close()
 
     def check(self) -> None:
-        """Raise if the stream has ended by itself."""
-        if not self._stream.active:
+        """Raise if the stream has ended by itself; a server that is gone does not always say so."""
+        callbacks, now_s = int(self._header["callbacks"][0]), time.monotonic()
+        if callbacks != self._callbacks:
+            self._callbacks, self._called_s = callbacks, now_s
+        if not self._stream.active or now_s - self._called_s > LONGEST_PAUSE_S:
             raise DeviceError("the audio stream has stopped")
 
 

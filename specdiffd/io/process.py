@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import time
 from contextlib import ExitStack
@@ -16,9 +17,11 @@ from specdiffd.io.ports import Message, open_ports
 from specdiffd.io.ring import BelledRing
 from specdiffd.io.shared import SharedBlock
 from specdiffd.logs import set_up_logging
+from specdiffd.priority import keep_memory, real_time
 
 log = logging.getLogger(__name__)
-POLL_S = 0.5
+POLL_S = 0.1
+REFRESH_S = 1.0  # MIDI ports that came or went
 
 
 def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection) -> None:
@@ -36,6 +39,7 @@ def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
         log.warning("the supervisor is gone, stopping")
     except SpecdiffdError as error:
         supervisor.send(("failed", (str(error), error.exit_code)))
+        os._exit(error.exit_code)  # closing the clients of a server that is gone can take for ever
 
 
 def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection, stack: ExitStack) -> None:
@@ -44,6 +48,8 @@ def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
     def receive(message: Message) -> None:
         queue.put(*message)
 
+    for sentence in (keep_memory(), real_time()):
+        log.info("%s", sentence)
     sink = open_sink(shared, config.audio)
     stack.callback(sink.stop)
     ports = open_ports(config.midi, receive)
@@ -58,12 +64,14 @@ def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
         ("ready", {"audio": sink.description, "midi": ports.api_name if ports else None, "connected": ports.connected if ports else []})
     )
     header = shared.timeline.header
+    refreshed_s = 0.0
     while True:
         header["io_alive_ns"] = time.monotonic_ns()
         if supervisor.poll(POLL_S) and supervisor.recv() == "stop":
             return
         sink.check()
-        if ports is not None:
+        if ports is not None and time.monotonic() - refreshed_s > REFRESH_S:
+            refreshed_s = time.monotonic()
             before = ports.connected
             ports.refresh()
             if ports.connected != before:

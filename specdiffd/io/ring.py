@@ -31,6 +31,16 @@ class EventRing:
         """Messages lost to a full queue."""
         return int(self._header["dropped"][0])
 
+    @property
+    def tail(self) -> int:
+        """How many messages have been taken."""
+        return int(self._header["tail"][0])
+
+    def go_back(self, tail: int) -> None:
+        """Consumer: take again what came after the first ``tail`` messages, as far as it is still there."""
+        head = int(self._header["head"][0])
+        self._header["tail"] = max(tail, head - self._capacity)
+
     def __len__(self) -> int:
         return int(self._header["head"][0] - self._header["tail"][0])
 

@@ -6,6 +6,7 @@ tests and offline use. Every header field is one aligned 8-byte word, written by
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ HEADER = np.dtype(
         ("clock_sample", np.float64),
         ("clock_time_ns", np.float64),
         ("clock_rate_hz", np.float64),
+        ("clock_early_s", np.float64),  # by how much callbacks have come before the clock's time
+        ("clock_start", np.int64),  # the playhead when the stream began to play
         ("output_latency_s", np.float64),
         ("limited_blocks", np.int64),
         ("peak", np.float64),  # of what was played, slowly decaying
@@ -134,12 +137,29 @@ class Timeline:
         out[:head] = self._audio[first : first + head]
         out[head:samples] = self._audio[: samples - head]
 
+    def safe_from(self, block_samples: int, guard_samples: int) -> int:
+        """The first sample that no callback reads within ``guard_samples`` from now, by the clock.
+
+        Everything before it may be read while it is being written. A splice may begin there.
+        """
+        playhead, clock = self.playhead, self.clock()
+        if clock is None:
+            return playhead + guard_samples
+        # The clock counts on while callbacks come in blocks: the next one is due when it gets to the playhead.
+        left = playhead - clock.sample_at(time.monotonic_ns()) - float(self.header["clock_early_s"][0]) * clock.rate_hz
+        return playhead + (block_samples if left < guard_samples else 0)
+
     def set_clock(self, clock: ClockState) -> None:
         """Written by the callback."""
         header = self.header
-        header["clock_version"] += 1
+        version = int(header["clock_version"][0]) // 2 * 2  # odd: a process died here
+        header["clock_version"] = version + 1
         header["clock_sample"], header["clock_time_ns"], header["clock_rate_hz"] = clock
-        header["clock_version"] += 1
+        header["clock_version"] = version + 2
+
+    def stop_clock(self) -> None:
+        """Written by the supervisor when nobody plays any more: there is no clock until somebody does again."""
+        self.set_clock(ClockState(0.0, 0.0, 0.0))
 
     def clock(self) -> ClockState | None:
         """The callback's latest clock; None before the first callback."""

@@ -1,0 +1,144 @@
+"""A child process of the supervisor: started, listened to, started again after a pause when it dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from specdiffd.errors import DeviceError
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 5.0
+RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
+
+
+@dataclass
+class Child:
+    """One process and the pipe to it. Messages from it are pairs of a kind and a content.
+
+    Attributes:
+        create: makes the process, given its end of the pipe; does not start it.
+        loaded: it waits for the word, or has had it.
+        info: what it said when it was ready; empty before.
+        problem: why it could not start the last time, and the exit code that goes with it.
+        ready_ns: when it said so, on the monotonic clock.
+        restarts: how often it was started again after it had died.
+    """
+
+    name: str
+    create: Callable[[Connection], BaseProcess]
+    loaded: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    exit_code: int = 1
+    ready_ns: int = 0
+    restarts: int = 0
+    _process: BaseProcess | None = None
+    _pipe: Connection | None = None
+    _failures: int = 0
+    _started_s: float = 0.0
+    _retry_s: float = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def running(self) -> bool:
+        """Started, and not dead."""
+        return self._process is not None and self._process.is_alive()
+
+    @property
+    def died(self) -> bool:
+        """Started, and dead: ``bury`` it."""
+        return self._process is not None and not self._process.is_alive()
+
+    @property
+    def due(self) -> bool:
+        """Not started, and it is time to."""
+        return self._process is None and time.monotonic() >= self._retry_s
+
+    @property
+    def handles(self) -> list[Any]:
+        """What to wait for: messages, and its death."""
+        return [self._pipe, self._process.sentinel] if self._process is not None and self._pipe is not None else []
+
+    @property
+    def overdue(self) -> bool:
+        """It takes too long to start."""
+        return self.running and not (self.loaded or self.info) and time.monotonic() - self._started_s > START_TIMEOUT_S
+
+    def start(self) -> None:
+        """Start it."""
+        self._pipe, theirs = Pipe()
+        self._process = self.create(theirs)
+        self._process.start()
+        self._started_s = time.monotonic()
+        theirs.close()
+
+    def send(self, message: Any) -> None:
+        """A message to it; nothing happens if it is gone."""
+        with suppress(OSError, ValueError):
+            if self._pipe is not None:
+                self._pipe.send(message)
+
+    def messages(self) -> Iterator[tuple[str, Any]]:
+        """What it has said since the last time."""
+        try:
+            while self._pipe is not None and self._pipe.poll():
+                yield self._pipe.recv()
+        except (EOFError, OSError):
+            return  # its death is noticed elsewhere
+
+    def ready(self, info: dict[str, Any]) -> None:
+        """It has said that it is."""
+        self.info, self.problem, self._failures = info, "", 0
+        self.ready_ns = time.monotonic_ns()
+
+    def bury(self) -> int | None:
+        """Forget the dead process; returns its exit code. It may be started again after a pause, longer each time."""
+        assert self._process is not None
+        exit_code = self._process.exitcode
+        self._close()
+        self.restarts += 1
+        self._failures += 1
+        self._retry_s = time.monotonic() + min(LONGEST_RETRY_S, RETRY_S * self._failures)
+        return exit_code
+
+    def kill(self) -> None:
+        """At once; it is dead afterwards."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+
+    def end(self) -> bool:
+        """Ask it to stop, insist after a while; False if that was necessary."""
+        if self._process is None:
+            return True
+        if not (self.loaded or self.info):  # still starting, with nothing to end in order
+            self._process.kill()
+        self.send("stop")
+        self._process.join(STOP_TIMEOUT_S)
+        in_order = not self._process.is_alive()
+        self.kill()
+        self._close()
+        return in_order
+
+    def _close(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process, self._pipe, self.loaded, self.info = None, None, False, {}
+
+
+def failure(content: tuple[str, int]) -> DeviceError:
+    """What a child sent with ``failed``, as an error with its exit code."""
+    error = DeviceError(content[0])
+    error.exit_code = content[1]
+    return error
