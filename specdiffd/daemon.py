@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -86,11 +87,15 @@ class Daemon:
             self._control_queue = BelledRing(self._shared.control_events, self._control_bell[1])
             stack.callback(self._end)
             self._io.start()
-            self._engine.start()
-            self._engine.send(("go", {"delay_s": None, "snapshot": None}))
+            engines = [self._engine, self._standby] if self.config.engine.standby else [self._engine]
+            for child in engines:
+                child.start()
             stack.callback(self._fade_out)
+            for child in engines:
+                self._await(child, lambda child: child.loaded)
+            self._engine.send(("go", {"delay_s": None, "snapshot": None}))
             for child in (self._io, self._engine):
-                self._await_ready(child)
+                self._await(child, lambda child: bool(child.info))
             self._server.start()
             self._stack = stack.pop_all()
         log.info("%s; MIDI: %s", self._io.info["audio"], self._io.info["midi"] or "none")
@@ -130,17 +135,17 @@ class Daemon:
         arguments = (self._shared, self.config, self._fake, pipe, [self._midi_bell[0], self._control_bell[0]])
         return self._spawn.Process(target=run_engine, name="specdiffd-engine", args=arguments, daemon=True)
 
-    def _await_ready(self, child: Child) -> None:
+    def _await(self, child: Child, condition: Callable[[Child], bool]) -> None:
         """Raises: DeviceError: it failed, or takes too long."""
-        while not (child.info or child.overdue or child.died or self._stop.is_set()):
+        while not (condition(child) or child.overdue or child.died or self._stop.is_set()):
             wait(child.handles, 0.1)
             self._listen(child)
-            if child.problem:
-                raise failure((child.problem, child.exit_code))
+        if child.problem:
+            raise failure((child.problem, child.exit_code))
         if self._stop.is_set():
             raise DeviceError("stopped while starting")
-        if not child.info:
-            raise DeviceError(f"the {child.name} process did not start")
+        if not condition(child):
+            raise DeviceError(f"a process of the {child.name} did not start")
 
     def _listen(self, child: Child) -> None:
         """Take what a child has said."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 
 REAL_TIME_PRIORITY = 20
 ENGINE_NICENESS = -11  # what RealtimeKit gives to threads that are important but not real-time
@@ -21,12 +22,21 @@ def real_time() -> str:
     return f"real-time scheduling, priority {REAL_TIME_PRIORITY}"
 
 
+def step_back() -> None:
+    """Less processor time than all others for this process, if ``preferred`` can take it back later."""
+    if hasattr(os, "sched_setscheduler") and (os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - ENGINE_NICENESS):
+        os.setpriority(os.PRIO_PROCESS, 0, 19)
+
+
 def preferred() -> str:
-    """More processor time than others for this process and the threads that it starts from now on; returns what came of it."""
+    """More processor time than others for this process, all its threads; returns what came of it."""
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, ENGINE_NICENESS)
-    except OSError as error:
-        return f"no preferred scheduling ({error.strerror}): the limit nice allows it (systemd: LimitNICE=)"
+        for thread in os.listdir("/proc/self/task"):
+            os.setpriority(os.PRIO_PROCESS, int(thread), ENGINE_NICENESS)
+    except FileNotFoundError:
+        return "no preferred scheduling on this system"
+    except PermissionError as error:
+        return f"no preferred scheduling ({error.strerror}): the limit nice allows it (systemd: LimitNICE={ENGINE_NICENESS})"
     return f"preferred scheduling, niceness {ENGINE_NICENESS}"
 
 

@@ -24,7 +24,7 @@ from specdiffd.io.shared import SharedBlock
 from specdiffd.io.timeline import Timeline
 from specdiffd.logs import set_up_logging
 from specdiffd.metrics import Durations
-from specdiffd.priority import keep_memory, preferred
+from specdiffd.priority import keep_memory, preferred, step_back
 
 log = logging.getLogger(__name__)
 REPORT_S = 0.2
@@ -46,6 +46,7 @@ def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Conn
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     set_up_logging(config.logging.level)
+    step_back()  # another engine may be playing
     try:
         worker = Worker(shared, config, fake, supervisor, bells)
         if worker.start():
@@ -102,8 +103,6 @@ class Worker:
 
     def start(self) -> bool:
         """Warm up, wait for the word, take over or measure the render delay, say that we are ready; False: stop instead."""
-        for sentence in (keep_memory(), preferred()):
-            log.info("%s", sentence)
         self._instrument.warm_up()
         gc.collect()
         gc.freeze()
@@ -112,6 +111,8 @@ class Worker:
         if message == "stop":
             return False
         _, orders = message
+        for sentence in (keep_memory(), preferred()):
+            log.info("%s", sentence)
         wanted = self._config.engine.render_delay_ms
         if orders["delay_s"] is not None:
             delay_s = orders["delay_s"]
