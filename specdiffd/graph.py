@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ class Input(NamedTuple):
     axes: Mapping[int, str]  # the sizes that vary, by name
     fill: float = 0.0  # what padding is filled with
     exact: bool = False  # float32 in any case
+    masked: bool = False  # no matter what is in the padding: another argument masks it
 
 
 class Graph:
@@ -152,6 +154,10 @@ class Graph:
 
 
 def _padded(x: Tensor, given: Input, sizes: Mapping[str, int | None]) -> Tensor:
+    if given.masked:
+        wanted = [(sizes[given.axes[axis]] or 0) if axis in given.axes else size for axis, size in enumerate(x.shape)]
+        if x.stride() == tuple(math.prod(wanted[axis + 1 :]) for axis in range(x.ndim)):
+            return x.as_strided(wanted, x.stride())  # it lies in a buffer of just this size (model.layers.Growing)
     padding = [0] * (2 * x.ndim)
     for axis, name in given.axes.items():
         padding[2 * (x.ndim - 1 - axis) + 1] = (sizes[name] or 0) - x.shape[axis]

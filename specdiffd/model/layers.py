@@ -202,3 +202,45 @@ def time_embedding(t: Tensor, width: int, max_time: float) -> Tensor:
     rates = torch.exp(-math.log(max_time) * torch.arange(half, device=t.device, dtype=torch.float32) / (half - 1))
     angles = (t.float() * max_time)[..., None] * rates
     return F.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, width % 2))
+
+
+GROWTH = 256  # room is made for a multiple of it, which is also what graphs take
+
+
+class Growing:
+    """Keys and values (2 layers, B, heads, S, d) that more are appended to, without copying those that are there.
+
+    A value: what it holds never changes. Appending writes into spare room behind it; if something else has been appended
+    there already, a copy is made.
+    """
+
+    __slots__ = ("_buffer", "_filled", "count")
+
+    def __init__(self, buffer: Tensor, count: int | None = None, filled: list[int] | None = None) -> None:
+        self._buffer = buffer
+        self.count = buffer.shape[3] if count is None else count
+        self._filled = [self.count] if filled is None else filled  # of the buffer, shared by all who use it
+
+    @property
+    def tensor(self) -> Tensor:
+        """(2 layers, B, heads, count, d)."""
+        return self._buffer[:, :, :, : self.count]
+
+    def first(self, count: int) -> Growing:
+        """Only the first so many."""
+        return Growing(self._buffer, min(count, self.count), self._filled)
+
+    def followed_by(self, more: Tensor) -> Growing:
+        """These, then those of ``more``."""
+        if more.requires_grad or self._buffer.requires_grad:
+            return Growing(torch.cat((self.tensor, more), 3))
+        count = self.count + more.shape[3]
+        buffer, filled = self._buffer, self._filled
+        if self._filled[0] != self.count or count > buffer.shape[3]:
+            room = list(buffer.shape)
+            room[3] = -(-count // GROWTH) * GROWTH
+            buffer, filled = buffer.new_zeros(room), [count]
+            buffer[:, :, :, : self.count] = self.tensor
+        buffer[:, :, :, self.count : count] = more
+        filled[0] = count
+        return Growing(buffer, count, filled)

@@ -24,6 +24,7 @@ from specdiffd.model.layers import (
     DecoderSelfAttention,
     DenseReluDense,
     FiLM,
+    Growing,
     RMSNorm,
     SelfAttention,
     mask_bias,
@@ -177,16 +178,16 @@ def stack_layers(layers: Sequence[KeysValues]) -> Tensor:
 class NotesState(NamedTuple):
     """The tokens that a causal notes encoder has seen."""
 
-    keys_values: Tensor  # (2 layers, B, heads, tokens, d)
+    keys_values: Growing
 
     @property
     def tokens(self) -> int:
         """How many."""
-        return self.keys_values.shape[3]
+        return self.keys_values.count
 
     def first(self, tokens: int) -> NotesState:
         """As it was after ``tokens`` tokens."""
-        return NotesState(self.keys_values[:, :, :, :tokens])
+        return NotesState(self.keys_values.first(tokens))
 
 
 class NotesEncoder(nn.Module):
@@ -208,7 +209,7 @@ class NotesEncoder(nn.Module):
     def init_state(self, batch: int = 1) -> NotesState:
         """No tokens yet."""
         c = self.config
-        return NotesState(self.layer_norm.weight.new_zeros(2 * c.num_layers, batch, c.num_heads, 0, c.d_kv))
+        return NotesState(Growing(self.layer_norm.weight.new_zeros(2 * c.num_layers, batch, c.num_heads, 0, c.d_kv)))
 
     def extend(self, tokens: Tensor, valid: Tensor | None, state: NotesState) -> tuple[Tensor, NotesState]:
         """Encode the tokens (B, N) that follow those of ``state``; only a causal encoder may have any there.
@@ -223,8 +224,8 @@ class NotesEncoder(nn.Module):
             order = torch.ones(count, known + count, dtype=torch.bool, device=tokens.device).tril(known)
             mask = order if mask is None else mask & order
         bias = None if mask is None else mask_bias(mask, x.dtype)
-        encoded, new = self.encode(x, state.keys_values, bias)
-        return encoded, NotesState(torch.cat((state.keys_values, new), 3))
+        encoded, new = self.encode(x, state.keys_values.tensor, bias)
+        return encoded, NotesState(state.keys_values.followed_by(new))
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`encode` as a graph from now on; the encoder must be causal."""
@@ -236,7 +237,7 @@ class NotesEncoder(nn.Module):
 
         inputs = (
             Input({0: "B", 1: "N"}),
-            Input({1: "B", 3: "past"}),
+            Input({1: "B", 3: "past"}, masked=True),
             Input({1: "past"}, NOWHERE),
             Input({0: "N", 1: "N"}, NOWHERE),
         )
@@ -406,38 +407,39 @@ NEVER_VISIBLE = 1 << 30  # stands in Conditioning.visible_from for padding
 class Conditioning(NamedTuple):
     """What the decoder attends to besides its own frames; made once per window and kept."""
 
-    keys_values: Tensor  # (2 layers, B, heads, S, d)
+    keys_values: Growing
     visible_from: Tensor  # (B, S) the first frame of the window that may look at each encoding
 
     def first(self, encodings: int) -> Conditioning:
         """Only the first so many of the encodings."""
-        return Conditioning(self.keys_values[:, :, :, :encodings], self.visible_from[:, :encodings])
+        return Conditioning(self.keys_values.first(encodings), self.visible_from[:, :encodings])
 
     def followed_by(self, other: Conditioning) -> Conditioning:
         """These encodings, then those of ``other``."""
-        return Conditioning(torch.cat((self.keys_values, other.keys_values), 3), torch.cat((self.visible_from, other.visible_from), 1))
+        together = torch.cat((self.visible_from, other.visible_from), 1)
+        return Conditioning(self.keys_values.followed_by(other.keys_values.tensor), together)
 
 
 class DecoderState(NamedTuple):
     """The known frames of a window, as the causal decoder keeps them."""
 
-    keys_values: Tensor  # (2 layers, B, heads, frames, d)
+    keys_values: Growing
     images: tuple[Tensor, ...]  # (B, C, 2 + frames, mel) what each convolution of stem and head saw of them, and two empty frames before
 
     @property
     def frames(self) -> int:
         """How many frames of the window are known."""
-        return self.keys_values.shape[3]
+        return self.keys_values.count
 
     def first(self, frames: int) -> DecoderState:
         """As it was with only the first ``frames`` known."""
         images = tuple(x[:, :, : CausalConv2d.TAPS - 1 + frames] for x in self.images)
-        return DecoderState(self.keys_values[:, :, :, :frames], images)
+        return DecoderState(self.keys_values.first(frames), images)
 
     def followed_by(self, keys_values: Tensor, images: Sequence[Tensor]) -> DecoderState:
         """With what the decoder made of the next known frames."""
         together = tuple(torch.cat(pair, 2) for pair in zip(self.images, images, strict=True))
-        return DecoderState(torch.cat((self.keys_values, keys_values), 3), together)
+        return DecoderState(self.keys_values.followed_by(keys_values), together)
 
 
 class CausalConv2d(nn.Module):
@@ -479,7 +481,7 @@ class Decoder(nn.Module):
 
     def condition(self, encodings: Tensor, visible_from: Tensor) -> Conditioning:
         """Cross-attention keys and values of the encodings (B, S, d) of notes and context."""
-        return Conditioning(self.cross_keys_values(encodings), visible_from)
+        return Conditioning(Growing(self.cross_keys_values(encodings)), visible_from)
 
     def cross_keys_values(self, encodings: Tensor) -> Tensor:
         """(B, S, d) to (2 layers, B, heads, S, d)."""
@@ -498,7 +500,7 @@ class Decoder(nn.Module):
         h = self.continuous_inputs_projection(x.to(self.spec_out.weight.dtype)) + self.position_encoding.weight[: x.shape[1]]
         notes_bias = mask_bias((conditioning.visible_from <= 0)[:, None, None], h.dtype)
         for k, layer in enumerate(self.decoders):
-            notes = layer_of(conditioning.keys_values, k)
+            notes = layer_of(conditioning.keys_values.tensor, k)
             h, _ = layer(h, films.layers[:, :, 2 * k : 2 * k + 2], None, None, notes, notes_bias)
         return self.spec_out(self.decoder_norm(h)).float()
 
@@ -509,7 +511,7 @@ class Decoder(nn.Module):
         past = CausalConv2d.TAPS - 1
         channels = (3, c.stem_channels, c.stem_channels + self.HEAD_CHANNELS, c.stem_channels)
         images = tuple(like.new_zeros(batch, n, past, c.input_dims) for n in channels)
-        return DecoderState(none, images)
+        return DecoderState(Growing(none), images)
 
     def step(
         self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState, known: int = 0
@@ -535,8 +537,8 @@ class Decoder(nn.Module):
             prior.to(dtype),
             films.stem,
             films.layers,
-            state.keys_values,
-            conditioning.keys_values,
+            state.keys_values.tensor,
+            conditioning.keys_values.tensor,
             mask_bias(own, dtype),
             mask_bias(heard, dtype),
             self.position_encoding.weight[state.frames : state.frames + frames],
@@ -576,8 +578,8 @@ class Decoder(nn.Module):
         of_frames = Input({0: "B", 1: "F"})
         inputs = (
             *[of_frames] * 4,
-            Input({1: "B", 3: "K"}),
-            Input({1: "B", 3: "S"}),
+            Input({1: "B", 3: "K"}, masked=True),
+            Input({1: "B", 3: "S"}, masked=True),
             Input({1: "K"}, NOWHERE),
             Input({0: "F", 1: "F"}, NOWHERE),
             Input({0: "B", 2: "F", 3: "S"}, NOWHERE),

@@ -77,7 +77,7 @@ def test_noisy_frames_leave_no_trace(decoder: Decoder) -> None:
     mixed = decoder.schedule(torch.tensor([0.0, 1.0])).at(place)
     _, state = decoder.step(x, prior, mixed, c, decoder.init_state(2), 25)
     _, clean = decoder.step(x[:, :25], prior[:, :25], films(decoder, 25), c, decoder.init_state(2), 25)
-    for a, b in zip((*state.images, state.keys_values), (*clean.images, clean.keys_values), strict=True):
+    for a, b in zip((*state.images, state.keys_values.tensor), (*clean.images, clean.keys_values.tensor), strict=True):
         assert a.shape == b.shape
         assert torch.allclose(a, b, atol=1e-5)
 
@@ -91,7 +91,7 @@ def test_frames_see_neither_later_frames_nor_later_tokens(decoder: Decoder) -> N
     z, _ = decoder.step(changed, prior, films(decoder, FRAMES), c, decoder.init_state(2))
     assert torch.allclose(y[:, :20], z[:, :20], atol=1e-5)
     assert not torch.allclose(y[:, 20:], z[:, 20:], atol=1e-3)
-    louder = c._replace(keys_values=c.keys_values + 3 * (torch.arange(9) == 5)[:, None])  # token 5: from frame 20 on
+    louder = c._replace(keys_values=Growing(c.keys_values.tensor + 3 * (torch.arange(9) == 5)[:, None]))  # token 5: from frame 20 on
     z, _ = decoder.step(x, prior, films(decoder, FRAMES), louder, decoder.init_state(2))
     assert torch.allclose(y[:, :20], z[:, :20], atol=1e-5)
     assert not torch.allclose(y[:, 20:], z[:, 20:], atol=1e-3)
