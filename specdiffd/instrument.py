@@ -30,7 +30,7 @@ from specdiffd.model.network import (
     NotesState,
 )
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import NotePrior, TimbreCache, combine, guide
+from specdiffd.model.prior import Contributions, NotePrior, TimbreCache, guide
 from specdiffd.model.sampler import FlowConfig, flow_times, part_noise, sample_flow
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
@@ -291,10 +291,11 @@ class SpectrogramInstrument:
         parts = []
         for performance in performances:
             features = note_features(performance, starts_s, config.window_s, config.ring_s).to(self.device)
-            notes = self.prior.sound(features, self._timbres(features))
-            parts.append((combine(notes.weights, notes.shapes, config.log_floor), guide(notes, config)))
-        mel, guides = zip(*parts, strict=True)
-        return torch.stack(mel), torch.stack(guides)
+            timbres = self._timbres(features)
+            mel, weights = self.prior.mix(timbres.envelope, timbres.shapes, *features.over_time)
+            parts.append((mel.clone(), guide(Contributions(weights, *timbres[1:]), config)))
+        mels, guides = zip(*parts, strict=True)
+        return torch.stack(mels), torch.stack(guides)
 
     def _sample(
         self, performances: Sequence[Performance], state: StreamState, prior: Tensor, window: _Window

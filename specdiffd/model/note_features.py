@@ -39,6 +39,12 @@ class NoteFeatures(NamedTuple):
     modulation: Tensor  # (N, F) 0..1
     active: Tensor  # (N, F) bool: the row is the note's pitch in this frame, and the note may be heard
 
+    @property
+    def over_time(self) -> tuple[Tensor, ...]:
+        """(N, F) each: whether active (0 or 1), ages since onset, release and choke, pedal, modulation, gain."""
+        ages = (self.age_s, self.release_s, self.choke_s, self.pedal, self.modulation, self.gain)
+        return (self.active.float(), *ages)
+
     def rows(self, index: Tensor) -> NoteFeatures:
         """Only some of the notes."""
         return NoteFeatures(*(x[index] for x in self))

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specdiffd.graph import Graph, Input
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
 
 DRUM_PROGRAM = 128  # the row of the program table that all drums share
@@ -85,31 +86,85 @@ class NotePrior(nn.Module):
 
     def timbres(self, x: NoteFeatures) -> Timbres:
         """What of each row does not depend on time."""
-        c = self.config
         program = torch.where(x.drum, DRUM_PROGRAM, x.program)
         velocity = torch.stack((x.velocity, x.velocity.square(), torch.log(x.velocity + 0.02)), -1)
         features = torch.cat((self.program(program), self.key(program * KEYS + x.key), pitch_features(x.pitch), velocity), -1)
+        return Timbres(*self.timbre(features, x.pitch))
+
+    def timbre(self, features: Tensor, pitch: Tensor) -> tuple[Tensor, ...]:
+        """The fields of `Timbres` from (N, features) and (N,) semitones, as a function of tensors alone."""
+        c = self.config
         note = self.note(features)  # (N, width)
         levels = self.harmonics(note).float().unflatten(-1, (c.shapes, c.harmonics)).clamp(-14.0, 6.0)
         free = self.spectrum(note).float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-14.0, 6.0)
-        partials_hz = self._partials_hz(x.pitch, self.inharmonicity(note).float().squeeze(-1))
+        partials_hz = self._partials_hz(pitch, self.inharmonicity(note).float().squeeze(-1))
         partials = (2 * levels).exp()
         shapes = partials @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
-        return Timbres(self.frame_note(note), shapes, partials, partials_hz)
+        return self.frame_note(note), shapes, partials, partials_hz
 
     def sound(self, x: NoteFeatures, timbres: Timbres) -> Contributions:
-        """The rows over time."""
-        row, column = x.active.nonzero(as_tuple=True)  # most pairs are silent: bent notes, short notes
-        frames = self.frame(frame_features(x, row, column, self.config.window_s)) + timbres.envelope[row]  # (pairs, frame_width)
-        level = self.weights(frames).float().clamp(-16.0, 6.0) + x.gain[row, column][:, None]
-        weights = level.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), (2 * level).exp())
+        """The rows over time; for training, where most pairs of a note and a frame are silent."""
+        row, column = x.active.nonzero(as_tuple=True)
+        pairs = self._weights(timbres.envelope[row], *(values[row, column] for values in x.over_time[1:]))
+        weights = pairs.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), pairs)
         return Contributions(weights.transpose(1, 2), *timbres[1:])
+
+    def _weights(self, envelope: Tensor, age_s: Tensor, release_s: Tensor, choke_s: Tensor, pedal: Tensor, mod: Tensor, gain: Tensor) -> Tensor:
+        """Of a note in a frame: envelope (..., frame_width), the others (...), to (..., K)."""
+        ages = [age_features(x, self.config.window_s) for x in (age_s, release_s, choke_s)]
+        frames = self.frame(torch.cat((*ages, pedal[..., None], mod[..., None]), -1)) + envelope
+        return (2 * (self.weights(frames).float().clamp(-16.0, 6.0) + gain[..., None])).exp()
+
+    def mix(self, envelope: Tensor, shapes: Tensor, active: Tensor, *ages: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows over time and their sum, as a function of tensors alone.
+
+        Args:
+            envelope, shapes: (N, frame_width) and (N, K, mel) of the timbres.
+            active: (N, F) 0 or 1.
+            ages: (N, F) each: those of the onset, the release and the choke, pedal, modulation, gain.
+
+        Returns:
+            log mel (F, mel) and the weights (N, K, F).
+        """
+        weights = (self._weights(envelope[:, None], *ages) * active[..., None]).transpose(1, 2)
+        return combine(weights, shapes, self.config.log_floor), weights
+
+    def use_graph(self, threads: int) -> list[Graph]:
+        """Run :meth:`timbre` and :meth:`mix` as graphs from now on."""
+        c = self.config
+        rows, frames = 4, 8
+        first = self.note[0]
+        assert isinstance(first, nn.Linear)
+        of_notes, of_frames = Input({0: "N"}), Input({0: "N", 1: "F"})
+        timbre = Graph(
+            self,
+            torch.float32,
+            NotePrior.timbre,
+            (torch.zeros(rows, first.in_features), torch.zeros(rows)),
+            (of_notes, of_notes),
+            [{0: "N"}] * 4,
+            {"N": (1, 4, 16)},
+            threads,
+        )
+        mix = Graph(
+            self,
+            torch.float32,
+            NotePrior.mix,
+            (torch.zeros(rows, c.frame_width), torch.zeros(rows, c.shapes, c.mel_bins), *[torch.zeros(rows, frames)] * 7),
+            (of_notes, of_notes, *[of_frames] * 7),
+            ({0: "F"}, {0: "N", 2: "F"}),
+            {"N": (8, 16, 32, 64, 128), "F": (16, 64)},
+            threads,
+        )
+        setattr(self, "timbre", lambda *x: tuple(y.clone() for y in timbre(*x)))  # noqa: B010
+        setattr(self, "mix", mix)  # noqa: B010
+        return [timbre, mix]
 
     def _partials_hz(self, pitch: Tensor, log_inharmonicity: Tensor) -> Tensor:
         """Frequencies (N, H) of the partials, stretched as those of a stiff string (Fletcher 1964)."""
         number = torch.arange(1, self.config.harmonics + 1, device=pitch.device, dtype=pitch.dtype)
         stretch = torch.sqrt(1 + log_inharmonicity.clamp(-14.0, -3.0).exp()[:, None] * number.square())
-        return 440 * torch.exp2((pitch[:, None] - 69) / 12) * number * stretch
+        return 440 * torch.exp((pitch[:, None] - 69) * (math.log(2) / 12)) * number * stretch
 
     def _responses(self, hertz: Tensor) -> Tensor:
         """Power response of the mel bins to each partial at amplitude 1: (N, H, mel_bins), zero above the format's range."""
@@ -130,28 +185,34 @@ class Timbres(NamedTuple):
 
 
 class TimbreCache:
-    """Timbres of the notes seen lately: while a note sounds, only its ages change. Bounded; the oldest go first."""
+    """Timbres of the notes seen lately: while a note sounds, only its ages change. A bounded table; the oldest go first."""
 
     SIZE = 1024
 
     def __init__(self, prior: NotePrior) -> None:
         self._prior = prior
-        self._rows: dict[tuple[float, ...], Timbres] = {}
+        self._place: dict[tuple[float, ...], int] = {}  # of each note in the table
+        self._table: Timbres | None = None
 
     def __call__(self, x: NoteFeatures) -> Timbres:
         """As :meth:`NotePrior.timbres`."""
-        if not len(x.key):
-            return self._prior.timbres(x)
         keys = list(zip(*(column.tolist() for column in (x.key, x.pitch, x.velocity, x.program, x.drum)), strict=True))
-        new = [k for k, key in enumerate(keys) if key not in self._rows]
+        if not keys or len(keys) > self.SIZE:
+            return self._prior.timbres(x)
+        new = {key: row for row, key in enumerate(keys) if key not in self._place}
         if new:
-            made = self._prior.timbres(x.rows(torch.tensor(new, device=x.key.device)))
-            for k, row in zip(new, zip(*made, strict=True), strict=True):
-                self._rows[keys[k]] = Timbres(*row)
-        found = [self._rows[key] for key in keys]
-        while len(self._rows) > self.SIZE:
-            self._rows.pop(next(iter(self._rows)))
-        return Timbres(*(torch.stack(column) for column in zip(*found, strict=True)))
+            if len(self._place) + len(new) > self.SIZE:
+                self._place.clear()
+                new = {key: row for row, key in enumerate(keys)}
+            made = self._prior.timbres(x.rows(torch.tensor(list(new.values()), device=x.key.device)))
+            self._table = self._table or Timbres(*(column.new_zeros(self.SIZE, *column.shape[1:]) for column in made))
+            first = len(self._place)
+            for table, column in zip(self._table, made, strict=True):
+                table[first : first + len(new)] = column
+            self._place.update({key: first + k for k, key in enumerate(new)})
+        assert self._table is not None
+        places = torch.tensor([self._place[key] for key in keys], device=x.key.device)
+        return Timbres(*(table.index_select(0, places) for table in self._table))
 
 
 class Contributions(NamedTuple):
@@ -233,18 +294,12 @@ _DECAYS_S = torch.tensor([0.02, 0.06, 0.2, 0.6, 2.0, 6.0])
 
 
 def frame_feature_count(window_s: float) -> int:
-    """Columns of :func:`frame_features`."""
+    """What the frame network reads: the features of three ages, pedal and modulation."""
     return 3 * (len(_hats_s(window_s)) + len(_DECAYS_S) + 2) + 2
 
 
 def _hats_s(window_s: float) -> Tensor:
     return torch.arange(round((window_s + HATS_AFTER_S) / HAT_S) + 1) * HAT_S - window_s
-
-
-def frame_features(x: NoteFeatures, row: Tensor, column: Tensor, window_s: float) -> Tensor:
-    """(pairs, features): the three ages, pedal and modulation of the given rows and frames."""
-    ages = [age_features(a[row, column], window_s) for a in (x.age_s, x.release_s, x.choke_s)]
-    return torch.cat((*ages, x.pedal[row, column, None], x.modulation[row, column, None]), -1)
 
 
 def age_features(age_s: Tensor, window_s: float) -> Tensor:
