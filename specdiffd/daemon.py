@@ -243,6 +243,7 @@ class Daemon:
             "forecast_s": report.get("forecast_s", 0.0),
             "asleep": report.get("asleep", True),
             "revision": report.get("revision", {}),
+            "slack": report.get("slack", {}),
             "counters": {
                 **report.get("counters", {}),
                 "missing_samples": int(header["missing_samples"][0]),

@@ -26,17 +26,14 @@ class Durations:
         return float(np.percentile(self._values, percent)) * 1e3 if self._values else None
 
     def summary(self) -> dict[str, float | int | None]:
-        """count, p50_ms, p99_ms, max_ms."""
+        """count, min_ms, p50_ms, p99_ms, max_ms."""
         return {"count": self.count, **summary_ms(self._values)}
 
 
 def summary_ms(seconds: Iterable[float]) -> dict[str, float | None]:
-    """Median, 99th percentile and maximum in milliseconds."""
-    values = np.fromiter(seconds, float)
-    if not len(values):
-        return {"p50_ms": None, "p99_ms": None, "max_ms": None}
-    p50, p99 = np.percentile(values, (50, 99))
-    return {"p50_ms": round(float(p50) * 1e3, 3), "p99_ms": round(float(p99) * 1e3, 3), "max_ms": round(float(values.max()) * 1e3, 3)}
+    """Minimum, median, 99th percentile and maximum in milliseconds."""
+    values, points = np.fromiter(seconds, float), {"min_ms": 0, "p50_ms": 50, "p99_ms": 99, "max_ms": 100}
+    return {name: round(float(np.percentile(values, p)) * 1e3, 3) if len(values) else None for name, p in points.items()}
 
 
 class Stopwatch:

@@ -30,10 +30,14 @@ log = logging.getLogger(__name__)
 REPORT_S = 0.2
 LONGEST_WAIT_S = 0.2
 MARGIN_S = 0.002
-WARM_UP_REVISIONS = 60
+WARM_UP_REVISIONS = 100
 QUEUE_PER_REPORT = 256
-STAGES_BETWEEN = 16  # pieces of slices between two revisions, when measuring
+STAGES_BETWEEN = 12  # pieces of slices between two revisions, when measuring
+KEPT = 98  # percent of the revisions that the render delay is made for; the margin does the rest
 DRAWS = 1 << 16
+SLACK_REVISIONS = 400  # that the render delay may be moved by
+TOLERANCE = 0.1  # of the delay: it stays where it is if it is right within that, and twice that where it is too long
+CALM_S = 10.0
 
 
 def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection]) -> None:
@@ -72,11 +76,13 @@ class Worker:
         self._engine = Engine(self._instrument, shared.timeline, self._settings)
         self._delay_samples = 0
         self._revisions = Durations()
+        self._slack = Durations(SLACK_REVISIONS)
         self._latencies: deque[dict[str, Any]] = deque(maxlen=QUEUE_PER_REPORT)
         self._echo: deque[tuple[int, int, int, int]] = deque(maxlen=QUEUE_PER_REPORT)
         self._reported_s = 0.0
         self._kept_events = -1  # of the last snapshot
         self._last_s = 0.0  # time of the last event
+        self._heard_s = time.monotonic()
 
     def _load(self, fake: bool) -> Any:
         if fake:
@@ -164,9 +170,28 @@ class Worker:
             working = self._engine.work()
             if self._engine.counters.revisions > revisions:
                 self._revisions.add(time.perf_counter() - started)
+                slack_s = self._engine.slack_samples / self._settings.sample_rate_hz
+                self._slack.add(slack_s)
                 row = {name: round(s * 1e3, 3) for name, s in self._instrument.stopwatch.laps.items()}
-                self._latencies.append(row | {"slack": round(self._engine.slack_samples / self._settings.sample_rate_hz * 1e3, 3)})
+                self._latencies.append(row | {"slack": round(slack_s * 1e3, 3)})
+            if not self._engine.asleep:
+                self._heard_s = time.monotonic()
+            elif time.monotonic() - self._heard_s > CALM_S:
+                self._move_delay()
             self._report()
+
+    def _move_delay(self) -> None:
+        """Nothing has sounded for a while: what playing has shown since the last time may move the render delay."""
+        if self._slack.count < SLACK_REVISIONS or self._config.engine.render_delay_ms != "auto":
+            return
+        self._heard_s = time.monotonic()
+        spare_ms = (self._slack.percentile_ms(100 - KEPT) or 0.0) - MARGIN_S * 1e3
+        self._slack = Durations(SLACK_REVISIONS)
+        if -TOLERANCE * self._delay_ms < spare_ms < 2 * TOLERANCE * self._delay_ms:
+            return
+        before_ms = self._delay_ms
+        self._delay_samples -= round(spare_ms / 1e3 * self._settings.sample_rate_hz)
+        log.info("render delay %.1f ms instead of %.1f, by the last %d revisions", self._delay_ms, before_ms, SLACK_REVISIONS)
 
     def _take_events(self) -> None:
         clock = self._shared.timeline.clock()
@@ -198,6 +223,7 @@ class Worker:
         report = {
             "counters": {name: getattr(counters, name) for name in counters.__dataclass_fields__},
             "revision": self._revisions.summary(),
+            "slack": self._slack.summary(),
             "sounding_notes": [
                 {"channel": n.channel + 1, "pitch": n.pitch, "velocity": n.velocity, "program": n.program} for n in sounding
             ],
@@ -234,7 +260,7 @@ class Measured(NamedTuple):
         return f"median and 99th percentile, ms: {', '.join(parts)}"
 
     def delay_s(self, settings: EngineSettings) -> float:
-        """The render delay that 99 of 100 revisions keep on a loaded engine.
+        """The render delay that nearly all revisions keep on a loaded engine.
 
         An event waits for the rest of the stage in hand, then for its revision, then the splice waits for the next block.
         The three know nothing of each other, so their sum is drawn from all of them; the guard, the shortest fade and its
@@ -245,7 +271,7 @@ class Measured(NamedTuple):
         rest, block = rng.random((2, DRAWS))
         sums = stage * rest + rng.choice(self.revisions, DRAWS) + block * settings.block_samples / settings.sample_rate_hz
         lost = settings.guard_samples + settings.least_fade_samples + settings.before_onset_samples
-        return float(np.percentile(sums, 99)) + lost / settings.sample_rate_hz + MARGIN_S
+        return float(np.percentile(sums, KEPT)) + lost / settings.sample_rate_hz + MARGIN_S
 
 
 def measure(instrument: Any, settings: EngineSettings, count: int) -> Measured:

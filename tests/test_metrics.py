@@ -14,7 +14,7 @@ def test_durations_keep_the_last_and_count_all() -> None:
 
 def test_nothing_measured_is_none() -> None:
     assert Durations().percentile_ms(99) is None
-    assert summary_ms([]) == {"p50_ms": None, "p99_ms": None, "max_ms": None}
+    assert summary_ms([]) == {"min_ms": None, "p50_ms": None, "p99_ms": None, "max_ms": None}
 
 
 def test_laps_of_one_name_add_up() -> None:
