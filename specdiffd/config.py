@@ -54,6 +54,7 @@ class AudioConfig(Section, frozen=True):
 class EngineConfig(Section, frozen=True):
     """How the forecast is kept."""
 
+    mode: Literal["live", "sequencer"] = "live"
     render_delay_ms: Annotated[float, Meta(gt=0, le=2000)] | Literal["auto"] = "auto"
     forecast_s: Annotated[float, Meta(ge=0.5, le=8)] = 2.0
     crossfade_ms: Annotated[float, Meta(ge=0.5, le=100)] = 10.0

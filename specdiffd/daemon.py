@@ -236,6 +236,7 @@ class Daemon:
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "instrument": self.config.instrument.name if not self._fake else "sine",
+            "mode": self.config.engine.mode,
             "render_delay_ms": self._engine.info.get("render_delay_ms"),
             "gain_db": self._gain_db,
             "sounding_notes": report.get("sounding_notes", []),

@@ -9,6 +9,7 @@ live process, on a virtual clock in tests, and offline.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,8 @@ from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
 
-RESTART_STAGES, MOST_RESTARTS = 2, 1  # how far a revision may be to begin again for more events, and how often
+TYPICAL = 1.25  # times the mean is what a revision is expected to take
+PATIENCE_S = 0.004  # besides a block, left over when a revision begins as late as it may
 SILENCE = 2e-5  # peak below which a released sound is over, 94 dB under full scale
 
 
@@ -41,7 +43,8 @@ class EngineSettings:
     end_fade_samples: int = 2400  # written at the end of every forecast
     urgent_frames: int = 16
     slice_frames: int = 16
-    lead_samples: int | None = None  # a revision begins no sooner than this before its onset: more events share it; None: at once
+    eager: bool = True  # an event is rendered as soon as it comes; else when it must, together with all that comes until then
+    lead_samples: int = 0  # how much sooner than it must
     forecast_s: float = 2.0
     parts: tuple[frozenset[int], ...] = (frozenset(range(CHANNELS)),)
 
@@ -71,8 +74,7 @@ class _Revision:
     """A revision in hand."""
 
     changed_s: float
-    restarts: int
-    stage: int = 0
+    begun_s: float = field(default_factory=time.perf_counter)
     base: Any = None  # the state that it continues, taken out of the forecast's
     stages: Iterator[None] = field(default_factory=lambda: iter(()))
 
@@ -89,6 +91,7 @@ class Engine:
         self.scores = [Score() for _ in settings.parts]
         self.counters = Counters()
         self.slack_samples = 0  # of the last revision: how much later it could have come
+        self._mean_s = 0.0  # of a revision, lately
         self._part_of = {channel: part for part, channels in enumerate(settings.parts) for channel in channels}
         self._resampler = Resampler(instrument.sample_rate_hz, settings.sample_rate_hz)
         self._source = np.zeros((1 << 18, 1), np.float32)  # model-rate audio by absolute sample: the resampler reads back from it
@@ -117,32 +120,38 @@ class Engine:
     def work(self) -> bool:
         """One stage of an urgent revision or of a slice of forecast; False when there is nothing to do.
 
-        Events that come while a revision has only just begun are taken into it (the other notes of a chord): it begins
-        again, once. Later ones wait for the next.
+        Events that come while a revision is in hand are taken into it, which then begins again, if it will still be in time;
+        otherwise they wait for the next.
         """
         revision = self._revision
         if revision is None and not self._due:
             return self._extend()
         if revision is None:
-            revision = self._begin(self._changed_s, 0)
-        elif math.isfinite(self._changed_s) and revision.stage <= RESTART_STAGES and revision.restarts < MOST_RESTARTS:
+            revision = self._begin(self._changed_s)
+        elif math.isfinite(self._changed_s) and self._spare(min(self._changed_s, revision.changed_s)) >= 0:
             if self._forecast is not None and revision.base is not None:
                 self._forecast.states.append(revision.base)
-            revision = self._begin(min(self._changed_s, revision.changed_s), revision.restarts + 1)
+            revision = self._begin(min(self._changed_s, revision.changed_s))
         try:
             next(revision.stages)
-            revision.stage += 1
         except StopIteration:
             self._revision = None
+            self._mean_s += 0.1 * (time.perf_counter() - revision.begun_s - self._mean_s)
         return True
+
+    def _spare(self, changed_s: float) -> float:
+        """Samples that are expected to be left when a revision that begins now is spliced in for what happens at ``changed_s``."""
+        s = self.settings
+        takes_s = TYPICAL * self._mean_s if self.timeline.clock() is not None else 0.0
+        return self._fade_end(changed_s) - s.least_fade_samples - self._safe_from() - takes_s * s.sample_rate_hz
 
     @property
     def _due(self) -> bool:
         """Events wait, and it is time for their revision."""
+        s = self.settings
         if not math.isfinite(self._changed_s):
             return False
-        lead = self.settings.lead_samples
-        return lead is None or self._changed_s * self.settings.sample_rate_hz - self.timeline.playhead < lead
+        return s.eager or self._spare(self._changed_s) < s.block_samples + max(PATIENCE_S * s.sample_rate_hz, s.lead_samples)
 
     @property
     def urgent(self) -> bool:
@@ -166,11 +175,11 @@ class Engine:
 
     # -- revision: score -> mel -> audio -> splice ---------------------------------------------------------------
 
-    def _begin(self, changed_s: float, restarts: int) -> _Revision:
+    def _begin(self, changed_s: float) -> _Revision:
         """A revision of everything from ``changed_s`` on."""
         self._changed_s = math.inf
         self._slice = None  # it knows nothing of the event
-        revision = _Revision(changed_s, restarts)
+        revision = _Revision(changed_s)
         revision.stages = self._revise(revision)
         self._revision = revision
         return revision
@@ -178,7 +187,7 @@ class Engine:
     def _revise(self, revision: _Revision) -> Iterator[None]:
         """Render what the events change, from the first frame that still can be changed, a stage at a time."""
         s = self.settings
-        fade_end = round(revision.changed_s * s.sample_rate_hz) - s.before_onset_samples
+        fade_end = self._fade_end(revision.changed_s)
         start = max(fade_end - s.crossfade_samples, self._safe_from())
         if self._forecast is None and not self._anything_sounds(start / s.sample_rate_hz):
             return  # a pedal or program change in silence
@@ -186,14 +195,19 @@ class Engine:
         forecast, state = self._state_at(first)
         revision.base = state
         first = min(first, state.next_frame)
-        end = max(first, self._first_frame(start)) + s.urgent_frames
+        missing = self._first_frame(start) - first  # of the forecast, if it has not come this far
+        frames = self.instrument.frames_for_less(state, first, s.urgent_frames) if missing <= 0 else missing + s.urgent_frames
         performances = [score.performance for score in self.scores]
-        rendered, after = yield from self.instrument.stages(performances, state, first, end - first)
+        rendered, after = yield from self.instrument.stages(performances, state, first, frames)
         self._keep(forecast, rendered, after)
         self.counters.revisions += 1
         self.slack_samples = fade_end - s.least_fade_samples - self._write(forecast, start, fade_end)
         self.counters.late_splices += self.slack_samples < 0
         self._forget()
+
+    def _fade_end(self, changed_s: float) -> int:
+        """Where the splice for what happens at ``changed_s`` is over."""
+        return round(changed_s * self.settings.sample_rate_hz) - self.settings.before_onset_samples
 
     def _safe_from(self) -> int:
         """The first sample that is not read while a splice there is written."""

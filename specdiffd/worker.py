@@ -9,6 +9,7 @@ import pickle
 import signal
 import time
 from collections import deque
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from specdiffd.clock import ClockState
 from specdiffd.config import Config
 from specdiffd.engine import Engine, EngineSettings, settings_for
 from specdiffd.errors import SpecdiffdError
-from specdiffd.events import NOTE_ON, Event
+from specdiffd.events import NOTE_OFF, NOTE_ON, Event
 from specdiffd.io.shared import SharedBlock
 from specdiffd.io.timeline import Timeline
 from specdiffd.logs import set_up_logging
@@ -30,11 +31,12 @@ log = logging.getLogger(__name__)
 REPORT_S = 0.2
 LONGEST_WAIT_S = 0.2
 MARGIN_S = 0.002
-WARM_UP_REVISIONS = 100
+SEQUENCER_DELAY_S, SEQUENCER_LEAD_S = 0.2, 0.05
+REHEARSAL_S = 6.0
+LONGEST_REHEARSED_S = 0.25  # a revision; an instrument that is slower than that is not for playing
+IDLE_S = 0.0005
 QUEUE_PER_REPORT = 256
-STAGES_BETWEEN = 12  # pieces of slices between two revisions, when measuring
 KEPT = 98  # percent of the revisions that the render delay is made for; the margin does the rest
-DRAWS = 1 << 16
 SLACK_REVISIONS = 400  # that the render delay may be moved by
 TOLERANCE = 0.1  # of the delay: it stays where it is if it is right within that, and twice that where it is too long
 CALM_S = 10.0
@@ -73,6 +75,8 @@ class Worker:
         audio, engine = config.audio, config.engine
         parts = 1 if engine.parts == "auto" else engine.parts
         self._settings = settings_for(audio.sample_rate_hz, audio.block_size, engine.crossfade_ms, engine.forecast_s, parts)
+        if engine.mode == "sequencer":
+            self._settings = replace(self._settings, eager=False, lead_samples=round(SEQUENCER_LEAD_S * audio.sample_rate_hz))
         self._engine = Engine(self._instrument, shared.timeline, self._settings)
         self._delay_samples = 0
         self._revisions = Durations()
@@ -122,9 +126,11 @@ class Worker:
         wanted = self._config.engine.render_delay_ms
         if orders["delay_s"] is not None:
             delay_s = orders["delay_s"]
+        elif wanted == "auto" and self._config.engine.mode == "sequencer":
+            delay_s = SEQUENCER_DELAY_S
         elif wanted == "auto":
-            measured = measure(self._instrument, self._settings, WARM_UP_REVISIONS)
-            delay_s = measured.delay_s(self._settings)
+            measured = measure(self._instrument, self._settings, REHEARSAL_S)
+            delay_s = measured.delay_s
             log.info("render delay %.1f ms (%s)", delay_s * 1e3, measured)
         else:
             delay_s = wanted / 1e3
@@ -182,7 +188,7 @@ class Worker:
 
     def _move_delay(self) -> None:
         """Nothing has sounded for a while: what playing has shown since the last time may move the render delay."""
-        if self._slack.count < SLACK_REVISIONS or self._config.engine.render_delay_ms != "auto":
+        if self._slack.count < SLACK_REVISIONS or not self._settings.eager or self._config.engine.render_delay_ms != "auto":
             return
         self._heard_s = time.monotonic()
         spare_ms = (self._slack.percentile_ms(100 - KEPT) or 0.0) - MARGIN_S * 1e3
@@ -250,55 +256,70 @@ def live_threads(cores: int) -> int:
 
 
 class Measured(NamedTuple):
-    """How long the work takes, in seconds each."""
+    """What playing to nobody has shown, in seconds."""
 
-    revisions: NDArray[np.float64]
-    stages: NDArray[np.float64]  # pieces of slices: what cannot be interrupted
+    delay_s: float
+    revisions: Durations
+    late: float  # of 1, at that delay
 
     def __str__(self) -> str:
-        parts = (f"{name} {1e3 * np.median(x):.1f}, {1e3 * np.percentile(x, 99):.1f}" for name, x in zip(self._fields, self, strict=True))
-        return f"median and 99th percentile, ms: {', '.join(parts)}"
-
-    def delay_s(self, settings: EngineSettings) -> float:
-        """The render delay that nearly all revisions keep on a loaded engine.
-
-        An event waits for the rest of the stage in hand, then for its revision, then the splice waits for the next block.
-        The three know nothing of each other, so their sum is drawn from all of them; the guard, the shortest fade and its
-        distance from the onset are always lost. Most revisions are done earlier: they fade longer.
-        """
-        rng = np.random.default_rng(0)
-        stage = rng.choice(self.stages, DRAWS, p=self.stages / self.stages.sum())  # long ones are met more often
-        rest, block = rng.random((2, DRAWS))
-        sums = stage * rest + rng.choice(self.revisions, DRAWS) + block * settings.block_samples / settings.sample_rate_hz
-        lost = settings.guard_samples + settings.least_fade_samples + settings.before_onset_samples
-        return float(np.percentile(sums, KEPT)) + lost / settings.sample_rate_hz + MARGIN_S
+        p50, p99 = (self.revisions.percentile_ms(p) or 0.0 for p in (50, 99))
+        return f"{self.revisions.count} revisions: median {p50:.1f} ms, 99th percentile {p99:.1f} ms"
 
 
-def measure(instrument: Any, settings: EngineSettings, count: int) -> Measured:
-    """How long revisions and stages take, on a timeline of its own: chords come and go while time passes.
+def measure(instrument: Any, settings: EngineSettings, seconds: float) -> Measured:
+    """The render delay that nearly all revisions keep while somebody plays densely: by playing so, to nobody, in real time.
 
-    Also warms everything up: the first quarter is not counted.
+    Also warms everything up.
     """
+    rate = settings.sample_rate_hz
+    lost_s = (settings.guard_samples + settings.least_fade_samples + settings.before_onset_samples + settings.block_samples) / rate
+    _, revisions = rehearse(instrument, settings, 0.2, seconds / 4, seed=1)
+    typical_s = (revisions.percentile_ms(50) or 0.0) / 1e3
+    delay_s = lost_s + 2 * typical_s  # an event that comes amid a revision waits for that one, too
+    if typical_s > LONGEST_REHEARSED_S:
+        return Measured(delay_s + MARGIN_S, revisions, 0.0)
+    slack, revisions = rehearse(instrument, settings, delay_s, seconds, seed=0)
+    needed = delay_s - slack
+    delay_s = float(np.percentile(needed, KEPT)) + MARGIN_S
+    return Measured(delay_s, revisions, float(np.mean(needed > delay_s)))
+
+
+def rehearse(instrument: Any, settings: EngineSettings, delay_s: float, seconds: float, seed: int) -> tuple[NDArray[np.float64], Durations]:
+    """Dense playing in real time at a render delay, on a timeline of its own: each revision's slack in seconds, and durations."""
     timeline = Timeline()
     timeline.clear()
     engine = Engine(instrument, timeline, settings)
-    revisions: list[float] = []
-    stages: list[float] = []
-    rate = settings.sample_rate_hz
+    rate, block = settings.sample_rate_hz, settings.block_samples
+    waiting = deque(dense_playing(seconds, seed))
+    slack, durations = [], Durations(4096)
+    started_ns, begun_s = time.monotonic_ns(), 0.0
+    timeline.set_clock(ClockState(0.0, float(started_ns), float(rate)))
+    while (now_s := (time.monotonic_ns() - started_ns) / 1e9) < seconds:
+        timeline.header["playhead"] = (int(now_s * rate) // block + 1) * block
+        while waiting and waiting[0].time_s <= now_s:
+            event = waiting.popleft()
+            engine.play(event._replace(time_s=event.time_s + delay_s))
+        done = engine.counters.revisions
+        if not engine.revising:
+            begun_s = time.perf_counter()
+        if not engine.work():
+            time.sleep(IDLE_S)
+        if engine.counters.revisions > done:
+            durations.add(time.perf_counter() - begun_s)
+            slack.append(engine.slack_samples / rate)
+    return np.array(slack or [0.0]), durations
 
-    def timed(durations: list[float], k: int) -> None:
-        started = time.perf_counter()
-        worked = engine.work()
-        while engine.revising:
-            engine.work()
-        if worked and k >= count // 4:
-            durations.append(time.perf_counter() - started)
 
-    for k in range(count):
-        for pitch in (48, 60, 64, 67):
-            engine.play(Event(timeline.playhead / rate + 0.05, 0x90 if k % 2 == 0 else 0x80, pitch + k // 2 % 12, 80))
-        timed(revisions, k)
-        for _ in range(STAGES_BETWEEN):
-            timed(stages, k)
-        timeline.header["playhead"] += round(0.12 * rate)
-    return Measured(np.array(revisions), np.array(stages))
+def dense_playing(seconds: float, seed: int) -> list[Event]:
+    """Chords and a melody, about ten notes a second, each let go about when the next is struck."""
+    rng = np.random.default_rng(seed)
+    events, now_s = [], 0.05
+    while now_s < seconds:
+        following_s = now_s + rng.choice((0.1, 0.15, 0.2, 0.3))
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            pitch, on_s = int(rng.integers(40, 90)), now_s + rng.uniform(0, 0.02)
+            off_s = following_s + rng.choice((0, 0.2)) + rng.uniform(-0.025, 0.005)
+            events += [Event(on_s, NOTE_ON, pitch, int(rng.integers(40, 120))), Event(off_s, NOTE_OFF, pitch)]
+        now_s = following_s
+    return sorted(events, key=lambda event: event.time_s)

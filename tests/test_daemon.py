@@ -18,8 +18,10 @@ import soundfile
 import zmq
 
 from specdiffd.control.client import ControlClient
+from specdiffd.engine import settings_for
 from specdiffd.errors import ControlError
-from specdiffd.worker import live_threads
+from specdiffd.fakes import SineInstrument
+from specdiffd.worker import live_threads, measure, rehearse
 
 
 def wait_until(condition: Any, timeout_s: float = 20.0) -> Any:
@@ -257,6 +259,43 @@ def test_two_daemons_do_not_share_a_socket(tmp_path: Path) -> None:
         )
         assert second.returncode == 3
         assert "another specdiffd is running here" in second.stderr
+
+
+def test_sequencer_mode_publishes_its_delay(tmp_path: Path) -> None:
+    with daemon(tmp_path, "-o", "engine.mode=sequencer") as (_, client):
+        status = client.call("status")
+        assert (status["mode"], status["render_delay_ms"]) == ("sequencer", 200)
+        client.call("note_on", pitch=60)
+        wait_until(lambda: client.call("status")["sounding_notes"])
+        client.call("note_off", pitch=60)
+        counters = wait_until(lambda: (s := client.call("status")) and s["asleep"] and s["counters"])
+        assert counters["late_splices"] == 0
+
+
+class SlowSine(SineInstrument):
+    """Takes a known time for every stage."""
+
+    def stages(self, *arguments: Any) -> Any:
+        stages = super().stages(*arguments)
+        while True:
+            time.sleep(0.01)
+            try:
+                next(stages)
+            except StopIteration as stop:
+                return stop.value
+            yield
+
+
+def test_the_render_delay_is_measured_by_playing() -> None:
+    """Two stages of 10 ms: the one in hand, a revision that waits for another; and it holds what it promises."""
+    settings = settings_for(48000, 256, 10.0, 2.0, 1)
+    fast, slow = (measure(instrument, settings, 2.0) for instrument in (SineInstrument(), SlowSine()))
+    assert 0.008 < fast.delay_s < 0.04
+    assert 0.04 < slow.delay_s < 0.12
+    assert slow.late <= 0.03
+    slack, _ = rehearse(SlowSine(), settings, slow.delay_s, 4.0, seed=5)
+    assert np.mean(slack < 0) < 0.15
+    assert np.mean(rehearse(SlowSine(), settings, 0.02, 2.0, seed=5)[0] < 0) > 0.5
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (3, 3), (64, 4)])

@@ -109,7 +109,9 @@ class NotePrior(nn.Module):
         weights = pairs.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), pairs)
         return Contributions(weights.transpose(1, 2), *timbres[1:])
 
-    def _weights(self, envelope: Tensor, age_s: Tensor, release_s: Tensor, choke_s: Tensor, pedal: Tensor, mod: Tensor, gain: Tensor) -> Tensor:
+    def _weights(
+        self, envelope: Tensor, age_s: Tensor, release_s: Tensor, choke_s: Tensor, pedal: Tensor, mod: Tensor, gain: Tensor
+    ) -> Tensor:
         """Of a note in a frame: envelope (..., frame_width), the others (...), to (..., K)."""
         ages = [age_features(x, self.config.window_s) for x in (age_s, release_s, choke_s)]
         frames = self.frame(torch.cat((*ages, pedal[..., None], mod[..., None]), -1)) + envelope
