@@ -34,12 +34,13 @@ def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
     set_up_logging(config.logging.level)
     try:
         with ExitStack() as stack:
-            _serve(shared, config, supervisor, bell, stack)
+            try:
+                _serve(shared, config, supervisor, bell, stack)
+            except SpecdiffdError as error:
+                supervisor.send(("failed", (str(error), error.exit_code)))
+                os._exit(error.exit_code)  # closing the clients of a server that is gone can take for ever
     except (EOFError, BrokenPipeError):
         log.warning("the supervisor is gone, stopping")
-    except SpecdiffdError as error:
-        supervisor.send(("failed", (str(error), error.exit_code)))
-        os._exit(error.exit_code)  # closing the clients of a server that is gone can take for ever
 
 
 def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection, stack: ExitStack) -> None:
