@@ -26,6 +26,7 @@ from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
 
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
+COMFORTABLE_S = 0.05  # of forecast: what is not needed next may be done
 PATIENCE_S = 0.004  # besides a block, left over when a revision begins as late as it may
 SILENCE = 2e-5  # peak below which a released sound is over, 94 dB under full scale
 
@@ -40,9 +41,10 @@ class EngineSettings:
     crossfade_samples: int = 480
     least_fade_samples: int = 48  # of a late splice
     before_onset_samples: int = 48  # a crossfade ends this long before the onset it makes room for
-    end_fade_samples: int = 2400  # written at the end of every forecast
-    urgent_frames: int = 16
+    end_fade_samples: int = 1440  # written at the end of every forecast
+    urgent_frames: int = 10
     slice_frames: int = 16
+    prepared_frames: int = 48  # ahead of the next slice
     eager: bool = True  # an event is rendered as soon as it comes; else when it must, together with all that comes until then
     lead_samples: int = 0  # how much sooner than it must
     forecast_s: float = 2.0
@@ -195,10 +197,9 @@ class Engine:
         forecast, state = self._state_at(first)
         revision.base = state
         first = min(first, state.next_frame)
-        missing = self._first_frame(start) - first  # of the forecast, if it has not come this far
-        frames = self.instrument.frames_for_less(state, first, s.urgent_frames) if missing <= 0 else missing + s.urgent_frames
+        end = max(first, self._first_frame(start)) + s.urgent_frames
         performances = [score.performance for score in self.scores]
-        rendered, after = yield from self.instrument.stages(performances, state, first, frames)
+        rendered, after = yield from self.instrument.stages(performances, state, first, end - first)
         self._keep(forecast, rendered, after)
         self.counters.revisions += 1
         self.slack_samples = fade_end - s.least_fade_samples - self._write(forecast, start, fade_end)
@@ -293,13 +294,16 @@ class Engine:
             if playhead >= self.timeline.valid_until:
                 self._forecast = None
             return False
-        if forecast.solid_until - playhead >= s.forecast_s * s.sample_rate_hz:
+        ahead_s = (forecast.solid_until - playhead) / s.sample_rate_hz
+        state, performances = forecast.states[-1], [score.performance for score in self.scores]
+        # First what the next slice needs; what slices will need soon, only while there is time for it.
+        for frames in (s.slice_frames, s.slice_frames + s.prepared_frames) if ahead_s > COMFORTABLE_S else (s.slice_frames,):
+            prepared = self.instrument.prepare(performances, state, frames)
+            if prepared is not None:
+                forecast.states[-1] = prepared
+                return True
+        if ahead_s >= s.forecast_s:
             return False
-        state = forecast.states[-1]
-        prepared = self.instrument.prepare([score.performance for score in self.scores], state, s.slice_frames)
-        if prepared is not None:
-            forecast.states[-1] = prepared
-            return True
         self._slice = self._slice_stages(forecast, state)
         return True
 
@@ -370,7 +374,7 @@ def settings_for(sample_rate_hz: int, block_size: int, crossfade_ms: float, fore
         crossfade_samples=round(crossfade_ms * samples),
         least_fade_samples=round(samples),
         before_onset_samples=round(samples),
-        end_fade_samples=round(50 * samples),
+        end_fade_samples=round(30 * samples),
         forecast_s=forecast_s,
         parts=tuple(frozenset(range(part, CHANNELS, parts)) for part in range(parts)),
     )

@@ -53,10 +53,6 @@ class SineInstrument:
         """Nothing needs to be prepared."""
         return None
 
-    def frames_for_less(self, state: SineState, first_frame: int, frames: int) -> int:
-        """All frames cost the same."""
-        return frames
-
     def stages(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> Stages[SineState]:
         """See :class:`specdiffd.instrument.Instrument`: two of them, to be stopped between."""
         if first_frame > state.next_frame:

@@ -39,7 +39,7 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderState
 S = TypeVar("S")
 PREPARED_FRAMES = 16  # at a time
 PREPARED_TOKENS = 48
-WINDOWS = 3  # kept: the one that plays, the one that the forecast has rolled to, and one between
+WINDOWS = 5  # kept: the one that plays, those that the forecast has rolled to, and the next
 
 
 class Rendered(NamedTuple):
@@ -72,9 +72,6 @@ class Instrument(Protocol[S]):
 
     def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> S | None:
         """Do a little of what rendering the next ``frames`` will need besides; None when there is nothing left to do."""
-
-    def frames_for_less(self, state: S, first_frame: int, frames: int) -> int:
-        """Up to half of ``frames`` less, if they would cost much more: what else has to be computed with them may do so."""
 
     def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> Stages[S]:
         """Render frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
@@ -237,12 +234,6 @@ class SpectrogramInstrument:
         films = self._films.at(torch.full((1, 1), self.steps, device=self.device))
         _, decoder = self.decoder.step(clean, prior, films, window.conditioning, window.decoder, PREPARED_FRAMES)
         return self._with_window(state, window._replace(decoder=decoder))
-
-    def frames_for_less(self, state: StreamState, first_frame: int, frames: int) -> int:
-        """See :class:`Instrument`: the decoder computes known frames that it has not seen together with the new ones."""
-        start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
-        seen = next((w.decoder.frames for w in state.windows if w.start == start), 0)
-        return max(frames // 2, frames - max(0, first_frame - start - seen))
 
     @staticmethod
     def _with_window(state: StreamState, window: _Window) -> StreamState:

@@ -156,10 +156,6 @@ class PublishedInstrument:
         """See :class:`specdiffd.instrument.Instrument`: there is nothing that could be done before."""
         return None
 
-    def frames_for_less(self, state: PublishedState, first_frame: int, frames: int) -> int:
-        """All frames cost the same."""
-        return frames
-
     @torch.inference_mode()
     def stages(self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int) -> Stages[PublishedState]:
         """See :class:`specdiffd.instrument.Instrument`."""

@@ -155,7 +155,7 @@ class NotePrior(nn.Module):
             (torch.zeros(rows, c.frame_width), torch.zeros(rows, c.shapes, c.mel_bins), *[torch.zeros(rows, frames)] * 7),
             (of_notes, of_notes, *[of_frames] * 7),
             ({0: "F"}, {0: "N", 2: "F"}),
-            {"N": (8, 16, 32, 64, 128), "F": (16, 64)},
+            {"N": (8, 16, 32, 64, 128), "F": (10, 16, 64)},
             threads,
         )
         setattr(self, "timbre", lambda *x: tuple(y.clone() for y in timbre(*x)))  # noqa: B010
