@@ -57,7 +57,7 @@ class EngineConfig(Section, frozen=True):
     mode: Literal["live", "sequencer"] = "live"
     render_delay_ms: Annotated[float, Meta(gt=0, le=2000)] | Literal["auto"] = "auto"
     forecast_s: Annotated[float, Meta(ge=0.5, le=8)] = 2.0
-    crossfade_ms: Annotated[float, Meta(ge=0.5, le=100)] = 10.0
+    crossfade_ms: Annotated[float, Meta(ge=0.5, le=100)] = 3.0
     hop_frames: Annotated[int, Meta(ge=1, le=256)] = 64
     parts: Annotated[int, Meta(ge=1, le=16)] | Literal["auto"] = "auto"
     standby: bool = True

@@ -38,7 +38,7 @@ class EngineSettings:
     sample_rate_hz: int = 48000  # of the timeline
     block_samples: int = 256  # read at a time
     guard_samples: int = 48  # a splice is not written into a block that may be read sooner than this
-    crossfade_samples: int = 480
+    crossfade_samples: int = 144
     least_fade_samples: int = 48  # of a late splice
     before_onset_samples: int = 48  # a crossfade ends this long before the onset it makes room for
     end_fade_samples: int = 1440  # written at the end of every forecast
