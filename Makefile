@@ -12,14 +12,14 @@ RUN ?= runs/builtin
 PLAY_PACKAGES := libportaudio2
 TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 libfluidsynth3 fluid-soundfont-gm
 
-.PHONY: play test check lint test-slow test-gpu goldens bench train evaluate clean
+.PHONY: play test check lint test-slow test-live test-gpu goldens bench train evaluate clean
 .DELETE_ON_ERROR:
 
 play: $(VENV)/.play
 	$(BIN)/specdiffd demo -O $(OUT) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q -m "not slow and not gpu" $(ARGS)
+	$(BIN)/pytest -q -m "not slow and not gpu and not live" $(ARGS)
 
 check: lint test
 
@@ -30,6 +30,11 @@ lint: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -q -m slow $(ARGS)
+
+# Latency, density, endurance and likeness of live playing, in real time: half an hour on a machine that does nothing else.
+test-live: $(VENV)/.dev
+	$(call judges)
+	$(BIN)/pytest -q -s -m live $(ARGS)
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -q -m gpu $(ARGS)
@@ -56,8 +61,7 @@ train: $(VENV)/.dev
 # make evaluate SONGS=folder-of-midi; basic-pitch's own requirements ask for TensorFlow, which its ONNX model does not need.
 evaluate: $(VENV)/.dev
 	@test -n "$(SONGS)" || { echo "make evaluate SONGS=a-folder-of-MIDI-files"; exit 2; }
-	$(BIN)/pip install -q -c constraints.txt -e '.[evaluate]'
-	$(BIN)/pip install -q -c constraints.txt --no-deps basic-pitch
+	$(call judges)
 	$(BIN)/specdiffd evaluate $(SONGS) --ablate $(ARGS)
 
 $(VENV)/.play: pyproject.toml constraints.txt
@@ -72,6 +76,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(OUT)
+
+define judges
+$(BIN)/pip install -q -c constraints.txt -e '.[evaluate]'
+$(BIN)/pip install -q -c constraints.txt --no-deps basic-pitch
+endef
 
 # Installs the Debian packages that are missing.
 define packages

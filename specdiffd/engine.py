@@ -25,6 +25,7 @@ from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
 
+JOIN_STAGES = 2  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
 COMFORTABLE_S = 0.05  # of forecast: what is not needed next may be done
 PATIENCE_S = 0.004  # besides a block, left over when a revision begins as late as it may
@@ -76,6 +77,7 @@ class _Revision:
     """A revision in hand."""
 
     changed_s: float
+    stage: int = 0
     begun_s: float = field(default_factory=time.perf_counter)
     base: Any = None  # the state that it continues, taken out of the forecast's
     stages: Iterator[None] = field(default_factory=lambda: iter(()))
@@ -122,20 +124,21 @@ class Engine:
     def work(self) -> bool:
         """One stage of an urgent revision or of a slice of forecast; False when there is nothing to do.
 
-        Events that come while a revision is in hand are taken into it, which then begins again, if it will still be in time;
-        otherwise they wait for the next.
+        Events that come while a revision has only just begun are taken into it, which begins again, if it will still be in
+        time with something to spare; otherwise they wait for the next.
         """
         revision = self._revision
         if revision is None and not self._due:
             return self._extend()
         if revision is None:
             revision = self._begin(self._changed_s)
-        elif math.isfinite(self._changed_s) and self._spare(min(self._changed_s, revision.changed_s)) >= 0:
+        elif self._joins(revision):
             if self._forecast is not None and revision.base is not None:
                 self._forecast.states.append(revision.base)
             revision = self._begin(min(self._changed_s, revision.changed_s))
         try:
             next(revision.stages)
+            revision.stage += 1
         except StopIteration:
             self._revision = None
             self._mean_s += 0.1 * (time.perf_counter() - revision.begun_s - self._mean_s)
@@ -147,13 +150,24 @@ class Engine:
         takes_s = TYPICAL * self._mean_s if self.timeline.clock() is not None else 0.0
         return self._fade_end(changed_s) - s.least_fade_samples - self._safe_from() - takes_s * s.sample_rate_hz
 
+    def _joins(self, revision: _Revision) -> bool:
+        """Whether what waits is taken into the revision in hand."""
+        if not math.isfinite(self._changed_s) or revision.stage > JOIN_STAGES:
+            return False
+        return self._spare(min(self._changed_s, revision.changed_s)) >= self._reserve
+
+    @property
+    def _reserve(self) -> float:
+        """Samples that should be left over when a revision begins: not all take as long as is expected."""
+        return self.settings.block_samples + PATIENCE_S * self.settings.sample_rate_hz
+
     @property
     def _due(self) -> bool:
         """Events wait, and it is time for their revision."""
         s = self.settings
         if not math.isfinite(self._changed_s):
             return False
-        return s.eager or self._spare(self._changed_s) < s.block_samples + max(PATIENCE_S * s.sample_rate_hz, s.lead_samples)
+        return s.eager or self._spare(self._changed_s) < self._reserve + s.lead_samples
 
     @property
     def urgent(self) -> bool:

@@ -271,6 +271,9 @@ def _dtype(name: str, device: str) -> torch.dtype:
     return torch.bfloat16 if _bfloat16_is_faster(device) else torch.float32
 
 
+BF16_GAIN = 1.3  # units gain more than that; less may be chance
+
+
 @torch.inference_mode()
 def _bfloat16_is_faster(device: str) -> bool:
     """Whether a typical matrix product is: measured, since processors that emulate bfloat16 are slower with it."""
@@ -284,4 +287,4 @@ def _bfloat16_is_faster(device: str) -> bool:
             times.append(time.perf_counter() - start)
         return sorted(times)[len(times) // 2]
 
-    return seconds(torch.bfloat16) < seconds(torch.float32)
+    return BF16_GAIN * seconds(torch.bfloat16) < seconds(torch.float32)

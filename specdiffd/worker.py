@@ -312,12 +312,12 @@ def rehearse(instrument: Any, settings: EngineSettings, delay_s: float, seconds:
 
 
 def dense_playing(seconds: float, seed: int) -> list[Event]:
-    """Chords and a melody, about ten notes a second, each let go about when the next is struck."""
+    """Chords and a melody, about sixteen notes a second, each let go about when the next is struck."""
     rng = np.random.default_rng(seed)
     events, now_s = [], 0.05
     while now_s < seconds:
-        following_s = now_s + rng.choice((0.1, 0.15, 0.2, 0.3))
-        for _ in range(rng.choice((1, 1, 2, 4))):
+        following_s = now_s + rng.choice((0.08, 0.12, 0.16, 0.25))
+        for _ in range(rng.choice((1, 2, 3, 4))):
             pitch, on_s = int(rng.integers(40, 90)), now_s + rng.uniform(0, 0.02)
             off_s = following_s + rng.choice((0, 0.2)) + rng.uniform(-0.025, 0.005)
             events += [Event(on_s, NOTE_ON, pitch, int(rng.integers(40, 120))), Event(off_s, NOTE_OFF, pitch)]
