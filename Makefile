@@ -52,6 +52,7 @@ goldens: .goldens/.installed
 bench: $(VENV)/.play
 	$(BIN)/specdiffd bench latency --random-weights
 	$(BIN)/specdiffd bench latency
+	$(BIN)/specdiffd bench engine
 	$(BIN)/specdiffd bench decoder
 
 # make train SONGS=folder-of-midi MINUTES=240; goes on where it stopped.

@@ -390,18 +390,40 @@ def latency(
     from dataclasses import replace
 
     from specdiffd.bench.latency import bench_latency
-    from specdiffd.engine import settings_for
+    from specdiffd.engine import EngineSettings
     from specdiffd.instrument import RenderSettings
     from specdiffd.loading import load_builtin_family, pick_device
 
     settings = RenderSettings(steps=steps)
     loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights, threads)
-    engine = settings_for(48000, 256, 10.0, 2.0, 1)
+    engine = EngineSettings()
     result = bench_latency(loaded, replace(engine, urgent_frames=frames or engine.urgent_frames), revisions, polyphony)
     lines = [
         f"revision of {result['urgent_frames']} frames: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms ({result['dtype']}, {result['steps']} steps)"
     ]
     lines += [f"  {name:20s} {ms:6.2f} ms  {'#' * round(4 * ms)}" for name, ms in result["waterfall_p50_ms"].items()]
+    _show(result, lines, as_json)
+
+
+@bench_app.command("engine")
+def bench_engine_command(
+    instrument: InstrumentOption = "builtin",
+    revisions: Annotated[int, typer.Option(help="Of each kind.", min=5)] = 40,
+    device: Annotated[str, typer.Option()] = "auto",
+    dtype: Annotated[str, typer.Option()] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Revisions by polyphony, fullness of the window and length of the stretch."""
+    from specdiffd.bench.latency import bench_engine
+    from specdiffd.engine import EngineSettings
+    from specdiffd.loading import load_builtin_family, pick_device
+
+    result = bench_engine(load_builtin_family(instrument, pick_device(device), dtype), EngineSettings(), revisions)
+    lines = (
+        f"{row['polyphony']:3d} notes held, {row['notes_in_window']:3d} in the window, {row['frames']:3d} frames: "
+        f"p50 {row['p50_ms']:6.2f} ms, p99 {row['p99_ms']:6.2f} ms"
+        for row in result["rows"]
+    )
     _show(result, lines, as_json)
 
 

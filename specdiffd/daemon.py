@@ -251,6 +251,7 @@ class Daemon:
                 "missing_runs": int(header["missing_runs"][0]),
                 "xruns": int(header["xruns"][0]),
                 "limited_blocks": int(header["limited_blocks"][0]),
+                "queued_events": report.get("queued_events", 0),
                 "dropped_events": report.get("dropped_events", 0),
                 "dropped_telemetry": self._server.dropped,
                 "restarts": {"io": self._io.restarts, "engine": self._engine.restarts},

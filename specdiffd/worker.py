@@ -236,6 +236,7 @@ class Worker:
             "programs": [self._engine.scores[0].program(c) for c in range(16)],
             "forecast_s": round(max(0, timeline.valid_until - timeline.playhead) / self._settings.sample_rate_hz, 3),
             "asleep": self._engine.asleep,
+            "queued_events": len(self._shared.live_events) + len(self._shared.control_events),
             "dropped_events": self._shared.live_events.dropped + self._shared.control_events.dropped,
             "latencies": list(self._latencies),
             "midi": list(self._echo),

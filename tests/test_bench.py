@@ -23,3 +23,13 @@ def test_the_decoder_bench_compares_a_stretch_with_a_window() -> None:
     figures = json.loads(result.stdout)
     assert (figures["frames"], figures["window_frames"]) == (24, 256)
     assert 0 < figures["cached_p50_ms"] < figures["whole_p50_ms"]
+
+
+def test_the_engine_bench_covers_polyphony_fullness_and_stretch() -> None:
+    result = CliRunner().invoke(cli.app, ["bench", "engine", "--revisions", "5", "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert {(row["polyphony"], row["frames"]) for row in rows} == {(p, f) for p in (1, 8, 32) for f in (10, 24)}
+    assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in rows)
+    mean = {f: sum(row["p50_ms"] for row in rows if row["frames"] == f) for f in (10, 24)}
+    assert mean[10] < mean[24]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +65,7 @@ def bench_decoder(instrument: SpectrogramInstrument, frames: int, repeats: int) 
 
 
 def bench_latency(
-    instrument: SpectrogramInstrument, settings: EngineSettings, revisions: int, polyphony: int, seed: int = 0
+    instrument: SpectrogramInstrument, settings: EngineSettings, revisions: int, polyphony: int, spacing_s: float = 0.15, seed: int = 0
 ) -> dict[str, Any]:
     """Play ``polyphony`` held notes and strike one after the other anew; time each revision and its laps.
 
@@ -83,7 +85,7 @@ def bench_latency(
     for k in range(revisions + revisions // 5):
         while engine.work():
             pass
-        timeline.header["playhead"] += int(rng.uniform(0.05, 0.25) * rate)
+        timeline.header["playhead"] += int(rng.uniform(0.5, 1.5) * spacing_s * rate)
         now_s = timeline.playhead / rate + 0.03
         pitch = held[k % polyphony]
         engine.play(Event(now_s, 0x80, pitch, 0))
@@ -111,3 +113,23 @@ def bench_latency(
         "p99_ms": round(float(p99), 2),
         "waterfall_p50_ms": {name: round(float(np.median(values)) * 1e3, 2) for name, values in laps.items()},
     }
+
+
+POLYPHONY, SPACINGS_S, STRETCHES = (1, 8, 32), (0.6, 0.08), (10, 24)
+
+
+def bench_engine(instrument: SpectrogramInstrument, settings: EngineSettings, revisions: int) -> dict[str, Any]:
+    """Revisions by polyphony, by how full of notes the window is, and by the length of the stretch."""
+    rows = []
+    window_s = instrument.window_frames * instrument.format.frame_s
+    for polyphony, spacing_s, frames in itertools.product(POLYPHONY, SPACINGS_S, STRETCHES):
+        found = bench_latency(instrument, replace(settings, urgent_frames=frames), revisions, polyphony, spacing_s)
+        rows.append(
+            {
+                "polyphony": polyphony,
+                "notes_in_window": round(window_s / spacing_s),
+                "frames": frames,
+                **{key: found[key] for key in ("p50_ms", "p99_ms", "waterfall_p50_ms")},
+            }
+        )
+    return {"machine": machine(), "revisions": revisions, "rows": rows}
