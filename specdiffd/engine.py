@@ -217,6 +217,7 @@ class Engine:
         self._keep(forecast, rendered, after)
         self.counters.revisions += 1
         self.slack_samples = fade_end - s.least_fade_samples - self._write(forecast, start, fade_end)
+        self.instrument.stopwatch.lap("splice")
         self.counters.late_splices += self.slack_samples < 0
         self._forget()
 

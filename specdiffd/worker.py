@@ -29,7 +29,7 @@ from specdiffd.priority import keep_memory, preferred, step_back
 
 log = logging.getLogger(__name__)
 REPORT_S = 0.2
-LONGEST_WAIT_S = 0.2
+LONGEST_WAIT_S, NOT_DUE_S = 0.05, 0.005
 MARGIN_S = 0.002
 SEQUENCER_DELAY_S, SEQUENCER_LEAD_S = 0.2, 0.05
 REHEARSAL_S = 6.0
@@ -161,7 +161,8 @@ class Worker:
         working, started = False, 0.0
         while True:
             header["engine_alive_ns"] = time.monotonic_ns()
-            woken = wait([self._supervisor, *self._bells], 0 if working else LONGEST_WAIT_S / 4)
+            idle_s = NOT_DUE_S if self._engine.waiting else LONGEST_WAIT_S
+            woken = wait([self._supervisor, *self._bells], 0 if working else idle_s)
             if self._supervisor in woken and self._supervisor.recv() == "stop":
                 return
             for bell, ring in zip(self._bells, (self._shared.live_events, self._shared.control_events), strict=True):

@@ -6,9 +6,9 @@ import torch
 from conftest import small_instrument
 
 from specdiffd.errors import CheckpointError, DeviceError
-from specdiffd.events import Event, Performance
+from specdiffd.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument, render, window_start
-from specdiffd.loading import load_instrument, pick_device
+from specdiffd.loading import load_builtin_family, load_instrument, pick_device
 from specdiffd.midi.score import Score
 
 
@@ -140,3 +140,16 @@ def test_another_kind_of_checkpoint_is_refused(tmp_path) -> None:  # type: ignor
 def test_small_instruments_differ_by_seed() -> None:
     a, b = small_instrument(0), small_instrument(1)
     assert not torch.equal(a.decoder.spec_out.weight, b.decoder.spec_out.weight)
+
+
+@pytest.mark.parametrize("program", [0, 16])
+def test_a_note_shorter_than_a_frame_still_sounds(program: int) -> None:
+    """Its key was down for a millisecond, and it is heard at half the level of a tenth of a second at least."""
+    builtin = load_builtin_family("builtin")
+
+    def peak(length_s: float) -> float:
+        note = Note(0.105, 64, 100, program, 0, offset_s=0.105 + length_s)
+        rendered, _ = render(builtin, [Performance([note], {0: Controllers()})], builtin.start(0, 1), 0, 32)
+        return float(np.abs(rendered.audio).max())
+
+    assert peak(0.001) > (0.5 if program == 0 else 0.25) * peak(0.1)

@@ -95,7 +95,6 @@ def bench_latency(
         while engine.urgent:
             engine.work()
         elapsed = time.perf_counter() - started
-        instrument.stopwatch.lap("resample and splice")
         if k >= revisions // 5:
             totals.append(elapsed)
             for name, seconds in instrument.stopwatch.laps.items():
