@@ -260,6 +260,8 @@ class Engine:
         at = rendered.first_hop * self.instrument.hop_samples
         self._put_source(at, mono)
         forecast.source_end = at + len(mono)
+        if forecast.states:
+            forecast.states[-1] = self.instrument.without_caches(forecast.states[-1])
         forecast.states.append(after)
         return mono
 

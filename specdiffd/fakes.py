@@ -49,6 +49,10 @@ class SineInstrument:
         """There are none."""
         return state
 
+    def without_caches(self, state: SineState) -> SineState:
+        """There are none."""
+        return state
+
     def prepare(self, performances: Sequence[Performance], state: SineState, frames: int) -> SineState | None:
         """Nothing needs to be prepared."""
         return None

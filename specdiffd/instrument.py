@@ -70,6 +70,9 @@ class Instrument(Protocol[S]):
     def with_caches(self, state: S, newer: S) -> S:
         """``state`` with what was computed on the way to ``newer``, which continues it: going back need not lose it."""
 
+    def without_caches(self, state: S) -> S:
+        """``state`` with nothing that ``with_caches`` can give back to it."""
+
     def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> S | None:
         """Do a little of what rendering the next ``frames`` will need besides; None when there is nothing left to do."""
 
@@ -213,6 +216,10 @@ class SpectrogramInstrument:
     def with_caches(self, state: StreamState, newer: StreamState) -> StreamState:
         """See :class:`Instrument`."""
         return state._replace(windows=newer.windows)
+
+    def without_caches(self, state: StreamState) -> StreamState:
+        """See :class:`Instrument`."""
+        return state._replace(windows=())
 
     @torch.inference_mode()
     def prepare(self, performances: Sequence[Performance], state: StreamState, frames: int) -> StreamState | None:

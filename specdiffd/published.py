@@ -152,6 +152,10 @@ class PublishedInstrument:
         """See :class:`specdiffd.instrument.Instrument`."""
         return state._replace(window=newer.window)
 
+    def without_caches(self, state: PublishedState) -> PublishedState:
+        """There are none."""
+        return state
+
     def prepare(self, performances: Sequence[Performance], state: PublishedState, frames: int) -> PublishedState | None:
         """See :class:`specdiffd.instrument.Instrument`: there is nothing that could be done before."""
         return None
