@@ -91,11 +91,11 @@ class Daemon:
             for child in engines:
                 child.start()
             stack.callback(self._fade_out)
+            self._await(self._io, lambda child: bool(child.info))
             for child in engines:
                 self._await(child, lambda child: child.loaded)
             self._engine.send(("go", {"delay_s": None, "snapshot": None}))
-            for child in (self._io, self._engine):
-                self._await(child, lambda child: bool(child.info))
+            self._await(self._engine, lambda child: bool(child.info))
             self._server.start()
             self._stack = stack.pop_all()
         log.info("%s; MIDI: %s", self._io.info["audio"], self._io.info["midi"] or "none")
@@ -140,6 +140,7 @@ class Daemon:
         while not (condition(child) or child.overdue or child.died or self._stop.is_set()):
             wait(child.handles, 0.1)
             self._listen(child)
+        self._listen(child)  # its last words
         if child.problem:
             raise failure((child.problem, child.exit_code))
         if self._stop.is_set():
