@@ -21,7 +21,8 @@ from specdiffd.control.client import ControlClient
 from specdiffd.engine import settings_for
 from specdiffd.errors import ControlError
 from specdiffd.fakes import SineInstrument
-from specdiffd.worker import live_threads, measure, rehearse
+from specdiffd.rehearsal import measure, rehearse
+from specdiffd.worker import live_threads
 
 
 def wait_until(condition: Any, timeout_s: float = 20.0) -> Any:
