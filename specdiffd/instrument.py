@@ -30,7 +30,7 @@ from specdiffd.model.network import (
     NotesState,
 )
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import Contributions, NotePrior, TimbreCache, guide
+from specdiffd.model.prior import NotePrior, TimbreCache, guide
 from specdiffd.model.sampler import FlowConfig, flow_times, part_noise, sample_flow
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
@@ -292,15 +292,15 @@ class SpectrogramInstrument:
         return StreamState(state.origin, state.first_frame, state.mel[:, :known], state.prior[:, :known], windows, vocoder)
 
     def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> tuple[Tensor, Tensor]:
-        """Natural-log mel (B, frames, mel) of the notes, and the vocoder's guide (B, frames, mel, 2)."""
+        """Natural-log mel (B, frames, mel) of the notes, and the vocoder's guide (B, frames, mel, 3)."""
         starts_s = (first_frame + np.arange(frames)) * self.format.frame_s
         config = self.prior.config
         parts = []
         for performance in performances:
             features = note_features(performance, starts_s, config.window_s, config.ring_s).to(self.device)
             timbres = self._timbres(features)
-            mel, weights = self.prior.mix(timbres.envelope, timbres.shapes, *features.over_time)
-            parts.append((mel.clone(), guide(Contributions(weights, *timbres[1:]), config)))
+            mel, weights, heard = self.prior.mix(timbres.envelope, timbres.shapes, *features.over_time)
+            parts.append((mel.clone(), guide(weights, timbres, heard, config)))
         mels, guides = zip(*parts, strict=True)
         return torch.stack(mels), torch.stack(guides)
 

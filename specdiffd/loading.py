@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -268,14 +269,15 @@ def pick_device(name: str) -> str:
 def _dtype(name: str, device: str) -> torch.dtype:
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    return torch.bfloat16 if _bfloat16_is_faster(device) else torch.float32
+    return torch.bfloat16 if bfloat16_is_faster(device) else torch.float32
 
 
 BF16_GAIN = 1.3  # units gain more than that; less may be chance
 
 
+@lru_cache
 @torch.inference_mode()
-def _bfloat16_is_faster(device: str) -> bool:
+def bfloat16_is_faster(device: str) -> bool:
     """Whether a typical matrix product is: measured, since processors that emulate bfloat16 are slower with it."""
 
     def seconds(dtype: torch.dtype) -> float:

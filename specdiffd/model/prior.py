@@ -77,12 +77,22 @@ class NotePrior(nn.Module):
 
     def forward(self, x: NoteFeatures) -> Tensor:
         """Log mel (F, mel_bins), natural log, of one part's notes together."""
-        notes = self.contributions(x)
-        return combine(notes.weights, notes.shapes, self.config.log_floor)
+        weights, timbres = self.contributions(x)
+        return combine(weights, timbres.shapes, self.config.log_floor)
 
     def contributions(self, x: NoteFeatures) -> Contributions:
-        """Every row's part in the sum, factorised."""
-        return self.sound(x, self.timbres(x))
+        """Every row's part in the sum, factorised; for training, where most pairs of a note and a frame are silent."""
+        timbres = self.timbres(x)
+        row, column = x.active.nonzero(as_tuple=True)
+        pairs = self._weights(timbres.envelope[row], *(values[row, column] for values in x.over_time[1:]))
+        weights = pairs.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), pairs)
+        return Contributions(weights.transpose(1, 2), timbres)
+
+    def guide(self, x: NoteFeatures) -> Tensor:
+        """:func:`guide` of one part's notes."""
+        weights, timbres = self.contributions(x)
+        ages = heard(x.age_s, self.config.window_s)
+        return guide(weights, timbres, mean_heard(weights, timbres.shapes, ages, self.config.log_floor), self.config)
 
     def timbres(self, x: NoteFeatures) -> Timbres:
         """What of each row does not depend on time."""
@@ -102,13 +112,6 @@ class NotePrior(nn.Module):
         shapes = partials @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
         return self.frame_note(note), shapes, partials, partials_hz
 
-    def sound(self, x: NoteFeatures, timbres: Timbres) -> Contributions:
-        """The rows over time; for training, where most pairs of a note and a frame are silent."""
-        row, column = x.active.nonzero(as_tuple=True)
-        pairs = self._weights(timbres.envelope[row], *(values[row, column] for values in x.over_time[1:]))
-        weights = pairs.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), pairs)
-        return Contributions(weights.transpose(1, 2), *timbres[1:])
-
     def _weights(
         self, envelope: Tensor, age_s: Tensor, release_s: Tensor, choke_s: Tensor, pedal: Tensor, mod: Tensor, gain: Tensor
     ) -> Tensor:
@@ -117,8 +120,8 @@ class NotePrior(nn.Module):
         frames = self.frame(torch.cat((*ages, pedal[..., None], mod[..., None]), -1)) + envelope
         return (2 * (self.weights(frames).float().clamp(-16.0, 6.0) + gain[..., None])).exp()
 
-    def mix(self, envelope: Tensor, shapes: Tensor, active: Tensor, *ages: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows over time and their sum, as a function of tensors alone.
+    def mix(self, envelope: Tensor, shapes: Tensor, active: Tensor, *ages: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows over time, their sum and its mean age, as a function of tensors alone.
 
         Args:
             envelope, shapes: (N, frame_width) and (N, K, mel) of the timbres.
@@ -126,10 +129,11 @@ class NotePrior(nn.Module):
             ages: (N, F) each: those of the onset, the release and the choke, pedal, modulation, gain.
 
         Returns:
-            log mel (F, mel) and the weights (N, K, F).
+            log mel (F, mel), the weights (N, K, F), :func:`mean_heard` (F, mel).
         """
+        floor = self.config.log_floor
         weights = (self._weights(envelope[:, None], *ages) * active[..., None]).transpose(1, 2)
-        return combine(weights, shapes, self.config.log_floor), weights
+        return combine(weights, shapes, floor), weights, mean_heard(weights, shapes, heard(ages[0], self.config.window_s), floor)
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`timbre` and :meth:`mix` as graphs from now on."""
@@ -154,7 +158,7 @@ class NotePrior(nn.Module):
             NotePrior.mix,
             (torch.zeros(rows, c.frame_width), torch.zeros(rows, c.shapes, c.mel_bins), *[torch.zeros(rows, frames)] * 7),
             (of_notes, of_notes, *[of_frames] * 7),
-            ({0: "F"}, {0: "N", 2: "F"}),
+            ({0: "F"}, {0: "N", 2: "F"}, {0: "F"}),
             {"N": (8, 16, 32, 64, 128), "F": (10, 16, 64)},
             threads,
         )
@@ -221,9 +225,19 @@ class Contributions(NamedTuple):
     """The factors of the notes' power: that of row n in frame f and bin m is sum_k weights[n, k, f] shapes[n, k, m]."""
 
     weights: Tensor  # (N, K, F)
-    shapes: Tensor  # (N, K, mel_bins)
-    partials: Tensor  # (N, K, H) squared amplitude of each partial at weight 1
-    partials_hz: Tensor  # (N, H)
+    timbres: Timbres
+
+
+def heard(age_s: Tensor, window_s: float) -> Tensor:
+    """How much of each frame's window lies behind the onset, 0 to 1."""
+    return (1 + age_s / window_s).clamp(0.0, 1.0)
+
+
+def mean_heard(weights: Tensor, shapes: Tensor, heard: Tensor, log_floor: float) -> Tensor:
+    """For every frame and bin the mean over the notes of :func:`heard`, by power; 1 where nothing sounds: (F, mel)."""
+    floor = math.exp(2 * log_floor)
+    power = torch.einsum("nkf,nkm->fm", weights, shapes)
+    return (torch.einsum("nkf,nkm->fm", weights * heard[:, None], shapes) + floor) / (power + floor)
 
 
 def combine(weights: Tensor, shapes: Tensor, log_floor: float) -> Tensor:
@@ -232,28 +246,28 @@ def combine(weights: Tensor, shapes: Tensor, log_floor: float) -> Tensor:
     return 0.5 * torch.log(power + math.exp(2 * log_floor))
 
 
-NO_GUIDE = (0.0, -12.0)
+NO_GUIDE = (0.0, -12.0, 1.0)
 
 
-def guide(notes: Contributions, c: PriorConfig) -> Tensor:
-    """For every frame and mel bin the strongest partial near the bin's centre: (F, mel_bins, 2).
+def guide(weights: Tensor, timbres: Timbres, mean_heard: Tensor, c: PriorConfig) -> Tensor:
+    """What a score tells and a mel spectrogram does not, of low and close notes and of onsets: (F, mel_bins, 3).
 
-    Its distance from the centre in bins, and the natural log of its amplitude; ``NO_GUIDE`` where there is none. This
-    is what a mel spectrogram cannot tell about low and close notes, and a score can.
+    For every frame and mel bin the distance of the strongest partial near the bin's centre from it, in bins, the natural
+    log of its amplitude, and :func:`mean_heard`; ``NO_GUIDE`` where there is nothing.
     """
-    mel = 1127 * torch.log1p(notes.partials_hz / 700)
+    mel = 1127 * torch.log1p(timbres.partials_hz / 700)
     step = (_mel(c.high_hz) - _mel(c.low_hz)) / (c.mel_bins + 1)
     position = (mel - _mel(c.low_hz)) / step - 1  # in bins
     nearest = position.round()
     inside = (nearest >= 0) & (nearest < c.mel_bins)
-    power = torch.einsum("nkf,nkh->fnh", notes.weights, notes.partials) * inside  # (F, N, H)
+    power = torch.einsum("nkf,nkh->fnh", weights, timbres.partials) * inside  # (F, N, H)
     bins = nearest.clamp(0, c.mel_bins - 1).long().flatten().expand(power.shape[0], -1)  # (F, N * H)
     strongest = power.new_zeros(power.shape[0], c.mel_bins).scatter_reduce(1, bins, power.flatten(1), "amax")
     winner = (power.flatten(1) >= strongest.gather(1, bins)) & (power.flatten(1) > 0)
     distance = (position - nearest).flatten().expand_as(bins)
     offset = torch.zeros_like(strongest).scatter_reduce(1, bins, torch.where(winner, distance, -1.0), "amax", include_self=False)
     level = 0.5 * torch.log(strongest.clamp_min(math.exp(2 * NO_GUIDE[1])))
-    return torch.stack((torch.where(level > NO_GUIDE[1], offset, 0.0), level), -1)
+    return torch.stack((torch.where(level > NO_GUIDE[1], offset, 0.0), level, mean_heard), -1)
 
 
 def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:

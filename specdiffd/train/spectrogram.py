@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from collections.abc import Sequence
@@ -18,14 +17,14 @@ from torch import Tensor, nn
 from specdiffd.audio.mel import log_mel
 from specdiffd.formats import MelFormat
 from specdiffd.layout import PRIOR
-from specdiffd.model.checkpoint import load_weights
+from specdiffd.model.checkpoint import read_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, combine
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank
-from specdiffd.train.loop import Run, descend
+from specdiffd.train.loop import Run, descend, reduced_precision
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
@@ -56,7 +55,7 @@ def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
     sizes = [len(w.key) for w in windows]
     notes = prior.contributions(concatenate(windows))
     return torch.stack(
-        [combine(w, s, prior.config.log_floor) for w, s in zip(notes.weights.split(sizes), notes.shapes.split(sizes), strict=True)]
+        [combine(w, s, prior.config.log_floor) for w, s in zip(notes.weights.split(sizes), notes.timbres.shapes.split(sizes), strict=True)]
     )
 
 
@@ -100,7 +99,7 @@ def train_prior(
             if 0 < len(features.key) < 600:
                 windows.append(features.to(device))
                 targets.append(mel_target(piece, fmt, first, frames))
-        with torch.autocast(device, torch.bfloat16):
+        with reduced_precision(device):
             predicted = prior_batch(prior, windows)
         target = torch.stack(targets).to(device)
         loss = audible_l1(predicted, target)
@@ -205,7 +204,7 @@ class FlowModel(nn.Module):
     ) -> tuple[Tensor, dict[str, float]]:
         """Velocity error of the flow at a random time, on the frames after a random "now"; those before are known."""
         c = self.decoder.config
-        with torch.autocast(device, torch.bfloat16):
+        with reduced_precision(device):
             with torch.no_grad():
                 guess = fmt.scale_unclipped(prior_batch(prior, [e.features.to(device) for e in examples]).float())
             conditioning = self.conditioning(examples, fmt, device)
@@ -243,9 +242,12 @@ class FlowModel(nn.Module):
 
 
 def begin(module: M, folder: Path | None) -> M:
-    """``module`` to be trained, its weights those of a checkpoint's component if there is one."""
+    """``module`` to be trained, with a checkpoint's weights for the component if there is one, as far as they are of its shapes."""
     if folder is not None:
-        module.load_state_dict(load_weights(folder, lambda: copy.deepcopy(module).to("meta")).state_dict())
+        own, stored = module.state_dict(), read_weights(folder)
+        fitting = {key: value for key, value in stored.items() if key in own and value.shape == own[key].shape}
+        module.load_state_dict(own | fitting)
+        log.info("%s: %d of %d tensors begin with those of %s", type(module).__name__, len(fitting), len(own), folder)
     return module
 
 

@@ -7,14 +7,13 @@ hold is taken from the checkpoint that the run starts from, so any of them can b
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from specdiffd.errors import UsageError
-from specdiffd.formats import MelFormat
+from specdiffd.formats import FULL_BAND
 from specdiffd.layout import CONFIG, PRIOR, read_config
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import DecoderConfig, EncoderConfig
@@ -31,14 +30,31 @@ log = logging.getLogger(__name__)
 # Stages in order and the share of the minutes that each takes.
 STAGES = {"prior": 0.25, "decoder": 0.35, "vocoder": 0.4}
 CHECKPOINT = "checkpoint"
-FORMAT = MelFormat()
-PRIOR_CONFIG = PriorConfig(log_floor=math.log(FORMAT.floor))
+FORMAT = FULL_BAND
+PRIOR_CONFIG = PriorConfig(
+    mel_bins=FORMAT.mel_bins,
+    sample_rate_hz=FORMAT.sample_rate_hz,
+    window_samples=FORMAT.window_samples,
+    fft_size=FORMAT.fft_size,
+    low_hz=FORMAT.low_hz,
+    high_hz=FORMAT.high_hz,
+    log_floor=FORMAT.log_floor,
+)
 CODEC = Codec(steps_per_second=200, max_shift_steps=1100, velocity_bins=32, program_granularity="full")
 ENCODER_CONFIG = EncoderConfig(
-    d_model=256, num_layers=2, num_heads=4, d_ff=768, vocab_size=-(-CODEC.vocabulary_size // 128) * 128, causal=True, scaled_attention=True
+    d_model=256, num_layers=2, num_heads=4, d_ff=768, vocab_size=-(-CODEC.vocabulary_size // 128) * 128, causal=True, scaled_attention=True, input_dims=FORMAT.mel_bins
 )
 DECODER_CONFIG = DecoderConfig(
-    d_model=256, num_layers=5, num_heads=4, d_ff=768, causal=True, scaled_attention=True, stem_channels=16, noise_scale=0.08, film_width=512
+    d_model=256,
+    num_layers=5,
+    num_heads=4,
+    d_ff=768,
+    input_dims=FORMAT.mel_bins,
+    causal=True,
+    scaled_attention=True,
+    stem_channels=16,
+    noise_scale=0.08,
+    film_width=512,
 )
 VOCODER_CONFIG = VocoderConfig()
 

@@ -17,9 +17,9 @@ from specdiffd.audio.mel import log_mel
 from specdiffd.formats import MelFormat
 from specdiffd.layout import VOCODER
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import NO_GUIDE, NotePrior, guide
+from specdiffd.model.prior import NO_GUIDE, NotePrior
 from specdiffd.train.data import PieceBank
-from specdiffd.train.loop import Run, descend
+from specdiffd.train.loop import Run, descend, reduced_precision
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
 from specdiffd.train.spectrogram import begin, frame_times_s
 from specdiffd.vocoder import melgan
@@ -89,10 +89,10 @@ def compiled_oscillators(device: str) -> Iterator[None]:
 def crops(
     bank: PieceBank, prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str
 ) -> tuple[Tensor, Tensor]:
-    """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples) and guides (B, frames, mel, 2)."""
+    """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples) and guides (B, frames, mel, 3)."""
     audio: list[Tensor] = []
     guides: list[Tensor] = []
-    none = torch.tensor(NO_GUIDE, device=device).expand(frames, fmt.mel_bins, 2)
+    none = torch.tensor(NO_GUIDE, device=device).expand(frames, fmt.mel_bins, len(NO_GUIDE))
     while len(audio) < batch:
         piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
         start = int(rng.integers(0, len(piece.audio) // fmt.hop_samples - frames - 1))
@@ -102,7 +102,7 @@ def crops(
         features = note_features(piece.performance, frame_times_s(fmt, start, frames), prior.config.window_s, prior.config.ring_s)
         guided = rng.random() > 1 / 3 and len(features.key) < 400
         audio.append(crop)
-        guides.append(guide(prior.contributions(features.to(device)), prior.config) if guided else none)
+        guides.append(prior.guide(features.to(device)) if guided else none)
     return torch.stack(audio).to(device), torch.stack(guides)
 
 
@@ -111,7 +111,7 @@ def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat
     c = vocoder.config
     mel = log_mel(audio, fmt)[:, :-1]
     state = vocoder.init_state(len(audio))
-    with torch.autocast(audio.device.type, torch.bfloat16):
+    with reduced_precision(audio.device.type):
         heads, seen = vocoder.analyse(mel, state, guides)
     stream, _ = vocoder.synthesise(heads, seen, state)
     late, skip = c.lookahead_frames * c.hop_samples, WARM_UP_FRAMES * c.hop_samples
@@ -131,14 +131,14 @@ def _adversarial(
     """One update of the discriminators, and the generator's losses from them."""
     at = int(rng.integers(0, target.shape[1] - JUDGED_SAMPLES))
     real, fake = (x[:JUDGED_CROPS, at : at + JUDGED_SAMPLES] for x in (target, predicted))
-    with torch.autocast(real.device.type, torch.bfloat16):
+    with reduced_precision(real.device.type):
         real_judged = judges(real)
         judge_loss = discriminator_loss(real_judged, judges(fake.detach()))
     optimizer.zero_grad(set_to_none=True)
     judge_loss.backward()
     optimizer.step()
     judges.requires_grad_(False)
-    with torch.autocast(real.device.type, torch.bfloat16):
+    with reduced_precision(real.device.type):
         with torch.no_grad():
             real_judged = judges(real)
         fooled, matching = adversarial_loss(real_judged, judges(fake))
