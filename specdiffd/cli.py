@@ -277,6 +277,7 @@ def train(
         list[Path] | None, typer.Option(metavar="SONG.mid|DIR", help="MIDI files to draw from; default: generated music only.")
     ] = None,
     held_out: Annotated[int, typer.Option(help="How many of the songs, the last in order of name, not to learn from.", min=0)] = 0,
+    format_name: Annotated[str, typer.Option("--format", help="Of the mel: full-band (48 kHz) or published (16 kHz).")] = "full-band",
     start: Annotated[str | None, typer.Option(metavar="INSTRUMENT", help="builtin or a checkpoint: begin with its weights.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples per step; default: what two cores handle.", min=1)] = None,
     pieces: Annotated[int, typer.Option(help="Rendered half minutes held in memory.", min=1)] = 200,
@@ -288,6 +289,7 @@ def train(
     """Train an instrument on FluidSynth's sound (needs specdiffd[train], FluidSynth and a soundfont)."""
     import torch
 
+    from specdiffd.formats import FORMATS
     from specdiffd.layout import checkpoint_folder
     from specdiffd.loading import pick_device
     from specdiffd.logs import set_up_logging
@@ -299,6 +301,8 @@ def train(
     for stage in chosen:
         if stage not in STAGES:
             raise UsageError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
+    if format_name not in FORMATS:
+        raise UsageError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
     found = find_songs(songs or ())
     if held_out >= len(found) > 0:
         raise UsageError(f"--held-out {held_out} leaves none of {len(found)} songs to learn from")
@@ -310,6 +314,7 @@ def train(
         chosen,
         found[: len(found) - held_out],
         minutes=minutes,
+        format_name=format_name,
         start=None if start is None else checkpoint_folder(start),
         pieces=pieces,
         batch=batch,

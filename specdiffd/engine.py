@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,7 @@ class _Revision:
     stage: int = 0
     begun_s: float = field(default_factory=time.perf_counter)
     base: Any = None  # the state that it continues, taken out of the forecast's
-    stages: Iterator[None] = field(default_factory=lambda: iter(()))
+    stages: Generator[None, None, None] = field(init=False)
 
 
 class Engine:
@@ -101,7 +101,7 @@ class Engine:
         self._source = np.zeros((1 << 18, 1), np.float32)  # model-rate audio by absolute sample: the resampler reads back from it
         self._forecast: _Forecast | None = None
         self._changed_s = math.inf  # earliest event not yet in the forecast
-        self._slice: Iterator[None] | None = None  # the slice in hand, between two of its stages
+        self._slice: Generator[None, None, None] | None = None  # the slice in hand, between two of its stages
         self._revision: _Revision | None = None  # likewise
 
     def play(self, event: Event) -> None:
@@ -133,6 +133,7 @@ class Engine:
         if revision is None:
             revision = self._begin(self._changed_s)
         elif self._joins(revision):
+            revision.stages.close()
             if self._forecast is not None and revision.base is not None:
                 self._forecast.states.append(revision.base)
             revision = self._begin(min(self._changed_s, revision.changed_s))
@@ -194,13 +195,15 @@ class Engine:
     def _begin(self, changed_s: float) -> _Revision:
         """A revision of everything from ``changed_s`` on."""
         self._changed_s = math.inf
-        self._slice = None  # it knows nothing of the event
+        if self._slice is not None:
+            self._slice.close()  # it knows nothing of the event
+            self._slice = None
         revision = _Revision(changed_s)
         revision.stages = self._revise(revision)
         self._revision = revision
         return revision
 
-    def _revise(self, revision: _Revision) -> Iterator[None]:
+    def _revise(self, revision: _Revision) -> Generator[None, None, None]:
         """Render what the events change, from the first frame that still can be changed, a stage at a time."""
         s = self.settings
         fade_end = self._fade_end(revision.changed_s)
@@ -210,7 +213,7 @@ class Engine:
         first = self._first_frame(start)
         forecast, state = self._state_at(first)
         revision.base = state
-        first = min(first, state.next_frame)
+        first = state.next_frame
         end = max(first, self._first_frame(start)) + s.urgent_frames
         performances = [score.performance for score in self.scores]
         rendered, after = yield from self.instrument.stages(performances, state, first, end - first)
@@ -244,7 +247,7 @@ class Engine:
         if behind:
             state = self.instrument.with_caches(forecast.states[behind[0]], forecast.states[-1])
             del forecast.states[behind[0] :]
-            return forecast, state
+            return forecast, self.instrument.rewind(state, first)  # nobody holds what comes later: its room is free
         if forecast.states and forecast.states[-1].next_frame < first:
             return forecast, forecast.states[-1]
         forecast.states.clear()
@@ -324,7 +327,7 @@ class Engine:
         self._slice = self._slice_stages(forecast, state)
         return True
 
-    def _slice_stages(self, forecast: _Forecast, state: Any) -> Iterator[None]:
+    def _slice_stages(self, forecast: _Forecast, state: Any) -> Generator[None, None, None]:
         """A slice, a few milliseconds at a time; nothing of it is in the timeline before the last of them."""
         s = self.settings
         performances = [score.performance for score in self.scores]

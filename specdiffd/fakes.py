@@ -53,14 +53,19 @@ class SineInstrument:
         """There are none."""
         return state
 
+    def rewind(self, state: SineState, frame: int) -> SineState:
+        """See :class:`specdiffd.instrument.Instrument`."""
+        if frame > state.next_frame:
+            raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
+        return state._replace(next_frame=frame)
+
     def prepare(self, performances: Sequence[Performance], state: SineState, frames: int) -> SineState | None:
         """Nothing needs to be prepared."""
         return None
 
     def stages(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> Stages[SineState]:
         """See :class:`specdiffd.instrument.Instrument`: two of them, to be stopped between."""
-        if first_frame > state.next_frame:
-            raise ValueError(f"frame {first_frame} does not follow frame {state.next_frame - 1}")
+        state = self.rewind(state, first_frame)
         first_hop = first_frame - self.lookahead_frames
         samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)
         yield

@@ -56,7 +56,12 @@ class MelFormat:
         return (x + 1.0) / 2.0 * (self.log_ceiling - self.log_floor) + self.log_floor
 
 
-PUBLISHED = MelFormat()
-# Full band, 50 frames a second. The window is two hops, so that an event changes no more frames than it does there; the
-# transform is longer than it, since the lowest bins lie closer together than one of its own length resolves.
-FULL_BAND = MelFormat(48000, 960, 1920, 4096, 160, 20.0, 20000.0, floor=4e-5, log_ceiling=5.386)
+# What a vocoder is told of a mel bin where there is no score: no partial near it, and nothing has just begun (model.prior.guide).
+NO_GUIDE = (0.0, -12.0, 1.0)
+
+FORMATS = {
+    "published": MelFormat(),
+    # 50 frames a second, too. The window is two hops, so that an event changes no more frames than it does there; the transform
+    # is longer than it, since the lowest bins lie closer together than one of its own length resolves.
+    "full-band": MelFormat(48000, 960, 1920, 4096, 160, 20.0, 20000.0, floor=4e-5, log_ceiling=5.386),
+}

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from specdiffd.events import Performance
+from specdiffd.events import Controllers, Note, Performance
 from specdiffd.formats import MelFormat
 from specdiffd.graph import Graph
 from specdiffd.metrics import Stopwatch
@@ -39,6 +39,8 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderState
 S = TypeVar("S")
 PREPARED_FRAMES = 16  # at a time
 PREPARED_TOKENS = 48
+AT_ONCE_FRAMES = 22  # of known ones, together with those that are sampled
+MOST_FRAMES = 64  # in one pass of the decoder: for more there is no graph
 WINDOWS = 5  # kept: the one that plays, those that the forecast has rolled to, and the next
 
 
@@ -72,6 +74,9 @@ class Instrument(Protocol[S]):
 
     def without_caches(self, state: S) -> S:
         """``state`` with nothing that ``with_caches`` can give back to it."""
+
+    def rewind(self, state: S, frame: int) -> S:
+        """The state as it was before ``frame``, what was computed on the way included."""
 
     def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> S | None:
         """Do a little of what rendering the next ``frames`` will need besides; None when there is nothing left to do."""
@@ -202,6 +207,8 @@ class SpectrogramInstrument:
         """See :class:`Instrument`."""
         for graph in self._graphs:
             graph.warm_up()
+        notes = [Note(0.0, pitch, velocity=100, program=0, channel=0) for pitch in (48, 60)]
+        render(self, [Performance(notes, {0: Controllers()})], self.start(0, 1), 0, PREPARED_FRAMES)  # compiles the loops
 
     @property
     def device(self) -> torch.device:
@@ -234,13 +241,15 @@ class SpectrogramInstrument:
         if window.notes.tokens > old.notes.tokens:
             return self._with_window(state, window)
         missing = state.next_frame - start - window.decoder.frames
-        if missing < PREPARED_FRAMES:
-            return None
-        first = start + window.decoder.frames
-        clean, prior = self._known(state, first, first + PREPARED_FRAMES)
-        films = self._films.at(torch.full((1, 1), self.steps, device=self.device))
-        _, decoder = self.decoder.step(clean, prior, films, window.conditioning, window.decoder, PREPARED_FRAMES)
-        return self._with_window(state, window._replace(decoder=decoder))
+        return None if missing < PREPARED_FRAMES else self._with_window(state, self._remembered(state, window, PREPARED_FRAMES))
+
+    def _remembered(self, state: StreamState, window: _Window, frames: int) -> _Window:
+        """The window with so many more of the known frames in the decoder's memory."""
+        first = window.start + window.decoder.frames
+        clean, prior = self._known(state, first, first + frames)
+        films = self._films.at(torch.full((1, 1), self.steps, device=self.device))  # the last time of the schedule is 0
+        _, decoder = self.decoder.step(clean, prior, films, window.conditioning, window.decoder, frames)
+        return window._replace(decoder=decoder)
 
     @staticmethod
     def _with_window(state: StreamState, window: _Window) -> StreamState:
@@ -256,7 +265,7 @@ class SpectrogramInstrument:
     @torch.inference_mode()
     def stages(self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int) -> Stages[StreamState]:
         """See :class:`Instrument`."""
-        state = self._rewind(state, first_frame)
+        state = self.rewind(state, first_frame)
         prior, guides = self._prior(performances, first_frame, frames)
         self.stopwatch.lap("prior")
         yield
@@ -279,8 +288,8 @@ class SpectrogramInstrument:
         after = StreamState(state.origin, state.first_frame + drop, all_mel[:, drop:], all_prior[:, drop:], state.windows, vocoder)
         return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, mel), after
 
-    def _rewind(self, state: StreamState, frame: int) -> StreamState:
-        """Forget what comes from ``frame`` on."""
+    def rewind(self, state: StreamState, frame: int) -> StreamState:
+        """See :class:`Instrument`."""
         back = state.next_frame - frame
         if back < 0:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
@@ -310,6 +319,8 @@ class SpectrogramInstrument:
         """Sample the frames of ``prior`` (natural log), which follow those of ``state``, in ``window``."""
         first, frames, start = state.next_frame, prior.shape[1], window.start
         fmt, scale = self.format, self.decoder.config.noise_scale
+        while (missing := first - start - window.decoder.frames) > AT_ONCE_FRAMES:
+            window = self._remembered(state, window, min(missing, MOST_FRAMES))
         known = first - start - window.decoder.frames
         clean, clean_prior = self._known(state, first - known, first)
         source = fmt.scale_unclipped(prior)
@@ -355,14 +366,15 @@ class SpectrogramInstrument:
         longest = max(len(i) for i in ids)
         if common == longest:
             return old._replace(ids=ids)
-        padded = torch.full((len(ids), longest), PAD)
+        padded = torch.full((len(ids), longest - common), PAD)
         visible_from = torch.full(padded.shape, NEVER_VISIBLE)
         for part, t in enumerate(tokens):
-            padded[part, : len(ids[part])] = torch.tensor(ids[part])
-            visible_from[part, : len(ids[part])] = self._visible_from(t.times_s[: len(ids[part])], start)
-        encoded, notes = self.notes_encoder.extend(padded[:, common:].to(self.device), None, old.notes.first(common))
+            new = len(ids[part]) - common
+            padded[part, :new] = torch.tensor(ids[part][common:])
+            visible_from[part, :new] = self._visible_from(t.times_s[common : len(ids[part])], start)
+        encoded, notes = self.notes_encoder.extend(padded.to(self.device), None, old.notes.first(common))
         conditioning = old.conditioning.first(old.context_frames + common)
-        fresh = self.decoder.condition(encoded, visible_from[:, common:].to(self.device))
+        fresh = self.decoder.condition(encoded, visible_from.to(self.device))
         return old._replace(ids=ids, notes=notes, conditioning=conditioning.followed_by(fresh))
 
     def _visible_from(self, times_s: Sequence[float], start: int) -> Tensor:

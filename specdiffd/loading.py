@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +13,7 @@ from torch import nn
 
 from specdiffd.errors import CheckpointError, DeviceError
 from specdiffd.formats import MelFormat
-from specdiffd.graph import Graph
+from specdiffd.graph import Graph, bfloat16_is_faster
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.layout import (
     BUILTIN,
@@ -270,23 +268,3 @@ def _dtype(name: str, device: str) -> torch.dtype:
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     return torch.bfloat16 if bfloat16_is_faster(device) else torch.float32
-
-
-BF16_GAIN = 1.3  # units gain more than that; less may be chance
-
-
-@lru_cache
-@torch.inference_mode()
-def bfloat16_is_faster(device: str) -> bool:
-    """Whether a typical matrix product is: measured, since processors that emulate bfloat16 are slower with it."""
-
-    def seconds(dtype: torch.dtype) -> float:
-        a, b = torch.ones(64, 512, dtype=dtype, device=device), torch.ones(512, 512, dtype=dtype, device=device)
-        times = []
-        for _ in range(12):
-            start = time.perf_counter()
-            float((a @ b)[0, 0])
-            times.append(time.perf_counter() - start)
-        return sorted(times)[len(times) // 2]
-
-    return BF16_GAIN * seconds(torch.bfloat16) < seconds(torch.float32)

@@ -156,6 +156,13 @@ class PublishedInstrument:
         """There are none."""
         return state
 
+    def rewind(self, state: PublishedState, frame: int) -> PublishedState:
+        """See :class:`specdiffd.instrument.Instrument`."""
+        back = state.next_frame - frame
+        if back < 0:
+            raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
+        return state._replace(mel=state.mel[:, : state.mel.shape[1] - back], vocoder=self.vocoder.rewind(state.vocoder, back))
+
     def prepare(self, performances: Sequence[Performance], state: PublishedState, frames: int) -> PublishedState | None:
         """See :class:`specdiffd.instrument.Instrument`: there is nothing that could be done before."""
         return None
@@ -163,11 +170,8 @@ class PublishedInstrument:
     @torch.inference_mode()
     def stages(self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int) -> Stages[PublishedState]:
         """See :class:`specdiffd.instrument.Instrument`."""
-        back = state.next_frame - first_frame
-        if back < 0:
-            raise ValueError(f"frame {first_frame} does not follow frame {state.next_frame - 1}")
-        heard = state.mel[:, : state.mel.shape[1] - back]
-        vocoder = self.vocoder.rewind(state.vocoder, back)
+        state = self.rewind(state, first_frame)
+        heard = state.mel
         start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
         made_from, conditioning = self._window(performances, state, heard, start)
         self.stopwatch.lap("encoder")
@@ -178,7 +182,7 @@ class PublishedInstrument:
         mel = mel.clamp(self.format.log_floor, 2 * self.format.log_ceiling)
         self.stopwatch.lap("decoder")
         yield
-        audio, vocoder = self.vocoder.step(mel, vocoder)
+        audio, vocoder = self.vocoder.step(mel, state.vocoder)
         self.stopwatch.lap("vocoder")
         everything = torch.cat((heard, mel), 1)
         drop = max(0, everything.shape[1] - 2 * self.window_frames)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import torch
 import torch.nn.functional as F
@@ -210,16 +211,17 @@ GROWTH = 256  # room is made for a multiple of it, which is also what graphs tak
 class Growing:
     """Keys and values (2 layers, B, heads, S, d) that more are appended to, without copying those that are there.
 
-    A value: what it holds never changes. Appending writes into spare room behind it; if something else has been appended
-    there already, a copy is made.
+    A value: what it holds never changes while it is there. Appending writes into the room behind it, where nothing is kept
+    that others still hold; else a copy is made.
     """
 
-    __slots__ = ("_buffer", "_filled", "count")
+    __slots__ = ("__weakref__", "_buffer", "_users", "count")
 
-    def __init__(self, buffer: Tensor, count: int | None = None, filled: list[int] | None = None) -> None:
+    def __init__(self, buffer: Tensor, count: int | None = None, users: WeakSet[Growing] | None = None) -> None:
         self._buffer = buffer
         self.count = buffer.shape[3] if count is None else count
-        self._filled = [self.count] if filled is None else filled  # of the buffer, shared by all who use it
+        self._users = WeakSet() if users is None else users  # of the buffer
+        self._users.add(self)
 
     @property
     def tensor(self) -> Tensor:
@@ -228,19 +230,18 @@ class Growing:
 
     def first(self, count: int) -> Growing:
         """Only the first so many."""
-        return Growing(self._buffer, min(count, self.count), self._filled)
+        return Growing(self._buffer, min(count, self.count), self._users)
 
     def followed_by(self, more: Tensor) -> Growing:
         """These, then those of ``more``."""
         if more.requires_grad or self._buffer.requires_grad:
             return Growing(torch.cat((self.tensor, more), 3))
         count = self.count + more.shape[3]
-        buffer, filled = self._buffer, self._filled
-        if self._filled[0] != self.count or count > buffer.shape[3]:
+        buffer, users = self._buffer, self._users
+        if count > buffer.shape[3] or max(user.count for user in users) > self.count:
             room = list(buffer.shape)
             room[3] = -(-count // GROWTH) * GROWTH
-            buffer, filled = buffer.new_zeros(room), [count]
+            buffer, users = buffer.new_zeros(room), WeakSet()
             buffer[:, :, :, : self.count] = self.tensor
         buffer[:, :, :, self.count : count] = more
-        filled[0] = count
-        return Growing(buffer, count, filled)
+        return Growing(buffer, count, users)

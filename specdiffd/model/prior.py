@@ -11,13 +11,18 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numba
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from specdiffd.formats import NO_GUIDE
 from specdiffd.graph import Graph, Input
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
 
+Rows = NDArray[np.float32]
 DRUM_PROGRAM = 128  # the row of the program table that all drums share
 KEYS = 128
 
@@ -246,9 +251,6 @@ def combine(weights: Tensor, shapes: Tensor, log_floor: float) -> Tensor:
     return 0.5 * torch.log(power + math.exp(2 * log_floor))
 
 
-NO_GUIDE = (0.0, -12.0, 1.0)
-
-
 def guide(weights: Tensor, timbres: Timbres, mean_heard: Tensor, c: PriorConfig) -> Tensor:
     """What a score tells and a mel spectrogram does not, of low and close notes and of onsets: (F, mel_bins, 3).
 
@@ -258,16 +260,36 @@ def guide(weights: Tensor, timbres: Timbres, mean_heard: Tensor, c: PriorConfig)
     mel = 1127 * torch.log1p(timbres.partials_hz / 700)
     step = (_mel(c.high_hz) - _mel(c.low_hz)) / (c.mel_bins + 1)
     position = (mel - _mel(c.low_hz)) / step - 1  # in bins
-    nearest = position.round()
-    inside = (nearest >= 0) & (nearest < c.mel_bins)
-    power = torch.einsum("nkf,nkh->fnh", weights, timbres.partials) * inside  # (F, N, H)
-    bins = nearest.clamp(0, c.mel_bins - 1).long().flatten().expand(power.shape[0], -1)  # (F, N * H)
-    strongest = power.new_zeros(power.shape[0], c.mel_bins).scatter_reduce(1, bins, power.flatten(1), "amax")
-    winner = (power.flatten(1) >= strongest.gather(1, bins)) & (power.flatten(1) > 0)
-    distance = (position - nearest).flatten().expand_as(bins)
-    offset = torch.zeros_like(strongest).scatter_reduce(1, bins, torch.where(winner, distance, -1.0), "amax", include_self=False)
-    level = 0.5 * torch.log(strongest.clamp_min(math.exp(2 * NO_GUIDE[1])))
-    return torch.stack((torch.where(level > NO_GUIDE[1], offset, 0.0), level, mean_heard), -1)
+    arguments = (weights.detach(), timbres.partials.detach(), position.detach())
+    power, offset = (torch.zeros(weights.shape[2], c.mel_bins) for _ in range(2))
+    _strongest(*(x.float().cpu().contiguous().numpy() for x in arguments), power.numpy(), offset.numpy())  # type: ignore[call-arg]
+    power, offset = power.to(weights.device), offset.to(weights.device)
+    level = 0.5 * torch.log(power.clamp_min(math.exp(2 * NO_GUIDE[1])))
+    return torch.stack((torch.where(level > NO_GUIDE[1], offset, NO_GUIDE[0]), level, mean_heard), -1)
+
+
+@numba.njit(nogil=True, fastmath=True)
+def _strongest(weights: Rows, partials: Rows, position: Rows, power: Rows, offset: Rows) -> None:
+    """Into ``power`` and ``offset`` (F, mel) that of the strongest partial next to each bin: weights (N, K, F), partials (N, K, H)."""
+    notes, shapes, frames = weights.shape
+    count, bins = partials.shape[2], power.shape[1]
+    level = np.empty(count, np.float32)
+    for n in range(notes):
+        for f in range(frames):
+            level[:] = 0
+            audible = np.float32(0)
+            for k in range(shapes):
+                weight = weights[n, k, f]
+                audible += weight
+                for h in range(count):
+                    level[h] += weight * partials[n, k, h]
+            if audible == 0:
+                continue
+            for h in range(count):
+                at = int(np.rint(position[n, h]))
+                if 0 <= at < bins and level[h] > power[f, at]:
+                    power[f, at] = level[h]
+                    offset[f, at] = position[n, h] - at
 
 
 def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:

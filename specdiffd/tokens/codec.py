@@ -6,7 +6,9 @@ A richer codec is other values of the same fields.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 
 PAD, EOS, UNKNOWN = 0, 1, 2
 SPECIAL_IDS = 3
@@ -82,32 +84,32 @@ class Codec:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} {getattr(self, name)}: expected {low} to {high}")
 
-    @property
+    @cached_property
     def pitch_base(self) -> int:
         """Id of pitch 0."""
         return SPECIAL_IDS + self.max_shift_steps + 1
 
-    @property
+    @cached_property
     def velocity_base(self) -> int:
         """Id of velocity bin 0, which means note off."""
         return self.pitch_base + 128
 
-    @property
+    @cached_property
     def tie(self) -> int:
         """Id that ends the list of held notes."""
         return self.velocity_base + self.velocity_bins + 1
 
-    @property
+    @cached_property
     def program_base(self) -> int:
         """Id of program 0."""
         return self.tie + 1
 
-    @property
+    @cached_property
     def drum_base(self) -> int:
         """Id of drum 0."""
         return self.program_base + 128
 
-    @property
+    @cached_property
     def vocabulary_size(self) -> int:
         """Rows of the embedding table."""
         return -(-(self.drum_base + 128 + SPARE_IDS) // 128) * 128
@@ -122,7 +124,8 @@ class Codec:
 
     def program(self, program: int) -> int:
         """The class that ``program`` belongs to, as a program number."""
-        return max(p for p in GRANULARITIES[self.program_granularity] if p <= program)
+        classes = GRANULARITIES[self.program_granularity]
+        return classes[bisect_right(classes, program) - 1]
 
     def steps(self, time_s: float) -> int:
         """A time in steps, rounded half up as the public code rounds."""

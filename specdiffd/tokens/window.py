@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from specdiffd.events import Note, Performance
+from specdiffd.events import Performance
 from specdiffd.formats import MelFormat
 from specdiffd.tokens.codec import EOS, Codec
 
@@ -26,9 +26,8 @@ def window_tokens(performance: Performance, start_s: float, end_s: float, codec:
     More tokens than the codec's maximum: the ties and the newest events that fit are kept, the rest is counted.
     """
     events = _events(performance, codec)
-    steps = [e.step for e in events]
     first, last = codec.steps(start_s), codec.steps(end_s)
-    low, high = bisect_left(steps, first), bisect_left(steps, last)
+    low, high = (bisect_left(events, edge, key=lambda e: codec.steps(e.time_s)) for edge in (first, last))
     held = _Held()
     held.play(events[:low])
     return _write(held.tied(_open(performance) or low < len(events)), events[low:high], first, codec)
@@ -44,7 +43,7 @@ def song_windows(performance: Performance, fmt: MelFormat, window_frames: int, c
     length_s = performance.length_s or performance.end_s
     frames = int(length_s * fmt.sample_rate_hz) // fmt.hop_samples + 1
     count = -(-frames // window_frames)
-    steps = [e.step for e in events]
+    steps = [codec.steps(e.time_s) for e in events]
     held, low = _Held(), 0
     for k in range(count):
         first, last = (codec.steps(n * window_frames * fmt.frame_s) for n in (k, k + 1))
@@ -55,31 +54,28 @@ def song_windows(performance: Performance, fmt: MelFormat, window_frames: int, c
 
 
 class _Event(NamedTuple):
+    """In the order of the public code: by time, before it is rounded; at the same time offsets first; then pitched notes before
+    drums, by class of program, by pitch."""
+
     time_s: float
-    step: int  # from the song's start
-    program: int  # its class
-    note: Note
     on: bool
+    is_drum: bool
+    program: int  # its class
+    pitch: int
+    place: int  # of the note in the performance
+    velocity: int
 
 
 def _events(performance: Performance, codec: Codec) -> list[_Event]:
-    """All onsets and offsets in the order of the public code: by time, before it was rounded; at the same time offsets
-    first; then pitched notes before drums, by class of program, by pitch.
-    """
-    notes = sorted(
-        ((n.is_drum, n.program if n.is_drum else codec.program(n.program), n.pitch, k, n) for k, n in enumerate(performance.notes))
-    )
-    offsets = [
-        _Event(end_s, codec.steps(end_s), program, n, False)
-        for is_drum, program, _, _, n in notes
-        if not is_drum and math.isfinite(end_s := min(n.offset_s, n.choke_s))
-    ]
-    onsets = [_Event(n.onset_s, codec.steps(n.onset_s), program, n, True) for _, program, _, _, n in notes]
-    return sorted(offsets + onsets, key=_time)  # stable
-
-
-def _time(event: _Event) -> float:
-    return event.time_s
+    """All onsets, and the offsets of all but drums, in order."""
+    events = []
+    for k, n in enumerate(performance.notes):
+        program = n.program if n.is_drum else codec.program(n.program)
+        events.append(_Event(n.onset_s, True, n.is_drum, program, n.pitch, k, n.velocity))
+        end_s = min(n.offset_s, n.choke_s)
+        if not n.is_drum and end_s < math.inf:
+            events.append(_Event(end_s, False, False, program, n.pitch, k, 0))
+    return sorted(events)
 
 
 def _open(performance: Performance) -> bool:
@@ -95,8 +91,8 @@ class _Held:
 
     def play(self, events: Sequence[_Event]) -> None:
         for e in events:
-            if not e.note.is_drum:
-                (self._on.add if e.on else self._on.discard)((e.program, e.note.pitch))
+            if not e.is_drum:
+                (self._on.add if e.on else self._on.discard)((e.program, e.pitch))
 
     def tied(self, goes_on: bool) -> list[tuple[int, int]]:
         """Sorted; none once the song is over (the public code lists notes there that have ended)."""
@@ -126,17 +122,18 @@ def _write_events(events: Sequence[_Event], first: int, program: int, codec: Cod
     ids: list[int] = []
     times_s: list[float] = []
     velocity, now = -1, first
-    for e in events:
-        if e.step != now:
-            ids.append(codec.shift(min(e.step - first, codec.max_shift_steps)))
-            now = e.step
-        if not e.note.is_drum and e.program != program:
-            ids.append(codec.program_base + e.program)
-            program = e.program
-        token = codec.velocity(e.note.velocity if e.on else 0)
+    for time_s, _, is_drum, of_program, pitch, _, loudness in events:
+        step = codec.steps(time_s)
+        if step != now:
+            ids.append(codec.shift(min(step - first, codec.max_shift_steps)))
+            now = step
+        if not is_drum and of_program != program:
+            ids.append(codec.program_base + of_program)
+            program = of_program
+        token = codec.velocity(loudness)
         if token != velocity:
             ids.append(token)
             velocity = token
-        ids.append((codec.drum_base if e.note.is_drum else codec.pitch_base) + e.note.pitch)
-        times_s += [e.time_s] * (len(ids) - len(times_s))
+        ids.append((codec.drum_base if is_drum else codec.pitch_base) + pitch)
+        times_s += [time_s] * (len(ids) - len(times_s))
     return ids, times_s

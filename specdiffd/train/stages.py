@@ -10,10 +10,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from specdiffd.audio.mel import hz_to_mel, mel_to_hz
 from specdiffd.errors import UsageError
-from specdiffd.formats import FULL_BAND
+from specdiffd.formats import FORMATS, MelFormat
 from specdiffd.layout import CONFIG, PRIOR, read_config
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import DecoderConfig, EncoderConfig
@@ -30,33 +32,59 @@ log = logging.getLogger(__name__)
 # Stages in order and the share of the minutes that each takes.
 STAGES = {"prior": 0.25, "decoder": 0.35, "vocoder": 0.4}
 CHECKPOINT = "checkpoint"
-FORMAT = FULL_BAND
-PRIOR_CONFIG = PriorConfig(
-    mel_bins=FORMAT.mel_bins,
-    sample_rate_hz=FORMAT.sample_rate_hz,
-    window_samples=FORMAT.window_samples,
-    fft_size=FORMAT.fft_size,
-    low_hz=FORMAT.low_hz,
-    high_hz=FORMAT.high_hz,
-    log_floor=FORMAT.log_floor,
-)
 CODEC = Codec(steps_per_second=200, max_shift_steps=1100, velocity_bins=32, program_granularity="full")
-ENCODER_CONFIG = EncoderConfig(
-    d_model=256, num_layers=2, num_heads=4, d_ff=768, vocab_size=-(-CODEC.vocabulary_size // 128) * 128, causal=True, scaled_attention=True, input_dims=FORMAT.mel_bins
-)
-DECODER_CONFIG = DecoderConfig(
-    d_model=256,
-    num_layers=5,
-    num_heads=4,
-    d_ff=768,
-    input_dims=FORMAT.mel_bins,
-    causal=True,
-    scaled_attention=True,
-    stem_channels=16,
-    noise_scale=0.08,
-    film_width=512,
-)
-VOCODER_CONFIG = VocoderConfig()
+
+
+def prior_config(fmt: MelFormat) -> PriorConfig:
+    """The note prior of instruments in a format."""
+    return PriorConfig(fmt.mel_bins, fmt.sample_rate_hz, fmt.window_samples, fmt.fft_size, fmt.low_hz, fmt.high_hz, fmt.log_floor)
+
+
+def encoder_config(fmt: MelFormat) -> EncoderConfig:
+    """Likewise the encoders of notes and context."""
+    return EncoderConfig(
+        d_model=256,
+        num_layers=2,
+        num_heads=4,
+        d_ff=768,
+        vocab_size=-(-CODEC.vocabulary_size // 128) * 128,
+        input_dims=fmt.mel_bins,
+        causal=True,
+        scaled_attention=True,
+    )
+
+
+def decoder_config(fmt: MelFormat) -> DecoderConfig:
+    """Likewise the decoder."""
+    return DecoderConfig(
+        d_model=256,
+        num_layers=5,
+        num_heads=4,
+        d_ff=768,
+        input_dims=fmt.mel_bins,
+        causal=True,
+        scaled_attention=True,
+        stem_channels=16,
+        noise_scale=0.08,
+        film_width=512,
+    )
+
+
+TONES_HZ = 7000.0  # above it no ear and no mel bin tells a partial from noise of its level
+
+
+def vocoder_config(fmt: MelFormat) -> VocoderConfig:
+    """Likewise the vocoder."""
+    centres_hz = mel_to_hz(np.linspace(hz_to_mel(fmt.low_hz), hz_to_mel(fmt.high_hz), fmt.mel_bins + 2))[1:-1]
+    return VocoderConfig(
+        fmt.sample_rate_hz,
+        fmt.hop_samples,
+        fmt.mel_bins,
+        fmt.low_hz,
+        fmt.high_hz,
+        log_floor=fmt.log_floor,
+        oscillators=fmt.mel_bins if fmt.high_hz < 2 * TONES_HZ else int(np.searchsorted(centres_hz, TONES_HZ)) // 8 * 8,
+    )
 
 
 def train(
@@ -65,6 +93,7 @@ def train(
     songs: Sequence[Path],
     *,
     minutes: float,
+    format_name: str = "full-band",
     start: Path | None = None,
     pieces: int = 200,
     batch: int | None = None,
@@ -75,6 +104,7 @@ def train(
     """Train ``stages`` for ``minutes`` in all, resuming what ``run`` holds, then export the checkpoint.
 
     Args:
+        format_name: of the mel: one of ``FORMATS``.
         songs: MIDI files; empty: generated music only.
         start: a checkpoint whose weights the stages begin with, and that gives the parts that ``run`` has not trained.
         pieces: how many rendered half minutes are held in memory.
@@ -87,26 +117,27 @@ def train(
     Raises:
         UsageError: a stage needs the note prior and there is none.
     """
+    fmt = FORMATS[format_name]
     wanted = [stage for stage in STAGES if stage in stages]
     if wanted:
         log.info("rendering %d pieces", pieces)
-        with PieceBank(songs, FORMAT.sample_rate_hz, pieces=pieces, soundfonts=soundfonts) as bank:
+        with PieceBank(songs, fmt.sample_rate_hz, pieces=pieces, soundfonts=soundfonts) as bank:
             for stage in wanted:
                 budget = minutes * STAGES[stage] / sum(STAGES[s] for s in wanted)
                 out = run / stage
                 if stage == "prior":
-                    train_prior(out, bank, FORMAT, PRIOR_CONFIG, start, minutes=budget, batch=batch or 24, device=device)
+                    train_prior(out, bank, fmt, prior_config(fmt), start, minutes=budget, batch=batch or 24, device=device)
                 elif stage == "decoder":
-                    configs = CODEC, ENCODER_CONFIG, DECODER_CONFIG
-                    prior = _prior(run, start)
-                    train_decoder(out, bank, FORMAT, prior, *configs, start, minutes=budget, batch=batch or 4, device=device)
+                    configs = CODEC, encoder_config(fmt), decoder_config(fmt)
+                    prior = _prior(run, start, fmt)
+                    train_decoder(out, bank, fmt, prior, *configs, start, minutes=budget, batch=batch or 4, device=device)
                 else:
                     train_vocoder(
                         out,
                         bank,
-                        FORMAT,
-                        VOCODER_CONFIG,
-                        _prior(run, start).to(device),
+                        fmt,
+                        vocoder_config(fmt),
+                        _prior(run, start, fmt).to(device),
                         start,
                         minutes=budget,
                         batch=batch or 5,
@@ -115,15 +146,15 @@ def train(
                     )
     sources = {stage: run / stage if (run / stage / STATE).exists() else start for stage in STAGES}
     if all(sources.values()):
-        export(run / CHECKPOINT, FORMAT, {k: v for k, v in sources.items() if v is not None}, "builtin")
+        export(run / CHECKPOINT, fmt, {k: v for k, v in sources.items() if v is not None}, "builtin")
     return run / CHECKPOINT
 
 
-def _prior(run: Path, start: Path | None) -> NotePrior:
+def _prior(run: Path, start: Path | None, fmt: MelFormat) -> NotePrior:
     """The note prior that the other stages build upon."""
     trained = run / "prior" / STATE
     if trained.exists():
-        prior = NotePrior(PRIOR_CONFIG)
+        prior = NotePrior(prior_config(fmt))
         prior.load_state_dict(torch.load(trained, weights_only=True)["average"])
         return prior.eval().requires_grad_(False)
     if start is None:

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
-from specdiffd.formats import MelFormat
+from specdiffd.formats import NO_GUIDE, MelFormat
 from specdiffd.layout import VOCODER
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import NO_GUIDE, NotePrior
+from specdiffd.model.prior import NotePrior
 from specdiffd.train.data import PieceBank
 from specdiffd.train.loop import Run, descend, reduced_precision
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
 from specdiffd.train.spectrogram import begin, frame_times_s
-from specdiffd.vocoder import melgan
+from specdiffd.vocoder import oscillators
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 
 log = logging.getLogger(__name__)
@@ -77,12 +77,12 @@ def compiled_oscillators(device: str) -> Iterator[None]:
         log.warning("no C++ compiler found, training goes on without (apt-get install g++ to be faster)")
         yield
         return
-    plain = melgan.oscillate
-    melgan.oscillate = torch.compile(plain)
+    plain = oscillators.differentiable
+    oscillators.differentiable = torch.compile(plain)
     try:
         yield
     finally:
-        melgan.oscillate = plain
+        oscillators.differentiable = plain
 
 
 @torch.no_grad()

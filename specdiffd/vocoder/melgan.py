@@ -7,10 +7,12 @@ comes out wrong. Here phases are integrals of predicted frequencies (as in DDSP,
 
 - A local network, the same for every bin, reads a patch of the mel around it: frequency and amplitudes. Finding a peak
   between bins is the same task everywhere, and is learned once. Where the score is known it also reads a guide, the
-  strongest partial near each bin: windows of 40 ms do not resolve low and close notes, the score does.
+  strongest partial near each bin and how long it has sounded: windows of 40 ms resolve neither low and close notes nor
+  when in them a note began, the score does.
 - A causal ConvNeXt trunk (as in Vocos, arXiv 2306.00814) at the frame rate and a short one at ``subframes`` per frame
-  read the whole spectrum: corrections to both, and the noise. They place attacks between frames.
-- Noise is complex Gaussian, a function of the absolute frame, so equal mels give equal sound.
+  read the whole spectrum and the guide: corrections to both, and the noise.
+- Noise is complex Gaussian, a function of the absolute frame, so equal mels give equal sound. Its pieces overlap; each
+  has an envelope of its own, so that an attack is not smeared over a piece.
 
 All state is a value (`VocoderState`); it holds enough of the past that the stream can go back by up to
 ``history_frames`` and take another continuation from there.
@@ -26,10 +28,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specdiffd.formats import NO_GUIDE
 from specdiffd.graph import Graph, Input
+from specdiffd.vocoder.oscillators import oscillate, phases
 
 NOISE_PERIOD_FRAMES = 512
-NO_GUIDE_LEVEL = -12.0
+FRAME = 1 + len(NO_GUIDE)  # numbers of a bin in a frame: log mel and guide
 SILENT_OSCILLATOR = -9.0  # log amplitude, 78 dB below full scale
 
 
@@ -53,11 +57,20 @@ class VocoderConfig:
     lookahead_frames: int = 2
     subframes: int = 4
     history_frames: int = 64
+    log_floor: float = math.log(1e-5)  # of the mel format
+    oscillators: int = 128  # for the lowest bins; above them is noise
+    gates: int = 4  # points of a noise piece's envelope in a subframe
 
     @property
     def sub_hop_samples(self) -> int:
         """Samples per subframe."""
         return self.hop_samples // self.subframes
+
+    @property
+    def guided(self) -> slice:
+        """Of the kernel's frames those around the hop itself, whose guide is read."""
+        middle = self.kernel - 1 - self.lookahead_frames
+        return slice(middle - self.guide_frames // 2, middle + self.guide_frames // 2 + 1)
 
     @property
     def fft_size(self) -> int:
@@ -68,11 +81,11 @@ class VocoderConfig:
 class VocoderState(NamedTuple):
     """What the next frame needs, and the same for the frames before it, newest last along the dimension before the last."""
 
-    mel: Tensor  # (B, kernel - 1 + history, mel, 3) a frame: log mel and guide
+    mel: Tensor  # (B, kernel - 1 + history, mel, 4) a frame: log mel and guide
     trunk: Tensor  # (blocks, B, kernel - 1 + history, width) what each block has seen
     sub: Tensor  # (sub_blocks, B, kernel - 1 + history * subframes, sub_width)
-    amplitude: Tensor  # (B, 1 + history * subframes, mel)
-    cycles: Tensor  # (B, 1 + history * subframes, mel) phase beyond the centre frequency's, / 2 pi
+    amplitude: Tensor  # (B, 1 + history * subframes, oscillators)
+    cycles: Tensor  # (B, 1 + history * subframes, oscillators) phase beyond the centre frequency's, / 2 pi
     tail: Tensor  # (B, 1 + history, fft_size - sub_hop) what overlaps the next frame
     frame: int  # absolute number of the next hop to come out
 
@@ -104,9 +117,10 @@ class VocoderState(NamedTuple):
 class Heads(NamedTuple):
     """Raw outputs, one row a subframe."""
 
-    amplitude: Tensor  # (B, M, mel) log
-    offset: Tensor  # (B, M, mel) before tanh
+    amplitude: Tensor  # (B, M, oscillators) log
+    offset: Tensor  # (B, M, oscillators) before tanh
     noise: Tensor  # (B, M, bins) log
+    envelope: Tensor  # (B, M, points) log
 
 
 class LocalNetwork(nn.Module):
@@ -115,12 +129,10 @@ class LocalNetwork(nn.Module):
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
         self.patch_bins, self.subframes = config.patch_bins, config.subframes
-        self.place = nn.Parameter(torch.zeros(config.mel_bins, config.local_width))
-        # of the kernel's frames the guide of those around the hop itself is read
-        middle = config.kernel - 1 - config.lookahead_frames
-        self.guided = slice(middle - config.guide_frames // 2, middle + config.guide_frames // 2 + 1)
+        self.place = nn.Parameter(torch.zeros(config.oscillators, config.local_width))
+        self.guided = config.guided
         self.patch = nn.Linear(config.kernel * config.patch_bins, config.local_width)
-        self.guide = nn.Linear(2 * config.guide_frames * config.patch_bins, config.local_width, bias=False)
+        self.guide = nn.Linear(3 * config.guide_frames * config.patch_bins, config.local_width, bias=False)
         nn.init.zeros_(self.guide.weight)
         self.neighbours = nn.Linear(3 * config.local_width, config.local_width)
         self.out = nn.Linear(config.local_width, 2 * config.subframes)
@@ -128,7 +140,7 @@ class LocalNetwork(nn.Module):
             self.out.bias[: config.subframes] = -6.0
 
     def forward(self, windows: Tensor) -> Tensor:
-        """(B, T, mel, 3, kernel), scaled, to what ``out`` reads: (B, T, mel, local_width)."""
+        """(B, T, oscillators, 4, kernel), scaled, to what ``out`` reads: (B, T, oscillators, local_width)."""
         windows = windows.to(self.patch.weight.dtype)
         x = _over_bins(self.patch, windows[..., 0, :], self.patch_bins)
         x = x + _over_bins(self.guide, windows[..., 1:, self.guided].flatten(3), self.patch_bins)
@@ -136,8 +148,8 @@ class LocalNetwork(nn.Module):
         return F.gelu(_over_bins(self.neighbours, x, 3))
 
     def oscillators(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Log amplitude and frequency offset (B, T * subframes, mel) from the network's output."""
-        x = self.out(x.to(self.out.weight.dtype)).float().unflatten(-1, (2, self.subframes))  # (B, T, mel, 2, sub)
+        """Log amplitude and frequency offset (B, T * subframes, oscillators) from the network's output."""
+        x = self.out(x.to(self.out.weight.dtype)).float().unflatten(-1, (2, self.subframes))  # (B, T, oscillators, 2, sub)
         amplitude, offset = x.permute(3, 0, 1, 4, 2).flatten(2, 3).unbind(0)
         return amplitude, offset
 
@@ -183,6 +195,7 @@ class Vocoder(nn.Module):
     centre_hz: Tensor
     spread_hz: Tensor
     hann: Tensor
+    tents: Tensor
     shift: Tensor
     factor: Tensor
     noise: Tensor
@@ -192,25 +205,25 @@ class Vocoder(nn.Module):
         self.config = c = config
         self.local = LocalNetwork(c)
         self.embed = nn.Linear(c.kernel * c.mel_bins, c.width)
+        self.embed_guide = nn.Linear(2 * c.guide_frames * c.mel_bins, c.width, bias=False)
+        nn.init.zeros_(self.embed_guide.weight)
         self.embed_norm = nn.LayerNorm(c.width)
         self.trunk = nn.ModuleList(ConvNextBlock(c.width, c.kernel) for _ in range(c.blocks))
         self.trunk_norm = nn.LayerNorm(c.width)
         self.split = nn.Linear(c.width, c.subframes * c.sub_width)
         self.sub = nn.ModuleList(ConvNextBlock(c.sub_width, c.kernel) for _ in range(c.sub_blocks))
         self.sub_norm = nn.LayerNorm(c.sub_width)
-        self.sizes = [c.mel_bins, c.mel_bins, c.fft_size // 2 + 1]
+        self.sizes = [c.oscillators, c.oscillators, c.fft_size // 2 + 1, c.gates * (c.fft_size // c.sub_hop_samples)]
         self.heads = nn.Linear(c.sub_width, sum(self.sizes))
         nn.init.normal_(self.heads.weight, std=0.02)
         with torch.no_grad():
             self.heads.bias.zero_()
-            self.heads.bias[-self.sizes[-1] :] = -6.0
-        divisors = [d for d in range(1, c.sub_hop_samples + 1) if c.sub_hop_samples % d == 0]
-        self.fine = min(divisors, key=lambda d: abs(d - math.sqrt(c.sub_hop_samples / 2)))
+            self.heads.bias.split(self.sizes)[2].fill_(-6.0)
         self.make_constants()
 
     def use(self, dtype: torch.dtype) -> Vocoder:
         """Compute the networks in ``dtype``; their last layers stay in float32, a level of eight bits would be heard as noise."""
-        for network in (self.embed, self.embed_norm, self.trunk, self.trunk_norm, self.split, self.sub, self.sub_norm):
+        for network in (self.embed, self.embed_guide, self.embed_norm, self.trunk, self.trunk_norm, self.split, self.sub, self.sub_norm):
             network.to(dtype)
         for layer in (self.local.patch, self.local.guide, self.local.neighbours):
             layer.to(dtype)
@@ -223,11 +236,15 @@ class Vocoder(nn.Module):
             return
         low, high = (1127 * math.log1p(hz / 700) for hz in (c.low_hz, c.high_hz))
         grid_hz = 700 * torch.expm1(torch.linspace(low, high, c.mel_bins + 2, dtype=torch.float64) / 1127)
-        self.register_buffer("centre_hz", grid_hz[1:-1].float(), persistent=False)
-        self.register_buffer("spread_hz", ((grid_hz[2:] - grid_hz[:-2]) / 2).float(), persistent=False)
+        self.register_buffer("centre_hz", grid_hz[1:-1][: c.oscillators].float(), persistent=False)
+        self.register_buffer("spread_hz", ((grid_hz[2:] - grid_hz[:-2]) / 2)[: c.oscillators].float(), persistent=False)
         self.register_buffer("hann", torch.hann_window(c.fft_size) / 2, persistent=False)  # four of them overlap to 1
-        self.register_buffer("shift", torch.tensor([5.0, 0.0, 6.0]), persistent=False)
-        self.register_buffer("factor", torch.tensor([0.25, 2.0, 0.25]), persistent=False)
+        self.register_buffer("shift", torch.tensor([5.0, 0.0, 6.0, -1.0]), persistent=False)
+        self.register_buffer("factor", torch.tensor([0.25, 2.0, 0.25, 2.0]), persistent=False)
+        points = self.sizes[3]
+        places = (torch.arange(c.fft_size) + 0.5) / c.fft_size * points - 0.5
+        tents = (1 - (places.clamp(0, points - 1) - torch.arange(points)[:, None]).abs()).clamp_min(0)
+        self.register_buffer("tents", tents, persistent=False)  # (points, fft_size) linear interpolation
         generator = torch.Generator().manual_seed(0)
         shape = (NOISE_PERIOD_FRAMES, c.subframes, c.fft_size // 2 + 1, 2)
         self.register_buffer("noise", torch.randn(shape, generator=generator), persistent=False)
@@ -241,11 +258,11 @@ class Vocoder(nn.Module):
             return like.new_zeros(batch, rows, width, dtype=torch.float32)
 
         return VocoderState(
-            _silence(like.new_zeros(batch, context, 0), c.mel_bins),
+            _silence(like.new_zeros(batch, context, 0), self.config),
             like.new_zeros(c.blocks, batch, context, c.width),
             like.new_zeros(c.sub_blocks, batch, context, c.sub_width),
-            zeros(1, c.mel_bins),
-            zeros(1, c.mel_bins),
+            zeros(1, c.oscillators),
+            zeros(1, c.oscillators),
             zeros(1, c.fft_size - c.sub_hop_samples),
             frame - c.lookahead_frames,
         )
@@ -265,7 +282,7 @@ class Vocoder(nn.Module):
 
     def finish(self, state: VocoderState) -> Tensor:
         """The audio that is still owed when no more frames come (B, lookahead_frames * hop)."""
-        frames = _silence(state.tail[:, :1].expand(-1, self.lookahead_frames, -1), self.config.mel_bins)
+        frames = _silence(state.tail[:, :1].expand(-1, self.lookahead_frames, -1), self.config)
         return self.step(frames[..., 0], state, frames[..., 1:])[0]
 
     def step(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Tensor, VocoderState]:
@@ -274,8 +291,7 @@ class Vocoder(nn.Module):
         Args:
             mel: (B, T, mel_bins), natural log.
             state: from ``init_state`` or an earlier step.
-            guide: (B, T, mel_bins, 2) for every bin the strongest partial's distance from the bin's centre, in bins,
-                and the log of its amplitude; None where there is no score.
+            guide: (B, T, mel_bins, 3) as :func:`specdiffd.model.prior.guide` makes it; None where there is no score.
 
         Returns:
             audio (B, T * hop) of the hops ``state.frame`` to ``state.frame + T``, and the next state.
@@ -286,7 +302,7 @@ class Vocoder(nn.Module):
     def analyse(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Heads, VocoderState]:
         """The networks' part of a step: the heads' raw outputs, and the state with what the networks have seen."""
         c, context = self.config, self.config.kernel - 1
-        frames = _silence(mel[..., :0], c.mel_bins)
+        frames = _silence(mel[..., :0], self.config)
         frames[..., 0] = mel
         if guide is not None:
             frames[..., 1:] = guide
@@ -294,28 +310,28 @@ class Vocoder(nn.Module):
         local, x, trunk, sub = self.read(*before)
         x, sub = x.flatten(1, 2), sub.flatten(2, 3)
         local_amplitude, local_offset = self.local.oscillators(local)
-        amplitude, offset, noise = self.heads(x.to(self.heads.weight.dtype)).float().split(self.sizes, -1)
+        amplitude, offset, noise, envelope = self.heads(x.to(self.heads.weight.dtype)).float().split(self.sizes, -1)
         history = c.history_frames
         after = state._replace(
             mel=_last(torch.cat((state.mel, frames), 1), context + history),
             trunk=_last(torch.cat((state.trunk, trunk), 2), context + history, 2),
             sub=_last(torch.cat((state.sub, sub), 2), context + history * c.subframes, 2),
         )
-        return Heads(amplitude + local_amplitude, offset + local_offset, noise), after
+        return Heads(amplitude + local_amplitude, offset + local_offset, noise, envelope), after
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`read` as a graph from now on."""
         c = self.config
         context = c.kernel - 1
         example = (
-            torch.zeros(1, context, c.mel_bins, 3),
-            torch.zeros(1, 8, c.mel_bins, 3),
+            torch.zeros(1, context, c.mel_bins, FRAME),
+            torch.zeros(1, 8, c.mel_bins, FRAME),
             torch.zeros(c.blocks, 1, context, c.width),
             torch.zeros(c.sub_blocks, 1, context, c.sub_width),
         )
         inputs = (Input({0: "B"}, exact=True), Input({0: "B", 1: "T"}, exact=True), Input({1: "B"}), Input({1: "B"}))
         outputs = ({1: "T"}, {1: "T"}, {2: "T"}, {2: "T"})
-        graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"B": (1,), "T": (10, 16, 24, 64)}, threads)
+        graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"B": (1,), "T": (10, 16, 64)}, threads)
         setattr(self, "read", graph)  # noqa: B010
         return [graph]
 
@@ -323,16 +339,18 @@ class Vocoder(nn.Module):
         """The networks up to their heads, as a function of tensors alone.
 
         Args:
-            before, frames: (B, kernel - 1, mel, 3) and (B, T, mel, 3).
+            before, frames: (B, kernel - 1, mel, 4) and (B, T, mel, 4).
             trunk, sub: (blocks, B, kernel - 1, width) what each block has seen last.
 
         Returns:
-            what the local network's head reads (B, T, mel, local_width) and what the trunk's reads (B, T, subframes,
+            what the local network's head reads (B, T, oscillators, local_width) and what the trunk's reads (B, T, subframes,
             sub_width); what each block has seen of the T frames (blocks, B, T, width), (blocks, B, T, subframes, width).
         """
         c = self.config
-        windows = ((torch.cat((before, frames), 1) + self.shift) * self.factor).unfold(1, c.kernel, 1)  # (B, T, mel, 3, kernel)
-        x = self.embed_norm(self.embed(windows[..., 0, :].flatten(2).to(self.embed.weight.dtype)))
+        windows = ((torch.cat((before, frames), 1) + self.shift) * self.factor).unfold(1, c.kernel, 1)  # (B, T, mel, 4, kernel)
+        typed = windows.to(self.embed.weight.dtype)
+        x = self.embed(typed[..., 0, :].flatten(2)) + self.embed_guide(typed[..., 2:, c.guided].flatten(2))
+        x = self.embed_norm(x)
         seen, sub_seen = [], []
         for k, block in enumerate(self.trunk):
             seen.append(x)
@@ -342,13 +360,18 @@ class Vocoder(nn.Module):
             sub_seen.append(x)
             x = block(x, sub[k])
         parts = (-1, c.subframes)
-        return self.local(windows), self.sub_norm(x).unflatten(1, parts), torch.stack(seen), torch.stack(sub_seen).unflatten(2, parts)
+        return (
+            self.local(windows[:, :, : c.oscillators]),
+            self.sub_norm(x).unflatten(1, parts),
+            torch.stack(seen),
+            torch.stack(sub_seen).unflatten(2, parts),
+        )
 
     def synthesise(self, heads: Heads, seen: VocoderState, state: VocoderState) -> tuple[Tensor, VocoderState]:
         """The signal processing part of a step, in float32."""
         c, history = self.config, self.config.history_frames
         tones, amplitude, cycles = self._oscillators(heads, state)
-        rest, tail = self._noise(heads.noise, state)
+        rest, tail = self._noise(heads.noise, heads.envelope, state)
         return tones + rest, seen._replace(
             amplitude=_last(torch.cat((state.amplitude, amplitude), 1), 1 + history * c.subframes),
             cycles=_last(torch.cat((state.cycles, cycles), 1), 1 + history * c.subframes),
@@ -368,25 +391,27 @@ class Vocoder(nn.Module):
         """
         c = self.config
         log_amplitude = heads.amplitude.clamp(-14.0, 2.0)
-        amplitude = log_amplitude.exp()  # (B, M, K)
         hertz = self.frequencies(heads.offset)
         distance = (hertz - self.centre_hz) * (c.sub_hop_samples / c.sample_rate_hz)  # cycles per subframe
-        cycles = _since_reset(distance, state.cycles[:, -1:], log_amplitude < SILENT_OSCILLATOR)
-        drift = torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
-        before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
         rows = torch.arange(hertz.shape[1], device=hertz.device, dtype=torch.float64) + state.frame * c.subframes
         carrier = torch.remainder(rows[:, None] * (self.centre_hz.double() * c.sub_hop_samples / c.sample_rate_hz), 1.0).float()
-        wave = oscillate(carrier + drift, hertz / c.sample_rate_hz, before, amplitude, c.sub_hop_samples, self.fine)
+        reset = log_amplitude < SILENT_OSCILLATOR
+        cycles = phases(distance, state.cycles[:, -1:], reset)
+        start = carrier + torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
+        amplitude = log_amplitude.exp()
+        before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
+        wave = oscillate(start, hertz / c.sample_rate_hz, before, amplitude, c.sub_hop_samples)
         return wave.flatten(1), amplitude, cycles
 
-    def _noise(self, log_level: Tensor, state: VocoderState) -> tuple[Tensor, Tensor]:
-        """Inverse transforms of shaped noise under a Hann window, overlapped and added; and what overlaps later frames."""
+    def _noise(self, log_level: Tensor, log_envelope: Tensor, state: VocoderState) -> tuple[Tensor, Tensor]:
+        """Inverse transforms of shaped noise under a Hann window and an envelope, overlapped and added; and what overlaps later frames."""
         c = self.config
         batch, rows = log_level.shape[:2]
         frames = torch.arange(state.frame, state.frame + rows // c.subframes, device=log_level.device) % NOISE_PERIOD_FRAMES
         noise = torch.view_as_complex(self.noise[frames].flatten(0, 1))  # (M, bins)
         spectrum = log_level.clamp(-14, 4).exp() * noise
         pieces = torch.fft.irfft(spectrum * math.sqrt(c.fft_size), c.fft_size) * self.hann  # (B, M, fft)
+        pieces = pieces * (log_envelope.clamp(-8, 2).exp() @ self.tents)
         hop, quarter = c.sub_hop_samples, 4
         overlap = log_level.new_zeros(batch, (rows + quarter - 1), hop)
         for j, part in enumerate(pieces.unflatten(-1, (quarter, hop)).unbind(2)):
@@ -408,51 +433,11 @@ class Vocoder(nn.Module):
     def forward(self, mel: Tensor, guide: Tensor | None = None) -> Tensor:
         """(B, T, mel_bins) to (B, T * hop): one step from silence, the lookahead filled with silence."""
         c = self.config
-        late = _silence(mel[:, : c.lookahead_frames], c.mel_bins)
+        late = _silence(mel[:, : c.lookahead_frames], self.config)
         if guide is not None:
             guide = torch.cat((guide, late[..., 1:]), 1)
         audio, _ = self.step(torch.cat((mel, late[..., 0]), 1), self.init_state(mel.shape[0]), guide)
         return audio[:, self.config.lookahead_frames * self.config.hop_samples :]
-
-
-def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int, fine: int) -> Tensor:
-    """Sum of sinusoids of constant frequency and linear amplitude over one stretch.
-
-    sin(a + b) is taken apart so that a stretch is one small matrix product instead of a sine for every sample.
-
-    Args:
-        start: phase at the first sample, in cycles (B, M, K).
-        per_sample: frequency in cycles per sample (B, M, K).
-        before, amplitude: at the end of the stretch before and at the end of this one (B, M, K).
-        samples: length of the stretch.
-        fine: a divisor of it; cheapest near the root of its half.
-
-    Returns:
-        (B, M, samples)
-    """
-    coarse, turn, device = samples // fine, 2 * math.pi, start.device
-    step = (turn * per_sample)[:, :, None]
-    theta = torch.addcmul((turn * start)[:, :, None], step, torch.arange(0.0, samples, fine, device=device)[:, None])
-    beta = step * torch.arange(float(fine), device=device)[:, None]  # (B, M, fine, K)
-    theta, beta = theta.flatten(0, 1), beta.flatten(0, 1)
-    sine, cosine, beta_sine, beta_cosine = theta.sin(), theta.cos(), beta.sin(), beta.cos()
-
-    def wave(level: Tensor) -> Tensor:
-        level = level.flatten(0, 1)[:, None]
-        first = torch.bmm(sine, (level * beta_cosine).transpose(1, 2))
-        return torch.baddbmm(first, cosine, (level * beta_sine).transpose(1, 2))  # (B M, coarse, fine)
-
-    ramp = torch.arange(1, samples + 1, device=device).view(coarse, fine) / samples
-    return torch.lerp(wave(before), wave(amplitude), ramp).view(*start.shape[:2], samples)
-
-
-def _since_reset(steps: Tensor, before: Tensor, reset: Tensor) -> Tensor:
-    """Running sums over dimension 1, beginning with ``before`` and starting anew at 0 wherever ``reset`` is True; modulo 1."""
-    sums = before + torch.cumsum(steps, 1)
-    index = torch.arange(1, steps.shape[1] + 1, device=steps.device)[:, None].expand_as(steps)
-    last = torch.where(reset, index, 0).cummax(1).values  # 0: none yet
-    base = torch.cat((torch.zeros_like(before), sums), 1).gather(1, last)
-    return torch.remainder(sums - base, 1.0)
 
 
 def _over_bins(linear: nn.Linear, x: Tensor, bins: int) -> Tensor:
@@ -466,10 +451,11 @@ def _over_bins(linear: nn.Linear, x: Tensor, bins: int) -> Tensor:
     return F.linear(beside, linear.weight.unflatten(1, (-1, bins)).transpose(1, 2).flatten(1), linear.bias)
 
 
-def _silence(like: Tensor, mel_bins: int) -> Tensor:
-    """Frames (B, T, mel_bins, 3) of silence without a guide, for ``like`` (B, T, ...)."""
-    frames = torch.zeros(*like.shape[:2], mel_bins, 3, device=like.device)
-    frames[..., 0], frames[..., 2] = math.log(1e-5), NO_GUIDE_LEVEL
+def _silence(like: Tensor, config: VocoderConfig) -> Tensor:
+    """Frames (B, T, mel_bins, 4) of silence without a guide, for ``like`` (B, T, ...)."""
+    frames = torch.empty(*like.shape[:2], config.mel_bins, FRAME, device=like.device)
+    frames[..., 0] = config.log_floor
+    frames[..., 1:] = torch.tensor(NO_GUIDE, device=like.device)
     return frames
 
 

@@ -9,7 +9,7 @@ from specdiffd.events import Event, Performance
 from specdiffd.formats import MelFormat
 from specdiffd.midi.score import Score
 from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
-from specdiffd.model.prior import NO_GUIDE, NotePrior, PriorConfig, TimbreCache, guide, harmonic_lobes
+from specdiffd.model.prior import NO_GUIDE, NotePrior, PriorConfig, TimbreCache, harmonic_lobes
 
 CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16)
 
@@ -97,15 +97,26 @@ def test_the_cache_changes_nothing(prior: NotePrior, performance: Performance) -
 
 def test_guide_points_at_the_partials(prior: NotePrior) -> None:
     x = features(played((0.0, 0x90, 69, 100)))
-    found = guide(prior.contributions(x), CONFIG)[20]
+    found = prior.guide(x)[20]
     step = (1127 * math.log1p(8000 / 700)) / 129
     where = 1127 * math.log1p(440 / 700) / step - 1
     nearest = round(where)
     assert found[nearest, 1] > NO_GUIDE[1]
     assert found[nearest, 0] == pytest.approx(where - nearest, abs=0.02)
-    assert found[nearest + 3].tolist() == pytest.approx(NO_GUIDE)
+    assert found[nearest + 3, :2].tolist() == pytest.approx(NO_GUIDE[:2])
+
+
+def test_guide_tells_how_much_of_a_frame_lies_behind_an_onset(prior: NotePrior) -> None:
+    """The window of 40 ms that the onset lies in the middle of is half full; where an older note is louder it says so."""
+    at_s = 10 * 0.02 + 0.02
+    found = prior.guide(features(played((at_s, 0x90, 69, 100))))
+    assert found[8, :, 2].min() == 1  # nothing sounds yet
+    assert found[10, :, 2].min() == pytest.approx(0.5, abs=0.01)
+    assert found[12, :, 2].min() == pytest.approx(1.0, abs=0.01)
+    earlier = prior.guide(features(played((0.0, 0x90, 69, 127), (at_s, 0x90, 69 + 24, 1))))
+    assert earlier[10, :, 2].max() > 0.9
 
 
 def test_guide_without_notes(prior: NotePrior) -> None:
-    found = guide(prior.contributions(features(played())), CONFIG)
-    assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 2))
+    found = prior.guide(features(played()))
+    assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 3))

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from specdiffd import cli
 from specdiffd.errors import UsageError
 from specdiffd.layout import BUILTIN, PRIOR, WEIGHTS
-from specdiffd.loading import load_instrument
+from specdiffd.loading import load_builtin_family, load_instrument
+from specdiffd.model.checkpoint import load_weights
+from specdiffd.model.prior import NotePrior, PriorConfig
 from specdiffd.train.loop import Run
 from specdiffd.train.stages import STAGES, train
 
@@ -24,7 +26,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    checkpoint = train(folder, list(STAGES), [], minutes=0.02, pieces=2, batch=1, adversarial_from=0.0)
+    checkpoint = train(folder, list(STAGES), [], minutes=0.02, pieces=2, batch=1, adversarial_from=0.0, format_name="published")
     assert checkpoint.is_dir()
     return folder
 
@@ -37,18 +39,27 @@ def test_stages_end_in_a_checkpoint_that_loads(run_folder: Path) -> None:
 
 def test_a_run_is_resumed(run_folder: Path) -> None:
     before = torch.load(run_folder / "prior" / "state.pt", weights_only=True)
-    train(run_folder, ["prior"], [], minutes=0.04, pieces=2, batch=1)
+    train(run_folder, ["prior"], [], minutes=0.04, pieces=2, batch=1, format_name="published")
     after = torch.load(run_folder / "prior" / "state.pt", weights_only=True)
     assert after["step"] > before["step"] > 0
     assert after["used_s"] > before["used_s"]
 
 
 def test_a_stage_begins_with_another_checkpoint(tmp_path: Path) -> None:
-    train(tmp_path, ["decoder"], [], minutes=0.001, start=BUILTIN, pieces=1, batch=1)
+    train(tmp_path, ["decoder"], [], minutes=0.001, start=BUILTIN, pieces=1, batch=1, format_name="published")
     mine, theirs = (load_instrument(str(name)) for name in (tmp_path / "checkpoint", "builtin"))
     assert (tmp_path / "checkpoint" / PRIOR / WEIGHTS).read_bytes() == (BUILTIN / PRIOR / WEIGHTS).read_bytes()
     pairs = zip(mine.decoder.parameters(), theirs.decoder.parameters(), strict=True)
     assert all(float((a - b).abs().max()) < 0.01 for a, b in pairs)
+
+
+def test_every_stage_learns_in_the_full_band(tmp_path: Path) -> None:
+    """From the weights of another format: whatever has the same shape is kept."""
+    checkpoint = train(tmp_path, list(STAGES), [], minutes=0.02, start=BUILTIN, pieces=2, batch=1, adversarial_from=0.0)
+    instrument = load_builtin_family(str(checkpoint))
+    assert (instrument.sample_rate_hz, instrument.hop_samples, instrument.format.mel_bins) == (48000, 960, 160)
+    started = load_weights(BUILTIN / PRIOR, lambda: NotePrior(PriorConfig()))
+    assert torch.allclose(instrument.prior.program.weight, started.program.weight, atol=0.1)
 
 
 def test_the_prior_comes_first(tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 import math
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, oscillate
+from specdiffd.formats import NO_GUIDE
+from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
+from specdiffd.vocoder.oscillators import differentiable, oscillate, phases
 
 CONFIG = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_width=16, history_frames=20)
 FRAMES = 60
 
 
 @pytest.fixture
-def vocoder() -> Vocoder:
+def vocoder() -> Iterator[Vocoder]:
     torch.manual_seed(0)
-    return Vocoder(CONFIG).eval().requires_grad_(False)
+    with torch.no_grad():
+        yield Vocoder(CONFIG).eval()
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def mel() -> Tensor:
 
 @pytest.fixture
 def guides() -> Tensor:
-    return torch.rand(2, FRAMES, 128, 2, generator=torch.Generator().manual_seed(2)) - torch.tensor([0.5, 6.0])
+    return torch.rand(2, FRAMES, 128, 3, generator=torch.Generator().manual_seed(2)) - torch.tensor([0.5, 6.0, 0.0])
 
 
 @pytest.mark.parametrize("cuts", [(1,) * FRAMES, (7, 1, 30, 22), (59, 1)])
@@ -77,20 +81,21 @@ def test_the_noise_belongs_to_the_absolute_frame(vocoder: Vocoder, mel: Tensor) 
 
 def test_no_guide_is_a_guide_that_says_nothing(vocoder: Vocoder, mel: Tensor) -> None:
     torch.nn.init.normal_(vocoder.local.guide.weight)
-    none = torch.tensor([0.0, -12.0]).expand(2, FRAMES, 128, 2)
+    none = torch.tensor(NO_GUIDE).expand(2, FRAMES, 128, 3)
     assert torch.allclose(vocoder(mel), vocoder(mel, none), atol=1e-5)
-    assert not torch.allclose(vocoder(mel), vocoder(mel, torch.zeros(2, FRAMES, 128, 2)), atol=1e-3)
+    assert not torch.allclose(vocoder(mel), vocoder(mel, torch.zeros(2, FRAMES, 128, 3)), atol=1e-3)
 
 
-@pytest.mark.parametrize(("samples", "fine"), [(80, 8), (240, 12), (80, 1), (80, 80)])
-def test_oscillators_are_sines_of_linear_amplitude(samples: int, fine: int) -> None:
+@pytest.mark.parametrize("samples", [80, 240])
+@pytest.mark.parametrize("bank", [differentiable, torch.no_grad()(oscillate)])
+def test_oscillators_are_sines_of_linear_amplitude(bank: Callable[..., Tensor], samples: int) -> None:
     start, per_sample, before, amplitude = (torch.rand(1, 3, 5, generator=torch.Generator().manual_seed(k)) for k in range(4))
     per_sample = per_sample * 0.4
     n = torch.arange(samples)
     phase = 2 * math.pi * (start[..., None] + per_sample[..., None] * n)
     level = before[..., None] + (amplitude - before)[..., None] * (n + 1) / samples
     expected = (level * phase.sin()).sum(2)
-    assert torch.allclose(oscillate(start, per_sample, before, amplitude, samples, fine), expected, atol=1e-4)
+    assert torch.allclose(bank(start, per_sample, before, amplitude, samples), expected, atol=1e-4)
 
 
 def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None:
@@ -100,7 +105,7 @@ def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None
     state = vocoder.init_state(1)
     pieces = []
     for _ in range(10):
-        heads = Heads(torch.full((1, 4, 128), -14.0), torch.zeros(1, 4, 128), torch.zeros(1, 4, 161))
+        heads = Heads(torch.full((1, 4, 128), -14.0), torch.zeros(1, 4, 128), torch.zeros(1, 4, 161), torch.zeros(1, 4, 16))
         heads.amplitude[..., 40] = math.log(0.5)
         wave, amplitude, cycles = vocoder._oscillators(heads, state)
         state = state._replace(amplitude=amplitude, cycles=cycles, frame=state.frame + 1)
@@ -114,20 +119,19 @@ def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None
 
 def test_equal_mels_give_equal_sound_whatever_came_before(vocoder: Vocoder, mel: Tensor) -> None:
     """Once the convolutions have forgotten and an oscillator has been silent, its phase depends on the absolute sample alone."""
-    from specdiffd.vocoder.melgan import Heads, _since_reset
+    from specdiffd.vocoder.melgan import Heads
 
     offsets = torch.randn(1, 40, 128, generator=torch.Generator().manual_seed(4))
     loud = torch.full((1, 40, 128), -2.0)
     loud[:, 8:12] = -12.0
     one, other = (
         vocoder._oscillators(
-            Heads(loud, offsets, torch.zeros(1, 40, 161)), vocoder.init_state(1)._replace(cycles=torch.full((1, 1, 128), phase))
+            Heads(loud, offsets, torch.zeros(1, 40, 161), torch.zeros(1, 40, 16)),
+            vocoder.init_state(1)._replace(cycles=torch.full((1, 1, 128), phase)),
         )[0]
         for phase in (0.0, 0.37)
     )
     assert not torch.allclose(one[:, :640], other[:, :640], atol=1e-2)
     assert torch.allclose(one[:, 12 * 80 :], other[:, 12 * 80 :], atol=1e-4)
-    sums = _since_reset(
-        torch.full((1, 6, 1), 0.25), torch.tensor([[[0.5]]]), torch.tensor([0, 0, 0, 1, 0, 0], dtype=torch.bool)[None, :, None]
-    )
+    sums = phases(torch.full((1, 6, 1), 0.25), torch.tensor([[[0.5]]]), torch.tensor([0, 0, 0, 1, 0, 0], dtype=torch.bool)[None, :, None])
     assert sums.flatten().tolist() == [0.75, 0.0, 0.25, 0.0, 0.25, 0.5]
