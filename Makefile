@@ -33,6 +33,7 @@ test-slow: $(VENV)/.dev
 
 # Latency, density, endurance and likeness of live playing, in real time: half an hour on a machine that does nothing else.
 test-live: $(VENV)/.dev
+	@$(call packages,fluidsynth)
 	$(call judges)
 	$(BIN)/pytest -q -s -m live $(ARGS)
 

@@ -87,11 +87,11 @@ class SpectralDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """One discriminator for each resolution."""
+    """One discriminator for each resolution; ``scale`` as in :func:`spectral_loss`."""
 
-    def __init__(self, sizes: tuple[int, ...] = (256, 512, 1024)) -> None:
+    def __init__(self, scale: int = 1) -> None:
         super().__init__()
-        self.each = nn.ModuleList(SpectralDiscriminator(size) for size in sizes)
+        self.each = nn.ModuleList(SpectralDiscriminator(size * scale) for size in (256, 512, 1024))
 
     def forward(self, audio: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
         """Logits and activations of each."""

@@ -27,7 +27,8 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 
 log = logging.getLogger(__name__)
 WARM_UP_FRAMES = 6  # a crop begins in the middle of music, with an empty state: its start is not judged
-JUDGED_CROPS, JUDGED_SAMPLES = 2, 8192  # of a batch, at random, by the discriminators: they cost more than the generator
+JUDGED_CROPS, JUDGED_S = 2, 0.512  # of a batch, at random, by the discriminators: they cost more than the generator
+BASE_RATE_HZ = 16000  # whose sizes the losses' are given for
 
 
 def train_vocoder(
@@ -52,7 +53,8 @@ def train_vocoder(
         adversarial_from: share of the time after which the discriminators take part (1: never).
     """
     torch.manual_seed(0)
-    vocoder, judges = begin(Vocoder(config), start and start / VOCODER).to(device), Discriminators().to(device)
+    scale = fmt.sample_rate_hz // BASE_RATE_HZ
+    vocoder, judges = begin(Vocoder(config), start and start / VOCODER).to(device), Discriminators(scale).to(device)
     optimizer = torch.optim.AdamW(vocoder.parameters(), lr=learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
     judge_optimizer = torch.optim.AdamW(judges.parameters(), lr=learning_rate, betas=(0.8, 0.99))
     run = Run(out, vocoder, {"optimizer": optimizer, "judges": judges, "judge_optimizer": judge_optimizer}, minutes, asdict(config))
@@ -62,9 +64,9 @@ def train_vocoder(
         for _ in run:
             bank.check()
             audio, guides = crops(bank, prior, fmt, rng, batch, frames, device)
-            target, predicted, losses = _reconstruct(vocoder, audio, guides, fmt)
+            target, predicted, losses = _reconstruct(vocoder, audio, guides, fmt, scale)
             if run.progress >= adversarial_from:
-                losses |= _adversarial(judges, judge_optimizer, target, predicted, rng)
+                losses |= _adversarial(judges, judge_optimizer, target, predicted, round(JUDGED_S * fmt.sample_rate_hz), rng)
             loss = torch.stack(list(losses.values())).sum()
             descend(optimizer, loss, 5.0)
             run.note({name: float(value.detach()) for name, value in losses.items()})
@@ -106,7 +108,7 @@ def crops(
     return torch.stack(audio).to(device), torch.stack(guides)
 
 
-def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat, scale: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Copy-synthesis of a batch: target and prediction (B, samples) of the judged stretch, and the losses."""
     c = vocoder.config
     mel = log_mel(audio, fmt)[:, :-1]
@@ -119,18 +121,18 @@ def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat
     target = audio[:, skip : skip + predicted.shape[1]]
     hz = vocoder.frequencies(heads.offset)[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
     losses = {
-        "spectral": spectral_loss(predicted, target),
-        "frequency": 0.2 * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048),
+        "spectral": spectral_loss(predicted, target, scale),
+        "frequency": 0.2 * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048 * scale),
     }
     return target, predicted, losses
 
 
 def _adversarial(
-    judges: Discriminators, optimizer: torch.optim.Optimizer, target: Tensor, predicted: Tensor, rng: np.random.Generator
+    judges: Discriminators, optimizer: torch.optim.Optimizer, target: Tensor, predicted: Tensor, samples: int, rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    """One update of the discriminators, and the generator's losses from them."""
-    at = int(rng.integers(0, target.shape[1] - JUDGED_SAMPLES))
-    real, fake = (x[:JUDGED_CROPS, at : at + JUDGED_SAMPLES] for x in (target, predicted))
+    """One update of the discriminators on crops of ``samples``, and the generator's losses from them."""
+    at = int(rng.integers(0, target.shape[1] - samples))
+    real, fake = (x[:JUDGED_CROPS, at : at + samples] for x in (target, predicted))
     with reduced_precision(real.device.type):
         real_judged = judges(real)
         judge_loss = discriminator_loss(real_judged, judges(fake.detach()))

@@ -82,11 +82,31 @@ def running_daemon(folder: Path, *options: str) -> Iterator[ControlClient]:
     assert process.returncode == 0
 
 
+@contextmanager
+def running_fluidsynth() -> Iterator[None]:
+    """FluidSynth on the server that the environment leads to."""
+    server = os.environ["JACK_DEFAULT_SERVER"]
+    options = ["-o", f"audio.jack.server={server}", "-o", f"midi.jack.server={server}"]
+    command = ["fluidsynth", "-a", "jack", "-m", "jack", "-s", "-i", *options, "/usr/share/sounds/sf2/FluidR3_GM.sf2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        subprocess.run(["jack_wait", "-s", server, "-w", "-t", "20"], check=True, stdout=subprocess.DEVNULL)
+        looking = jack.Client("looking")
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not any("fluidsynth" in p.name for p in looking.get_ports(is_audio=True)):
+            time.sleep(0.1)
+        looking.close()
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 class Peer:
     """A keyboard and an ear: events at exact frames, everything heard with its frame."""
 
-    def __init__(self, keys: bool = True) -> None:
-        self._plays = keys
+    def __init__(self, keys: bool = True, midi: str = "specdiffd", audio: str = "PortAudio") -> None:
+        self._plays, self._midi, self._audio = keys, midi, audio
         self.client = jack.Client("peer")
         self._out = self.client.midi_outports.register("keys")
         self._in = self.client.inports.register("ear")
@@ -98,9 +118,9 @@ class Peer:
     def __enter__(self) -> "Peer":
         self.client.activate()
         if self._plays:
-            (midi,) = [p for p in self.client.get_ports(is_midi=True, is_input=True) if "specdiffd" in p.name]
+            (midi,) = [p for p in self.client.get_ports(is_midi=True, is_input=True) if self._midi in p.name]
             self.client.connect(self._out, midi)
-        audio = [p for p in self.client.get_ports(is_audio=True, is_output=True) if "peer" not in p.name and "system" not in p.name]
+        audio = [p for p in self.client.get_ports(is_audio=True, is_output=True) if self._audio in p.name]
         self.client.connect(audio[0], self._in)
         return self
 

@@ -45,7 +45,7 @@ def test_frequency_loss_measures_the_distance(offset: float, low: float, high: f
 
 def test_discriminators_learn_to_tell_two_sounds_apart() -> None:
     torch.manual_seed(0)
-    judges = Discriminators((256,))
+    judges = Discriminators()
     optimizer = torch.optim.Adam(judges.parameters(), 2e-3)
     real, fake = sine(440, 0.25), 0.1 * torch.randn(1, RATE // 4)
     losses = []
