@@ -308,7 +308,7 @@ class SpectrogramInstrument:
         for performance in performances:
             features = note_features(performance, starts_s, config.window_s, config.ring_s).to(self.device)
             timbres = self._timbres(features)
-            mel, weights, heard = self.prior.mix(timbres.envelope, timbres.shapes, *features.over_time)
+            mel, weights, heard = self.prior.mix(timbres.envelope, timbres.shapes, timbres.lasting, *features.over_time)
             parts.append((mel.clone(), guide(weights, timbres, heard, config)))
         mels, guides = zip(*parts, strict=True)
         return torch.stack(mels), torch.stack(guides)

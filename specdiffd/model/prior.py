@@ -8,6 +8,7 @@ and bend) plus a free spectrum. The prior is causal by construction: a frame kno
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,7 +90,8 @@ class NotePrior(nn.Module):
         """Every row's part in the sum, factorised; for training, where most pairs of a note and a frame are silent."""
         timbres = self.timbres(x)
         row, column = x.active.nonzero(as_tuple=True)
-        pairs = self._weights(timbres.envelope[row], *(values[row, column] for values in x.over_time[1:]))
+        age, *ages, gain = (values[row, column] for values in x.over_time[1:])
+        pairs = self._weights(timbres.envelope[row], *_lasted(age, gain, timbres.lasting[row], ages))
         weights = pairs.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), pairs)
         return Contributions(weights.transpose(1, 2), timbres)
 
@@ -115,7 +117,22 @@ class NotePrior(nn.Module):
         partials_hz = self._partials_hz(pitch, self.inharmonicity(note).float().squeeze(-1))
         partials = (2 * levels).exp()
         shapes = partials @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
-        return self.frame_note(note), shapes, partials, partials_hz
+        envelope = self.frame_note(note)
+        return envelope, shapes, partials, partials_hz, self._lasting(envelope, shapes)
+
+    def _lasting(self, envelope: Tensor, shapes: Tensor) -> Tensor:
+        """From when on a held note goes on as it does there, in seconds, and how: in nepers a second. (N, 2).
+
+        Training knows notes of some seconds. What sustains there stays as it is from then on; what decays goes on decaying.
+        """
+        ages = torch.tensor(LASTING_S, device=envelope.device).expand(len(envelope), -1)
+        never, none = torch.full_like(ages, -NEVER_S), torch.zeros_like(ages)
+        weights = self._weights(envelope[:, None], ages, never, never, none, none, none)
+        early, sustained, late, last = (0.5 * torch.log((weights * shapes.sum(-1)[:, None]).sum(-1) + 1e-30)).unbind(1)
+        stays = (sustained - early) / (LASTING_S[1] - LASTING_S[0]) > -SUSTAINED_NEPERS_S
+        rate = ((last - late) / (LASTING_S[3] - LASTING_S[2])).clamp(max=0.0)
+        start = torch.where(stays, LASTING_S[1], LASTING_S[3])
+        return torch.stack((start, torch.where(stays, 0.0, rate)), -1).detach()
 
     def _weights(
         self, envelope: Tensor, age_s: Tensor, release_s: Tensor, choke_s: Tensor, pedal: Tensor, mod: Tensor, gain: Tensor
@@ -125,11 +142,11 @@ class NotePrior(nn.Module):
         frames = self.frame(torch.cat((*ages, pedal[..., None], mod[..., None]), -1)) + envelope
         return (2 * (self.weights(frames).float().clamp(-16.0, 6.0) + gain[..., None])).exp()
 
-    def mix(self, envelope: Tensor, shapes: Tensor, active: Tensor, *ages: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def mix(self, envelope: Tensor, shapes: Tensor, lasting: Tensor, active: Tensor, *ages: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The rows over time, their sum and its mean age, as a function of tensors alone.
 
         Args:
-            envelope, shapes: (N, frame_width) and (N, K, mel) of the timbres.
+            envelope, shapes, lasting: (N, frame_width), (N, K, mel) and (N, 2) of the timbres.
             active: (N, F) 0 or 1.
             ages: (N, F) each: those of the onset, the release and the choke, pedal, modulation, gain.
 
@@ -137,7 +154,8 @@ class NotePrior(nn.Module):
             log mel (F, mel), the weights (N, K, F), :func:`mean_heard` (F, mel).
         """
         floor = self.config.log_floor
-        weights = (self._weights(envelope[:, None], *ages) * active[..., None]).transpose(1, 2)
+        age, *others, gain = ages
+        weights = (self._weights(envelope[:, None], *_lasted(age, gain, lasting[:, None], others)) * active[..., None]).transpose(1, 2)
         return combine(weights, shapes, floor), weights, mean_heard(weights, shapes, heard(ages[0], self.config.window_s), floor)
 
     def use_graph(self, threads: int) -> list[Graph]:
@@ -153,7 +171,7 @@ class NotePrior(nn.Module):
             NotePrior.timbre,
             (torch.zeros(rows, first.in_features), torch.zeros(rows)),
             (of_notes, of_notes),
-            [{0: "N"}] * 4,
+            [{0: "N"}] * 5,
             {"N": (1, 4, 16)},
             threads,
         )
@@ -161,8 +179,13 @@ class NotePrior(nn.Module):
             self,
             torch.float32,
             NotePrior.mix,
-            (torch.zeros(rows, c.frame_width), torch.zeros(rows, c.shapes, c.mel_bins), *[torch.zeros(rows, frames)] * 7),
-            (of_notes, of_notes, *[of_frames] * 7),
+            (
+                torch.zeros(rows, c.frame_width),
+                torch.zeros(rows, c.shapes, c.mel_bins),
+                torch.zeros(rows, 2),
+                *[torch.zeros(rows, frames)] * 7,
+            ),
+            (of_notes, of_notes, of_notes, *[of_frames] * 7),
             ({0: "F"}, {0: "N", 2: "F"}, {0: "F"}),
             {"N": (8, 16, 32, 64, 128), "F": (10, 16, 64)},
             threads,
@@ -193,6 +216,17 @@ class Timbres(NamedTuple):
     shapes: Tensor  # (N, K, mel_bins)
     partials: Tensor  # (N, K, H)
     partials_hz: Tensor  # (N, H)
+    lasting: Tensor  # (N, 2) see NotePrior._lasting
+
+
+LASTING_S = (4.0, 6.0, 8.0, 12.0)  # whether a note sustains shows in the first two, how it decays in the others
+SUSTAINED_NEPERS_S = 0.09  # 0.8 dB
+
+
+def _lasted(age_s: Tensor, gain: Tensor, lasting: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Ages and gain with what lasts for longer than training knows: ``lasting`` (..., 2) as :meth:`NotePrior._lasting` gives it."""
+    start_s, rate = lasting.unbind(-1)
+    return torch.minimum(age_s, start_s), *others, gain + rate * (age_s - start_s).clamp_min(0.0)
 
 
 class TimbreCache:

@@ -122,7 +122,8 @@ def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat
     hz = vocoder.frequencies(heads.offset)[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
     losses = {
         "spectral": spectral_loss(predicted, target, scale),
-        "frequency": 0.2 * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048 * scale),
+        "frequency": 0.2
+        * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048 * scale),
     }
     return target, predicted, losses
 

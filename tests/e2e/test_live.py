@@ -245,15 +245,16 @@ def virtual(events: list[Event], seconds: float) -> Audio:
     return VirtualStream(timeline, engine.play, engine.work, delay_s=VIRTUAL_DELAY_S).run(events, seconds)[:, 0]
 
 
-@pytest.mark.parametrize(("program", "goes_on"), [(16, True), (0, False)])
+@pytest.mark.parametrize(("program", "goes_on"), [(16, True), (19, True), (0, False)])
 def test_a_note_held_for_three_minutes(program: int, goes_on: bool) -> None:
     """An organ stays, a piano decays; neither pulses with the window's rolls."""
-    audio = virtual([Event(0.0, 0xC0, program), Event(0.1, 0x90, 60, 100)], 182)[RATE * 2 :]
+    audio = virtual([Event(0.0, 0xC0, program), Event(0.1, 0x90, 60, 100)], 186)
+    audio = audio[RATE * (6 if goes_on else 1) :]
     levels = 20 * np.log10(1e-6 + np.array([level(block) for block in audio[: len(audio) // 4800 * 4800].reshape(-1, 4800)]))
     seconds = levels[: len(levels) // 10 * 10].reshape(-1, 10).mean(1)
     FIGURES[f"held for three minutes, program {program}"] = {"first_db": seconds[0], "last_db": seconds[-1], "range_db": np.ptp(seconds)}
     if not goes_on:
-        assert seconds[-1] < seconds[0] - 20
+        assert seconds[-1] < seconds[0] - 30
         return
     assert np.ptp(seconds) <= 1.0
     modulation = np.abs(np.fft.rfft((levels - levels.mean()) * np.hanning(len(levels))))
@@ -269,12 +270,12 @@ def test_a_note_held_for_three_minutes(program: int, goes_on: bool) -> None:
 def test_splices_are_not_heard(program: int) -> None:
     """Spectral flux and jumps (second differences) at splices are those of the same audio elsewhere."""
     rng = np.random.default_rng(0)
-    struck = 1 + np.cumsum(rng.uniform(0.08, 0.2, 60))
+    struck = 1 + np.cumsum(rng.uniform(0.08, 0.2, 200))
     events = [Event(0.0, 0xC0, program), *(Event(0.1, 0x90, pitch, 90) for pitch in (48, 60, 64, 67))]
     events += [Event(at_s, 0xB0, 20, 5) for at_s in struck]  # says nothing, but makes a revision
-    audio = virtual(sorted(events, key=lambda event: event.time_s), 12.0)
-    at = np.array([round((at_s + VIRTUAL_DELAY_S) * RATE) for at_s in struck if at_s < 11.5]) - 48
-    elsewhere = rng.integers(RATE, round(11.5 * RATE), 600)
+    audio = virtual(sorted(events, key=lambda event: event.time_s), struck[-1] + 1)
+    at = np.array([round((at_s + VIRTUAL_DELAY_S) * RATE) for at_s in struck]) - 48
+    elsewhere = rng.integers(at[0], at[-1], 2000)
     window = np.hanning(512)
 
     def flux(k: int) -> float:
@@ -282,7 +283,8 @@ def test_splices_are_not_heard(program: int) -> None:
         return float(np.maximum(after - before, 0).mean())
 
     def jump(k: int) -> float:
-        return float(np.abs(np.diff(audio[k - 160 : k + 16], 2)).max())
+        around = audio[k - 2000 : k + 2000]
+        return float(np.abs(np.diff(audio[k - 160 : k + 16], 2)).max() / level(around))  # of a decaying note, too
 
     ratios = {
         measure.__name__: [
