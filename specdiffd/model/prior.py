@@ -125,7 +125,7 @@ class NotePrior(nn.Module):
 
         Training knows notes of some seconds. What sustains there stays as it is from then on; what decays goes on decaying.
         """
-        ages = torch.tensor(LASTING_S, device=envelope.device).expand(len(envelope), -1)
+        ages = torch.zeros_like(envelope[:, :1]).float() + torch.tensor(LASTING_S, device=envelope.device)
         never, none = torch.full_like(ages, -NEVER_S), torch.zeros_like(ages)
         weights = self._weights(envelope[:, None], ages, never, never, none, none, none)
         early, sustained, late, last = (0.5 * torch.log((weights * shapes.sum(-1)[:, None]).sum(-1) + 1e-30)).unbind(1)

@@ -7,7 +7,10 @@ import torch
 from specdiffd.audio.mel import log_mel
 from specdiffd.events import Event, Performance
 from specdiffd.formats import MelFormat
+from specdiffd.layout import BUILTIN, PRIOR, read_config
+from specdiffd.layout import CONFIG as CONFIG_FILE
 from specdiffd.midi.score import Score
+from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
 from specdiffd.model.prior import NO_GUIDE, NotePrior, PriorConfig, TimbreCache, harmonic_lobes
 
@@ -120,3 +123,22 @@ def test_guide_tells_how_much_of_a_frame_lies_behind_an_onset(prior: NotePrior) 
 def test_guide_without_notes(prior: NotePrior) -> None:
     found = prior.guide(features(played()))
     assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 3))
+
+
+def test_held_notes_go_on_as_they_do_where_training_ends() -> None:
+    """An organ stays, a piano goes on decaying as fast as it did; as a graph of any size and in training alike."""
+    folder = BUILTIN / PRIOR
+    prior = load_weights(folder, lambda: NotePrior(read_config(folder / CONFIG_FILE, PriorConfig)))
+    at_s = np.array([8.0, 12.0, 20.0, 28.0, 180.0])
+
+    def levels(program: int) -> list[float]:
+        performance = played((0.0, 0xC0, program, 0), (0.0, 0x90, 60, 100))
+        mel = prior(note_features(performance, at_s, prior.config.window_s, prior.config.ring_s))
+        return (5 * torch.log10((2 * mel).exp().sum(1))).tolist()
+
+    organ, piano = levels(19), levels(0)
+    assert organ[1:] == pytest.approx([organ[1]] * 4, abs=1e-3)
+    first, second = piano[1] - piano[2], piano[2] - piano[3]
+    assert first == pytest.approx(second, rel=0.1)  # 8 s each
+    assert second > 2
+    assert piano[4] < piano[3] - 5
