@@ -28,6 +28,9 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 log = logging.getLogger(__name__)
 WARM_UP_FRAMES = 6  # a crop begins in the middle of music, with an empty state: its start is not judged
 JUDGED_CROPS, JUDGED_S = 2, 0.512  # of a batch, at random, by the discriminators: they cost more than the generator
+# Spectrograms that are predicted, not measured, are a few milliseconds wrong about when a note began; the guide is not. So the mel of
+# guided crops is up to this much early or late: the vocoder learns whom to believe.
+ASTRAY_S = 0.004
 BASE_RATE_HZ = 16000  # whose sizes the losses' are given for
 
 
@@ -63,8 +66,8 @@ def train_vocoder(
     with compiled_oscillators(device):
         for _ in run:
             bank.check()
-            audio, guides = crops(bank, prior, fmt, rng, batch, frames, device)
-            target, predicted, losses = _reconstruct(vocoder, audio, guides, fmt, scale)
+            audio, astray, guides = crops(bank, prior, fmt, rng, batch, frames, device)
+            target, predicted, losses = _reconstruct(vocoder, audio, astray, guides, fmt, scale)
             if run.progress >= adversarial_from:
                 losses |= _adversarial(judges, judge_optimizer, target, predicted, round(JUDGED_S * fmt.sample_rate_hz), rng)
             loss = torch.stack(list(losses.values())).sum()
@@ -90,28 +93,36 @@ def compiled_oscillators(device: str) -> Iterator[None]:
 @torch.no_grad()
 def crops(
     bank: PieceBank, prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str
-) -> tuple[Tensor, Tensor]:
-    """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples) and guides (B, frames, mel, 3)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples), the same a little early or late, and
+    guides (B, frames, mel, 3)."""
     audio: list[Tensor] = []
+    astray: list[Tensor] = []
     guides: list[Tensor] = []
     none = torch.tensor(NO_GUIDE, device=device).expand(frames, fmt.mel_bins, len(NO_GUIDE))
     while len(audio) < batch:
         piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
-        start = int(rng.integers(0, len(piece.audio) // fmt.hop_samples - frames - 1))
-        crop = torch.from_numpy(piece.audio[start * fmt.hop_samples : (start + frames + 1) * fmt.hop_samples].astype(np.float32))
+        start = int(rng.integers(1, len(piece.audio) // fmt.hop_samples - frames - 2))
+        around = torch.from_numpy(piece.audio[(start - 1) * fmt.hop_samples : (start + frames + 2) * fmt.hop_samples].astype(np.float32))
+        crop = around[fmt.hop_samples : -fmt.hop_samples]
         if crop.abs().max() < 1e-3 and rng.random() > 0.02:
             continue
         features = note_features(piece.performance, frame_times_s(fmt, start, frames), prior.config.window_s, prior.config.ring_s)
         guided = rng.random() > 1 / 3 and len(features.key) < 400
+        most = round(ASTRAY_S * fmt.sample_rate_hz) if guided else 0
+        early = fmt.hop_samples + int(rng.integers(-most, most + 1))
         audio.append(crop)
+        astray.append(around[early : early + len(crop)])
         guides.append(prior.guide(features.to(device)) if guided else none)
-    return torch.stack(audio).to(device), torch.stack(guides)
+    return torch.stack(audio).to(device), torch.stack(astray).to(device), torch.stack(guides)
 
 
-def _reconstruct(vocoder: Vocoder, audio: Tensor, guides: Tensor, fmt: MelFormat, scale: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Copy-synthesis of a batch: target and prediction (B, samples) of the judged stretch, and the losses."""
+def _reconstruct(
+    vocoder: Vocoder, audio: Tensor, astray: Tensor, guides: Tensor, fmt: MelFormat, scale: int
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Copy-synthesis of a batch from the mel of ``astray``: target and prediction (B, samples) of the judged stretch, and the losses."""
     c = vocoder.config
-    mel = log_mel(audio, fmt)[:, :-1]
+    mel = log_mel(astray, fmt)[:, :-1]
     state = vocoder.init_state(len(audio))
     with reduced_precision(audio.device.type):
         heads, seen = vocoder.analyse(mel, state, guides)
