@@ -44,7 +44,7 @@ class EngineSettings:
     before_onset_samples: int = 48  # a crossfade ends this long before the onset it makes room for
     end_fade_samples: int = 1440  # written at the end of every forecast
     urgent_frames: int = 10
-    slice_frames: int = 16
+    slice_frames: int = 10
     prepared_frames: int = 48  # ahead of the next slice
     eager: bool = True  # an event is rendered as soon as it comes; else when it must, together with all that comes until then
     lead_samples: int = 0  # how much sooner than it must

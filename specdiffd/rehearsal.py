@@ -16,7 +16,7 @@ from specdiffd.io.timeline import Timeline
 from specdiffd.metrics import Durations
 
 KEPT = 99  # percent of the revisions that the render delay is made for; the margin does the rest
-MARGIN_S = 0.003  # whoever plays to us takes some of the processor, too
+MARGIN_S = 0.005  # whoever plays to us takes some of the processor, too
 LONGEST_REHEARSED_S = 0.25  # a revision; an instrument that is slower than that is not for playing
 IDLE_S = 0.0005
 
