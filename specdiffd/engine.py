@@ -28,6 +28,9 @@ from specdiffd.midi.score import Score
 JOIN_STAGES = 2  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
 COMFORTABLE_S = 0.05  # of forecast: what is not needed next may be done
+# Amid dense playing more forecast than this is only made to be replaced, and takes the processor from whoever plays and listens.
+BUSY_FORECAST_S = 0.25
+CALM_S = 0.15  # since the last revision
 PATIENCE_S = 0.004  # besides a block, left over when a revision begins as late as it may
 SILENCE = 2e-5  # peak below which a released sound is over, 94 dB under full scale
 
@@ -95,6 +98,7 @@ class Engine:
         self.scores = [Score() for _ in settings.parts]
         self.counters = Counters()
         self.slack_samples = 0  # of the last revision: how much later it could have come
+        self._revised_at = 0  # playhead of the last revision
         self._mean_s = 0.0  # of a revision, lately
         self._part_of = {channel: part for part, channels in enumerate(settings.parts) for channel in channels}
         self._resampler = Resampler(instrument.sample_rate_hz, settings.sample_rate_hz)
@@ -219,6 +223,7 @@ class Engine:
         rendered, after = yield from self.instrument.stages(performances, state, first, end - first)
         self._keep(forecast, rendered, after)
         self.counters.revisions += 1
+        self._revised_at = self.timeline.playhead
         self.slack_samples = fade_end - s.least_fade_samples - self._write(forecast, start, fade_end)
         self.instrument.stopwatch.lap("splice")
         self.counters.late_splices += self.slack_samples < 0
@@ -322,7 +327,8 @@ class Engine:
             if prepared is not None:
                 forecast.states[-1] = prepared
                 return True
-        if ahead_s >= s.forecast_s:
+        calm = playhead - self._revised_at > CALM_S * s.sample_rate_hz
+        if ahead_s >= (s.forecast_s if calm else min(s.forecast_s, BUSY_FORECAST_S)):
             return False
         self._slice = self._slice_stages(forecast, state)
         return True

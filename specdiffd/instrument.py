@@ -39,7 +39,7 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderState
 S = TypeVar("S")
 PREPARED_FRAMES = 10  # at a time
 PREPARED_TOKENS = 48
-AT_ONCE_FRAMES = 10  # of known ones, together with those that are sampled
+AT_ONCE_FRAMES = 18  # of known ones, together with those that are sampled
 MOST_FRAMES = 64  # in one pass of the decoder: for more there is no graph
 WINDOWS = 5  # kept: the one that plays, those that the forecast has rolled to, and the next
 

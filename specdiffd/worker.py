@@ -6,11 +6,12 @@ import gc
 import logging
 import os
 import pickle
+import selectors
 import signal
 import time
 from collections import deque
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 from specdiffd.clock import ClockState
@@ -64,6 +65,9 @@ class Worker:
 
     def __init__(self, shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection]) -> None:
         self._shared, self._config, self._supervisor, self._bells = shared, config, supervisor, bells
+        self._selector = selectors.DefaultSelector()  # made once: several times a revision it is asked
+        for connection in (supervisor, *bells):
+            self._selector.register(connection, selectors.EVENT_READ)
         self._instrument: Any = self._load(fake)
         audio, engine = config.audio, config.engine
         parts = 1 if engine.parts == "auto" else engine.parts
@@ -155,7 +159,7 @@ class Worker:
         while True:
             header["engine_alive_ns"] = time.monotonic_ns()
             idle_s = NOT_DUE_S if self._engine.waiting else LONGEST_WAIT_S
-            woken = wait([self._supervisor, *self._bells], 0 if working else idle_s)
+            woken = [key.fileobj for key, _ in self._selector.select(0 if working else idle_s)]
             if self._supervisor in woken and self._supervisor.recv() == "stop":
                 return
             for bell, ring in zip(self._bells, (self._shared.live_events, self._shared.control_events), strict=True):

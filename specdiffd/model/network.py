@@ -594,7 +594,7 @@ class Decoder(nn.Module):
             example,
             inputs,
             outputs,
-            {"B": (1,), "F": (10, 20, 64), "K": (c.targets_length,), "S": 256},
+            {"B": (1,), "F": (10, 14, 20, 28, 64), "K": (c.targets_length,), "S": 256},
             threads,
         )
 

@@ -59,12 +59,13 @@ def late(client: ControlClient) -> float:
 
 
 def song(tempo: float, seconds: float) -> list[tuple[float, bytes]]:
-    """The bundled performance, over and over, at another tempo."""
+    """The bundled performance, over and over, at another tempo; in the end everything is let go."""
     events = read_events(PERFORMANCE, None)
     length_s, found = events[-1][0] + 0.1, []
     for k in range(int(seconds * tempo / length_s) + 1):
         found += [((at_s + k * length_s) / tempo, bytes(message)) for at_s, message in events]
-    return [(at_s, message) for at_s, message in found if at_s < seconds]
+    end = [(seconds - 0.02, bytes([0xB0 | channel, number, 0])) for channel in range(16) for number in (64, 123)]
+    return [(at_s, message) for at_s, message in found if at_s < seconds - 0.03] + end
 
 
 def struck_ms(peer: Peer, notes: int, seed: int, hold: bool) -> NDArray[np.float64]:
