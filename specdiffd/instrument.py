@@ -38,9 +38,8 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderState
 
 S = TypeVar("S")
 PREPARED_FRAMES = 10  # at a time
-PREPARED_TOKENS = 48
 AT_ONCE_FRAMES = 18  # of known ones, together with those that are sampled
-MOST_FRAMES = 64  # in one pass of the decoder: for more there is no graph
+MOST_FRAMES, MOST_TOKENS = 64, 48  # in one pass: for more there is no graph
 WINDOWS = 5  # kept: the one that plays, those that the forecast has rolled to, and the next
 
 
@@ -237,7 +236,7 @@ class SpectrogramInstrument:
         old = next((w for w in state.windows if w.start == start), None)
         if old is None:
             return self._with_window(state, self._empty_window(start, state, len(performances)))
-        window = self._window(start, performances, state, PREPARED_TOKENS)
+        window = self._window(start, performances, state, MOST_TOKENS)
         if window.notes.tokens > old.notes.tokens:
             return self._with_window(state, window)
         missing = state.next_frame - start - window.decoder.frames
@@ -366,16 +365,18 @@ class SpectrogramInstrument:
         longest = max(len(i) for i in ids)
         if common == longest:
             return old._replace(ids=ids)
-        padded = torch.full((len(ids), longest - common), PAD)
-        visible_from = torch.full(padded.shape, NEVER_VISIBLE)
-        for part, t in enumerate(tokens):
-            new = len(ids[part]) - common
-            padded[part, :new] = torch.tensor(ids[part][common:])
-            visible_from[part, :new] = self._visible_from(t.times_s[common : len(ids[part])], start)
-        encoded, notes = self.notes_encoder.extend(padded.to(self.device), None, old.notes.first(common))
-        conditioning = old.conditioning.first(old.context_frames + common)
-        fresh = self.decoder.condition(encoded, visible_from.to(self.device))
-        return old._replace(ids=ids, notes=notes, conditioning=conditioning.followed_by(fresh))
+        notes, conditioning = old.notes.first(common), old.conditioning.first(old.context_frames + common)
+        for first in range(common, longest, MOST_TOKENS):
+            some = slice(first, min(first + MOST_TOKENS, longest))
+            padded = torch.full((len(ids), some.stop - first), PAD)
+            visible_from = torch.full(padded.shape, NEVER_VISIBLE)
+            for part, t in enumerate(tokens):
+                new = ids[part][some]
+                padded[part, : len(new)] = torch.tensor(new)
+                visible_from[part, : len(new)] = self._visible_from(t.times_s[: len(ids[part])][some], start)
+            encoded, notes = self.notes_encoder.extend(padded.to(self.device), None, notes)
+            conditioning = conditioning.followed_by(self.decoder.condition(encoded, visible_from.to(self.device)))
+        return old._replace(ids=ids, notes=notes, conditioning=conditioning)
 
     def _visible_from(self, times_s: Sequence[float], start: int) -> Tensor:
         """For each token the first frame of the window that can have heard its event."""
