@@ -277,7 +277,10 @@ def train(
         list[Path] | None, typer.Option(metavar="SONG.mid|DIR", help="MIDI files to draw from; default: generated music only.")
     ] = None,
     held_out: Annotated[int, typer.Option(help="How many of the songs, the last in order of name, not to learn from.", min=0)] = 0,
-    format_name: Annotated[str, typer.Option("--format", help="Of the mel: full-band (48 kHz) or published (16 kHz).")] = "full-band",
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", help="Of the mel: full-band (48 kHz) or published (16 kHz); default: that of --start, else full-band."),
+    ] = None,
     start: Annotated[str | None, typer.Option(metavar="INSTRUMENT", help="builtin or a checkpoint: begin with its weights.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples per step; default: what two cores handle.", min=1)] = None,
     pieces: Annotated[int, typer.Option(help="Rendered half minutes held in memory.", min=1)] = 200,
@@ -301,7 +304,7 @@ def train(
     for stage in chosen:
         if stage not in STAGES:
             raise UsageError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
-    if format_name not in FORMATS:
+    if format_name not in (None, *FORMATS):
         raise UsageError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
     found = find_songs(songs or ())
     if held_out >= len(found) > 0:

@@ -16,7 +16,7 @@ import torch
 from specdiffd.audio.mel import hz_to_mel, mel_to_hz
 from specdiffd.errors import UsageError
 from specdiffd.formats import FORMATS, MelFormat
-from specdiffd.layout import CONFIG, PRIOR, read_config
+from specdiffd.layout import CONFIG, INDEX, PRIOR, read_config
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import DecoderConfig, EncoderConfig
 from specdiffd.model.prior import NotePrior, PriorConfig
@@ -93,7 +93,7 @@ def train(
     songs: Sequence[Path],
     *,
     minutes: float,
-    format_name: str = "full-band",
+    format_name: str | None = None,
     start: Path | None = None,
     pieces: int = 200,
     batch: int | None = None,
@@ -104,9 +104,10 @@ def train(
     """Train ``stages`` for ``minutes`` in all, resuming what ``run`` holds, then export the checkpoint.
 
     Args:
-        format_name: of the mel: one of ``FORMATS``.
+        format_name: of the mel: one of ``FORMATS``; default: that of ``start``, else full-band.
         songs: MIDI files; empty: generated music only.
-        start: a checkpoint whose weights the stages begin with, and that gives the parts that ``run`` has not trained.
+        start: a checkpoint whose weights the stages begin with, as far as their shapes are the same. If it has the same format it
+            also gives the parts that ``run`` has not trained.
         pieces: how many rendered half minutes are held in memory.
         batch: examples per step; default: what two cores handle (4; 5 for the vocoder; 24 for the prior).
         adversarial_from: share of the vocoder's time after which its discriminators take part (1: never).
@@ -117,7 +118,9 @@ def train(
     Raises:
         UsageError: a stage needs the note prior and there is none.
     """
-    fmt = FORMATS[format_name]
+    started = None if start is None else read_config(start / INDEX, MelFormat, "mel_format")
+    fmt = FORMATS[format_name] if format_name else started or FORMATS["full-band"]
+    donor = start if started == fmt else None
     wanted = [stage for stage in STAGES if stage in stages]
     if wanted:
         log.info("rendering %d pieces", pieces)
@@ -129,7 +132,7 @@ def train(
                     train_prior(out, bank, fmt, prior_config(fmt), start, minutes=budget, batch=batch or 24, device=device)
                 elif stage == "decoder":
                     configs = CODEC, encoder_config(fmt), decoder_config(fmt)
-                    prior = _prior(run, start, fmt)
+                    prior = _prior(run, donor, fmt)
                     train_decoder(out, bank, fmt, prior, *configs, start, minutes=budget, batch=batch or 4, device=device)
                 else:
                     train_vocoder(
@@ -137,27 +140,29 @@ def train(
                         bank,
                         fmt,
                         vocoder_config(fmt),
-                        _prior(run, start, fmt).to(device),
+                        _prior(run, donor, fmt).to(device),
                         start,
                         minutes=budget,
                         batch=batch or 5,
                         adversarial_from=adversarial_from,
                         device=device,
                     )
-    sources = {stage: run / stage if (run / stage / STATE).exists() else start for stage in STAGES}
+    sources = {stage: run / stage if (run / stage / STATE).exists() else donor for stage in STAGES}
     if all(sources.values()):
         export(run / CHECKPOINT, fmt, {k: v for k, v in sources.items() if v is not None}, "builtin")
     return run / CHECKPOINT
 
 
-def _prior(run: Path, start: Path | None, fmt: MelFormat) -> NotePrior:
+def _prior(run: Path, donor: Path | None, fmt: MelFormat) -> NotePrior:
     """The note prior that the other stages build upon."""
     trained = run / "prior" / STATE
     if trained.exists():
         prior = NotePrior(prior_config(fmt))
         prior.load_state_dict(torch.load(trained, weights_only=True)["average"])
         return prior.eval().requires_grad_(False)
-    if start is None:
-        raise UsageError(f"no note prior in {run}: train it first (stage prior), or name a checkpoint that has one (--start)")
-    config = read_config(start / PRIOR / CONFIG, PriorConfig)
-    return load_weights(start / PRIOR, lambda: NotePrior(config))
+    if donor is None:
+        raise UsageError(
+            f"no note prior in {run}: train it first (stage prior), or name a checkpoint of this mel format that has one (--start)"
+        )
+    config = read_config(donor / PRIOR / CONFIG, PriorConfig)
+    return load_weights(donor / PRIOR, lambda: NotePrior(config))

@@ -46,7 +46,7 @@ def test_a_run_is_resumed(run_folder: Path) -> None:
 
 
 def test_a_stage_begins_with_another_checkpoint(tmp_path: Path) -> None:
-    train(tmp_path, ["decoder"], [], minutes=0.001, start=BUILTIN, pieces=1, batch=1, format_name="published")
+    train(tmp_path, ["decoder"], [], minutes=0.001, start=BUILTIN, pieces=1, batch=1)
     mine, theirs = (load_instrument(str(name)) for name in (tmp_path / "checkpoint", "builtin"))
     assert (tmp_path / "checkpoint" / PRIOR / WEIGHTS).read_bytes() == (BUILTIN / PRIOR / WEIGHTS).read_bytes()
     pairs = zip(mine.decoder.parameters(), theirs.decoder.parameters(), strict=True)
@@ -55,21 +55,29 @@ def test_a_stage_begins_with_another_checkpoint(tmp_path: Path) -> None:
 
 def test_every_stage_learns_in_the_full_band(tmp_path: Path) -> None:
     """From the weights of another format: whatever has the same shape is kept."""
-    checkpoint = train(tmp_path, list(STAGES), [], minutes=0.02, start=BUILTIN, pieces=2, batch=1, adversarial_from=0.0)
+    checkpoint = train(
+        tmp_path, list(STAGES), [], minutes=0.02, start=BUILTIN, pieces=2, batch=1, adversarial_from=0.0, format_name="full-band"
+    )
     instrument = load_builtin_family(str(checkpoint))
     assert (instrument.sample_rate_hz, instrument.hop_samples, instrument.format.mel_bins) == (48000, 960, 160)
     started = load_weights(BUILTIN / PRIOR, lambda: NotePrior(PriorConfig()))
     assert torch.allclose(instrument.prior.program.weight, started.program.weight, atol=0.1)
 
 
-def test_the_prior_comes_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [None, BUILTIN])
+def test_the_prior_comes_first(tmp_path: Path, start: Path | None) -> None:
+    """One of another format is none."""
     with pytest.raises(UsageError, match="no note prior"):
-        train(tmp_path, ["vocoder"], [], minutes=0.01, pieces=1)
+        train(tmp_path, ["vocoder"], [], minutes=0.01, pieces=1, start=start, format_name="full-band")
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["melody"], "unknown stage 'melody'"), (["--songs", "SONG", "--held-out", "1"], "leaves none of 1")],
+    [
+        (["--format", "mp3"], "unknown format 'mp3'"),
+        (["melody"], "unknown stage 'melody'"),
+        (["--songs", "SONG", "--held-out", "1"], "leaves none of 1"),
+    ],
 )
 def test_bad_requests(words: list[str], says: str, tmp_path: Path) -> None:
     song = tmp_path / "a.mid"
