@@ -84,7 +84,7 @@ class NotePrior(nn.Module):
     def forward(self, x: NoteFeatures) -> Tensor:
         """Log mel (F, mel_bins), natural log, of one part's notes together."""
         weights, timbres = self.contributions(x)
-        return combine(weights, timbres.shapes, self.config.log_floor)
+        return log_mel_of(total_power(weights, timbres.shapes), self.config.log_floor)
 
     def contributions(self, x: NoteFeatures) -> Contributions:
         """Every row's part in the sum, factorised; for training, where most pairs of a note and a frame are silent."""
@@ -98,8 +98,8 @@ class NotePrior(nn.Module):
     def guide(self, x: NoteFeatures) -> Tensor:
         """:func:`guide` of one part's notes."""
         weights, timbres = self.contributions(x)
-        ages = heard(x.age_s, self.config.window_s)
-        return guide(weights, timbres, mean_heard(weights, timbres.shapes, ages, self.config.log_floor), self.config)
+        ages, total = heard(x.age_s, self.config.window_s), total_power(weights, timbres.shapes)
+        return guide(weights, timbres, mean_heard(weights, timbres.shapes, ages, total, self.config.log_floor), self.config)
 
     def timbres(self, x: NoteFeatures) -> Timbres:
         """What of each row does not depend on time."""
@@ -156,7 +156,8 @@ class NotePrior(nn.Module):
         floor = self.config.log_floor
         age, *others, gain = ages
         weights = (self._weights(envelope[:, None], *_lasted(age, gain, lasting[:, None], others)) * active[..., None]).transpose(1, 2)
-        return combine(weights, shapes, floor), weights, mean_heard(weights, shapes, heard(ages[0], self.config.window_s), floor)
+        total = total_power(weights, shapes)
+        return log_mel_of(total, floor), weights, mean_heard(weights, shapes, heard(age, self.config.window_s), total, floor)
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`timbre` and :meth:`mix` as graphs from now on."""
@@ -272,16 +273,23 @@ def heard(age_s: Tensor, window_s: float) -> Tensor:
     return (1 + age_s / window_s).clamp(0.0, 1.0)
 
 
-def mean_heard(weights: Tensor, shapes: Tensor, heard: Tensor, log_floor: float) -> Tensor:
-    """For every frame and bin the mean over the notes of :func:`heard`, by power; 1 where nothing sounds: (F, mel)."""
+def total_power(weights: Tensor, shapes: Tensor) -> Tensor:
+    """Of the notes together: weights (N, K, F), shapes (N, K, mel) to (F, mel)."""
+    return torch.einsum("nkf,nkm->fm", weights, shapes)
+
+
+def mean_heard(weights: Tensor, shapes: Tensor, heard: Tensor, total: Tensor, log_floor: float) -> Tensor:
+    """For every frame and bin the mean over the notes of :func:`heard`, by power; 1 where nothing sounds: (F, mel).
+
+    Args:
+        total: the :func:`total_power` of the notes.
+    """
     floor = math.exp(2 * log_floor)
-    power = torch.einsum("nkf,nkm->fm", weights, shapes)
-    return (torch.einsum("nkf,nkm->fm", weights * heard[:, None], shapes) + floor) / (power + floor)
+    return (total_power(weights * heard[:, None], shapes) + floor) / (total + floor)
 
 
-def combine(weights: Tensor, shapes: Tensor, log_floor: float) -> Tensor:
-    """Log of the root of the summed powers: weights (N, K, F), shapes (N, K, mel) to (F, mel)."""
-    power = torch.einsum("nkf,nkm->fm", weights, shapes)
+def log_mel_of(power: Tensor, log_floor: float) -> Tensor:
+    """Log of its root, not below the floor."""
     return 0.5 * torch.log(power + math.exp(2 * log_floor))
 
 

@@ -20,7 +20,7 @@ from specdiffd.layout import PRIOR
 from specdiffd.model.checkpoint import read_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
-from specdiffd.model.prior import NotePrior, PriorConfig, combine
+from specdiffd.model.prior import NotePrior, PriorConfig, log_mel_of, total_power
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank
@@ -55,7 +55,10 @@ def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
     sizes = [len(w.key) for w in windows]
     notes = prior.contributions(concatenate(windows))
     return torch.stack(
-        [combine(w, s, prior.config.log_floor) for w, s in zip(notes.weights.split(sizes), notes.timbres.shapes.split(sizes), strict=True)]
+        [
+            log_mel_of(total_power(w, s), prior.config.log_floor)
+            for w, s in zip(notes.weights.split(sizes), notes.timbres.shapes.split(sizes), strict=True)
+        ]
     )
 
 

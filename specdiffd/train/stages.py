@@ -70,7 +70,7 @@ def decoder_config(fmt: MelFormat) -> DecoderConfig:
     )
 
 
-TONES_HZ = 7000.0  # above it no ear and no mel bin tells a partial from noise of its level
+TONES_HZ = 7000.0  # partials above it are left to the noise: chosen, not yet measured
 
 
 def vocoder_config(fmt: MelFormat) -> VocoderConfig:
