@@ -81,7 +81,7 @@ class Daemon:
             self._server = ControlServer(self.config.control, self._handle)
             stack.callback(self._server.stop)
             self._shared = SharedBlock()
-            self._shared.timeline.header["gain"] = 10 ** (self._gain_db / 20)
+            self._shared.timeline.header.gain = 10 ** (self._gain_db / 20)
             self._midi_bell = self._spawn.Pipe(duplex=False)
             self._control_bell = self._spawn.Pipe(duplex=False)
             self._control_queue = BelledRing(self._shared.control_events, self._control_bell[1])
@@ -215,7 +215,7 @@ class Daemon:
         """It is ready, but has shown no sign of life for long."""
         if child is self._standby:
             return False
-        alive_ns = int(self._shared.timeline.header[f"{child.name}_alive_ns"][0])
+        alive_ns = getattr(self._shared.timeline.header, f"{child.name}_alive_ns")
         return time.monotonic_ns() - max(alive_ns, child.ready_ns) > ALIVE_S * 1e9
 
     def _end(self) -> None:
@@ -224,7 +224,7 @@ class Daemon:
                 log.warning("a process of the %s does not stop, killed it", child.name)
 
     def _fade_out(self) -> None:
-        self._shared.timeline.header["running"] = 0
+        self._shared.timeline.header.running = 0
         time.sleep(FADE_S)  # the stream itself must run on for the fade to be heard
 
     # -- what clients see ----------------------------------------------------------------------------------------
@@ -248,10 +248,10 @@ class Daemon:
             "slack": report.get("slack", {}),
             "counters": {
                 **report.get("counters", {}),
-                "missing_samples": int(header["missing_samples"][0]),
-                "missing_runs": int(header["missing_runs"][0]),
-                "xruns": int(header["xruns"][0]),
-                "limited_blocks": int(header["limited_blocks"][0]),
+                "missing_samples": header.missing_samples,
+                "missing_runs": header.missing_runs,
+                "xruns": header.xruns,
+                "limited_blocks": header.limited_blocks,
                 "queued_events": report.get("queued_events", 0),
                 "dropped_events": report.get("dropped_events", 0),
                 "dropped_telemetry": self._server.dropped,
@@ -261,8 +261,8 @@ class Daemon:
             "audio": {
                 "output": self._io.info.get("audio"),
                 "waiting": self._io.problem or None,
-                "output_latency_ms": round(float(header["output_latency_s"][0]) * 1e3, 2),
-                "peak": round(float(header["peak"][0]), 4),
+                "output_latency_ms": round(header.output_latency_s * 1e3, 2),
+                "peak": round(header.peak, 4),
             },
             "midi": {"api": self._io.info.get("midi"), "connected": self._io.info.get("connected", [])},
         }
@@ -334,7 +334,7 @@ class Daemon:
 
     def _set_gain(self, db: float) -> None:
         self._gain_db = db
-        self._shared.timeline.header["gain"] = 10 ** (db / 20)
+        self._shared.timeline.header.gain = 10 ** (db / 20)
 
 
 def run(config: Config, fake: bool = False) -> None:

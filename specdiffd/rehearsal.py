@@ -62,7 +62,7 @@ def rehearse(instrument: Any, settings: EngineSettings, delay_s: float, seconds:
     started_ns, begun_s = time.monotonic_ns(), 0.0
     timeline.set_clock(ClockState(0.0, float(started_ns), float(rate)))
     while (now_s := (time.monotonic_ns() - started_ns) / 1e9) < seconds:
-        timeline.header["playhead"] = (int(now_s * rate) // block + 1) * block
+        timeline.header.playhead = (int(now_s * rate) // block + 1) * block
         while waiting and waiting[0].time_s <= now_s:
             event = waiting.popleft()
             engine.play(event._replace(time_s=event.time_s + delay_s))

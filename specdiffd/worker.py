@@ -27,7 +27,7 @@ from specdiffd.rehearsal import KEPT, MARGIN_S, measure
 
 log = logging.getLogger(__name__)
 REPORT_S = 0.2
-LONGEST_WAIT_S, NOT_DUE_S = 0.05, 0.005
+NOT_DUE_S, FORECAST_WAIT_S, ASLEEP_WAIT_S = 0.005, 0.05, 1.0
 SEQUENCER_DELAY_S, SEQUENCER_LEAD_S = 0.2, 0.05
 REHEARSAL_S = 8.0
 QUEUE_PER_REPORT = 256
@@ -157,8 +157,8 @@ class Worker:
         header = self._shared.timeline.header
         working, started = False, 0.0
         while True:
-            header["engine_alive_ns"] = time.monotonic_ns()
-            idle_s = NOT_DUE_S if self._engine.waiting else LONGEST_WAIT_S
+            header.engine_alive_ns = time.monotonic_ns()
+            idle_s = NOT_DUE_S if self._engine.waiting else ASLEEP_WAIT_S if self._engine.asleep else FORECAST_WAIT_S
             woken = [key.fileobj for key, _ in self._selector.select(0 if working else idle_s)]
             if self._supervisor in woken and self._supervisor.recv() == "stop":
                 return
@@ -210,7 +210,7 @@ class Worker:
 
     def _sounds_at_s(self, clock: ClockState, time_ns: int) -> float:
         """Seconds on the timeline; what came while nothing was played begins with the stream."""
-        sample = max(clock.sample_at(time_ns), float(self._shared.timeline.header["clock_start"][0]))
+        sample = max(clock.sample_at(time_ns), self._shared.timeline.header.clock_start)
         return (sample + self._delay_samples) / self._settings.sample_rate_hz
 
     def _report(self) -> None:

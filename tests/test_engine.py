@@ -46,7 +46,7 @@ def test_every_sample_is_the_sine_that_was_played(seed: int, spacing_s: float) -
     assert error.max() < 2e-4  # the resampler, and nothing at the splices
     assert engine.counters.late_splices == 0
     assert engine.counters.stale_fades == 0
-    assert engine.timeline.header["missing_samples"][0] == 0
+    assert engine.timeline.header.missing_samples == 0
     assert np.array_equal(heard[:, 0], heard[:, 1])
 
 
@@ -70,7 +70,7 @@ def test_a_held_note_goes_on_for_minutes() -> None:
     engine, stream = build()
     heard = stream.run(events, 60.0)
     assert np.abs(heard[:, 0] - expected(events, len(heard), DELAY_S)).max() < 2e-4
-    assert engine.timeline.header["missing_samples"][0] == 0
+    assert engine.timeline.header.missing_samples == 0
 
 
 def test_a_slow_engine_fades_and_counts_but_never_plays_stale_audio() -> None:
@@ -96,7 +96,7 @@ def test_a_dead_engine_ends_in_a_fade() -> None:
     last = np.flatnonzero(np.abs(tail) > 0)[-1]
     assert np.abs(tail[last - 48 : last]).max() < 1e-3
     assert np.abs(np.diff(tail)).max() < 0.01
-    assert engine.timeline.header["missing_samples"][0] > 0
+    assert engine.timeline.header.missing_samples > 0
 
 
 def test_late_event_keeps_its_note() -> None:

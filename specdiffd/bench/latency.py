@@ -85,7 +85,7 @@ def bench_latency(
     for k in range(revisions + revisions // 5):
         while engine.work():
             pass
-        timeline.header["playhead"] += int(rng.uniform(0.5, 1.5) * spacing_s * rate)
+        timeline.header.playhead += int(rng.uniform(0.5, 1.5) * spacing_s * rate)
         now_s = timeline.playhead / rate + 0.03
         pitch = held[k % polyphony]
         engine.play(Event(now_s, 0x80, pitch, 0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
+import socket
 import stat
 import threading
 from collections.abc import Callable
@@ -65,6 +67,8 @@ class ControlServer:
         except DeviceError:
             self._context.destroy(linger=0)
             raise
+        self._wakes, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self.dropped = 0
         self.error: BaseException | None = None
@@ -76,11 +80,14 @@ class ControlServer:
     def stop(self) -> None:
         """End the thread and remove the sockets."""
         self._stop.set()
+        self._wake()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
-        for socket in (self._router, self._pub):
-            socket.close(linger=0)
+        for bound in (self._router, self._pub):
+            bound.close(linger=0)
         self._context.term()
+        self._wakes.close()
+        self._waker.close()
         for endpoint in (self.endpoint, self.publish_endpoint):
             if endpoint.startswith("ipc://"):
                 Path(endpoint[6:]).unlink(missing_ok=True)
@@ -90,6 +97,7 @@ class ControlServer:
         while True:
             try:
                 self._telemetry.put_nowait((topic, value))
+                self._wake()
                 return
             except queue.Full:
                 try:
@@ -98,27 +106,36 @@ class ControlServer:
                 except queue.Empty:
                     continue
 
+    def _wake(self) -> None:
+        """There is something to do for the thread."""
+        with contextlib.suppress(OSError):  # it has been told often enough, or has ended
+            self._waker.send(b"!")
+
     def _bind(self, kind: int, endpoint: str) -> Any:
-        socket = self._context.socket(kind)
-        socket.linger = 0
-        socket.sndhwm = socket.rcvhwm = HIGH_WATER
-        socket.maxmsgsize = MAX_MESSAGE_BYTES
+        bound = self._context.socket(kind)
+        bound.linger = 0
+        bound.sndhwm = bound.rcvhwm = HIGH_WATER
+        bound.maxmsgsize = MAX_MESSAGE_BYTES
         try:
             if endpoint.startswith("ipc://"):
                 _prepare(Path(endpoint[6:]))
-            socket.bind(endpoint)
+            bound.bind(endpoint)
             if endpoint.startswith("ipc://"):
                 os.chmod(endpoint[6:], stat.S_IRUSR | stat.S_IWUSR)
         except (zmq.ZMQError, OSError) as error:
             raise DeviceError(f"control endpoint {endpoint}: {error}") from error
-        return socket
+        return bound
 
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
+        poller.register(self._wakes, zmq.POLLIN)
         try:
             while not self._stop.is_set():
-                if poller.poll(20):
+                ready = dict(poller.poll())
+                if self._wakes.fileno() in ready:
+                    self._wakes.recv(QUEUE)
+                if self._router in ready:
                     self._serve_one()
                 while not self._telemetry.empty():
                     topic, value = self._telemetry.get_nowait()
@@ -154,8 +171,6 @@ def _prepare(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.is_socket():
         return
-    import socket
-
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))

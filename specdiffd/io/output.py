@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from specdiffd.clock import SampleClock
 from specdiffd.config import AudioConfig
 from specdiffd.errors import DeviceError
-from specdiffd.io.shared import SharedBlock
+from specdiffd.io.shared import MAX_BLOCK, SharedBlock
 from specdiffd.io.timeline import CHANNELS
 
 log = logging.getLogger(__name__)
 CEILING = 0.98  # of the limiter
 RELEASE_PER_S = 4.0  # how fast the limiter lets go, in gain per second
-MAX_BLOCK = 8192
 LONGEST_PAUSE_S = 0.8  # without a callback, before a stream counts as stopped
+PEAK_DECAY = 0.999  # a block
+RESTING_TICKS = 8  # blocks of silence between two looks at the clock
 EARLY_DECAY = 0.9995  # a callback, of how early they have come: half is forgotten in 1,400
 HOST_APIS = {
     "alsa": "ALSA",
@@ -45,28 +46,57 @@ class Player:
         self._ramp = np.zeros((MAX_BLOCK, 1), np.float32)
         self._count = np.arange(1, MAX_BLOCK + 1, dtype=np.float32)[:, None]
         self._gain, self._limiter, self._missing = 0.0, 1.0, False
-        shared.timeline.header["clock_start"] = shared.timeline.playhead
+        self._resting = 0  # blocks of silence in a row
+        shared.timeline.header.clock_start = shared.timeline.playhead
 
     def fill(self, samples: int) -> NDArray[np.float32]:
         """The next block of the bus, (samples, CHANNELS); valid until the next call."""
         header = self._timeline.header
-        playhead, now_ns = int(header["playhead"][0]), time.monotonic_ns()
-        header["clock_early_s"] = max(self._clock.early_s(playhead, now_ns), float(header["clock_early_s"][0]) * EARLY_DECAY)
-        self._timeline.set_clock(self._clock.update(playhead, now_ns))
+        playhead = header.playhead
         bus = self._bus[:samples]
+        header.callbacks += 1
+        if header.silent and playhead >= header.valid_until:
+            self._rest(bus, playhead)
+            return bus
+        self._resting = 0
+        self._tick(playhead)
         missing = self._timeline.advance(bus) > 0
         if missing and not self._missing:
-            header["missing_runs"] += 1
+            header.missing_runs += 1
         self._missing = missing
-        target = float(header["gain"][0]) if header["running"][0] else 0.0
+        target = self._target
         self._apply(bus, self._gain, target)
         self._gain = target
         if self._limit:
             self._limit_block(bus, target)
         np.clip(bus, -1.0, 1.0, out=bus)
         self._played.add(bus)
-        header["callbacks"] += 1
         return bus
+
+    def _tick(self, playhead: int) -> None:
+        """The block at ``playhead`` is being read now."""
+        header, now_ns = self._timeline.header, time.monotonic_ns()
+        header.clock_early_s = max(self._clock.early_s(playhead, now_ns), header.clock_early_s * EARLY_DECAY)
+        self._timeline.set_clock(self._clock.update(playhead, now_ns))
+
+    def _rest(self, bus: NDArray[np.float32], playhead: int) -> None:
+        """A block of silence on purpose, for next to nothing: a daemon is idle for most of its life."""
+        if self._resting == 0:
+            self._bus.fill(0)
+            self._limiter, self._missing = 1.0, False
+        if self._resting % RESTING_TICKS == 0:
+            self._tick(playhead)
+            self._gain = self._target
+            self._timeline.header.peak *= PEAK_DECAY**RESTING_TICKS
+        self._resting += 1
+        self._timeline.header.playhead = playhead + len(bus)
+        self._played.add_silence(len(bus))
+
+    @property
+    def _target(self) -> float:
+        """The gain that is ramped to."""
+        header = self._timeline.header
+        return header.gain if header.running else 0.0
 
     def _apply(self, bus: NDArray[np.float32], start: float, end: float) -> None:
         if start == end == 1.0:
@@ -80,17 +110,17 @@ class Player:
         """Look one block ahead in the timeline, so that the gain is already down when a peak comes."""
         header, ahead = self._timeline.header, self._scratch[: len(bus)]
         now = self._peak(bus)
-        there = max(0, min(len(bus), int(header["valid_until"][0]) - int(header["playhead"][0])))
+        there = max(0, min(len(bus), header.valid_until - header.playhead))
         self._timeline.peek(ahead, there)
         following = self._peak(ahead[:there]) * gain if there else 0.0
         worst = max(now, following, 1e-9)
         allowed = min(1.0, CEILING / worst)
         target = min(allowed, self._limiter + RELEASE_PER_S * len(bus) / self._rate)
         if target < 1.0 or self._limiter < 1.0:
-            header["limited_blocks"] += 1
+            header.limited_blocks += 1
             self._apply(bus, self._limiter, target)
         self._limiter = target
-        header["peak"] = max(now * target, float(header["peak"][0]) * 0.999)
+        header.peak = max(now * target, header.peak * PEAK_DECAY)
 
     def _peak(self, audio: NDArray[np.float32]) -> float:
         if not len(audio):
@@ -127,7 +157,7 @@ class PortAudioSink:
         info = sd.query_devices(device)
         channels = min(config.channels, int(info["max_output_channels"]))
         try:
-            self._stream = sd.OutputStream(
+            self._stream = sd.RawOutputStream(
                 samplerate=config.sample_rate_hz,
                 blocksize=config.block_size,
                 device=device,
@@ -139,13 +169,17 @@ class PortAudioSink:
         except Exception as error:
             raise DeviceError(f"audio device {info['name']}: {error}") from error
         api = sd.query_hostapis(info["hostapi"])["name"]
-        self._header["output_latency_s"] = self._stream.latency
+        self._header.output_latency_s = self._stream.latency
         self.description = f"{info['name']} ({api}), {config.sample_rate_hz} Hz, blocks of {config.block_size}, {channels} channels"
 
-    def _callback(self, out: NDArray[np.float32], frames: int, time_info: object, status: Any) -> None:
+    def _callback(self, buffer: Any, frames: int, time_info: object, status: Any) -> None:
         if status:
-            self._header["xruns"] += 1
+            self._header.xruns += 1
         bus = self._player.fill(frames)
+        out = np.frombuffer(buffer, np.float32).reshape(frames, -1)
+        if out.shape[1] == CHANNELS:
+            out[:] = bus
+            return
         if out.shape[1] == 1:
             np.mean(bus, axis=1, out=out[:, 0])
             return
@@ -164,7 +198,7 @@ class PortAudioSink:
 
     def check(self) -> None:
         """Raise if the stream has ended by itself; a server that is gone does not always say so."""
-        callbacks, now_s = int(self._header["callbacks"][0]), time.monotonic()
+        callbacks, now_s = self._header.callbacks, time.monotonic()
         if callbacks != self._callbacks:
             self._callbacks, self._called_s = callbacks, now_s
         if not self._stream.active or now_s - self._called_s > LONGEST_PAUSE_S:

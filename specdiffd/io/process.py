@@ -20,7 +20,7 @@ from specdiffd.logs import set_up_logging
 from specdiffd.priority import keep_memory, real_time
 
 log = logging.getLogger(__name__)
-POLL_S = 0.1
+POLL_S = 0.2
 REFRESH_S = 1.0  # MIDI ports that came or went
 
 
@@ -67,7 +67,7 @@ def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
     header = shared.timeline.header
     refreshed_s = 0.0
     while True:
-        header["io_alive_ns"] = time.monotonic_ns()
+        header.io_alive_ns = time.monotonic_ns()
         if supervisor.poll(POLL_S) and supervisor.recv() == "stop":
             return
         sink.check()

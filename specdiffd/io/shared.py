@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import tempfile
@@ -15,13 +16,16 @@ from specdiffd.io.ring import EventRing
 from specdiffd.io.timeline import CHANNELS, Timeline
 
 PLAYED_SAMPLES = 1 << 18
+MAX_BLOCK = 8192
 
 
 class PlayedRing:
     """What the callback really put out, for recording and for the picture; overwritten after 5 s at 48 kHz."""
 
     def __init__(self, buffer: Any) -> None:
-        self._count: Any = np.frombuffer(buffer, np.int64, 1)
+        self._count = ctypes.c_int64.from_buffer(buffer)
+        self._silence = 0  # samples of it behind each other
+        self._zeros = np.zeros((MAX_BLOCK, CHANNELS), np.float32)
         self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, PLAYED_SAMPLES * CHANNELS, 8).reshape(PLAYED_SAMPLES, CHANNELS)
 
     @staticmethod
@@ -32,15 +36,27 @@ class PlayedRing:
     @property
     def count(self) -> int:
         """Samples played so far."""
-        return int(self._count[0])
+        return self._count.value
 
     def add(self, audio: NDArray[np.float32]) -> None:
         """The callback's write: (samples, CHANNELS)."""
+        self._silence = 0
+        self._add(audio)
+
+    def add_silence(self, samples: int) -> None:
+        """The callback's write of so many zeros; what holds nothing else any more is not written again."""
+        if self._silence < PLAYED_SAMPLES:
+            self._silence += samples
+            self._add(self._zeros[:samples])
+        else:
+            self._count.value += samples
+
+    def _add(self, audio: NDArray[np.float32]) -> None:
         first = self.count % PLAYED_SAMPLES
         head = min(len(audio), PLAYED_SAMPLES - first)
         self._audio[first : first + head] = audio[:head]
         self._audio[: len(audio) - head] = audio[head:]
-        self._count[0] += len(audio)
+        self._count.value += len(audio)
 
     def since(self, count: int) -> tuple[NDArray[np.float32], int]:
         """Everything after the first ``count`` samples that is still there, and the count now."""

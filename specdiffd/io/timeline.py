@@ -6,6 +6,7 @@ tests and offline use. Every header field is one aligned 8-byte word, written by
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import Any
 
@@ -13,37 +14,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.clock import ClockState
+from specdiffd.io.words import words
 
 CHANNELS = 2  # the master bus; the output maps it onto the device's channels
 CAPACITY_SAMPLES = 1 << 19  # 10.9 s at 48 kHz
 
-HEADER = np.dtype(
-    [
-        # written by the reader (I/O process)
-        ("playhead", np.int64),  # the next sample to be read
-        ("missing_samples", np.int64),  # read where there was no forecast, outside silence
-        ("missing_runs", np.int64),  # how many times that began
-        ("callbacks", np.int64),
-        ("xruns", np.int64),
-        ("clock_version", np.int64),  # odd while the clock is being written
-        ("clock_sample", np.float64),
-        ("clock_time_ns", np.float64),
-        ("clock_rate_hz", np.float64),
-        ("clock_early_s", np.float64),  # by how much callbacks have come before the clock's time
-        ("clock_start", np.int64),  # the playhead when the stream began to play
-        ("output_latency_s", np.float64),
-        ("limited_blocks", np.int64),
-        ("peak", np.float64),  # of what was played, slowly decaying
-        ("io_alive_ns", np.int64),
-        # written by the engine
-        ("valid_until", np.int64),  # the forecast ends here
-        ("silent", np.int64),  # 1: behind valid_until there is silence on purpose
-        ("engine_alive_ns", np.int64),
-        # written by the supervisor
-        ("gain", np.float64),  # linear, the reader ramps to it
-        ("running", np.int64),  # 0: the reader fades out
-    ]
-)
+
+@words
+class Header(ctypes.Structure):
+    """What the sides tell each other; each word is written by one of them only."""
+
+    # written by the reader (I/O process)
+    playhead: int  # the next sample to be read
+    missing_samples: int  # read where there was no forecast, outside silence
+    missing_runs: int  # how many times that began
+    callbacks: int
+    xruns: int
+    clock_version: int  # odd while the clock is being written
+    clock_sample: float
+    clock_time_ns: float
+    clock_rate_hz: float
+    clock_early_s: float  # by how much callbacks have come before the clock's time
+    clock_start: int  # the playhead when the stream began to play
+    output_latency_s: float
+    limited_blocks: int
+    peak: float  # of what was played, slowly decaying
+    io_alive_ns: int
+    # written by the engine
+    valid_until: int  # the forecast ends here
+    silent: int  # 1: behind valid_until there is silence on purpose
+    engine_alive_ns: int
+    # written by the supervisor
+    gain: float  # linear, the reader ramps to it
+    running: int  # 0: the reader fades out
 
 
 class Timeline:
@@ -52,39 +55,39 @@ class Timeline:
     def __init__(self, buffer: Any = None, capacity: int = CAPACITY_SAMPLES) -> None:
         buffer = bytearray(self.size(capacity)) if buffer is None else buffer
         self.capacity = capacity
-        self.header: Any = np.frombuffer(buffer, HEADER, 1)
-        self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, capacity * CHANNELS, HEADER.itemsize).reshape(
+        self.header = Header.from_buffer(buffer)
+        self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, capacity * CHANNELS, ctypes.sizeof(Header)).reshape(
             capacity, CHANNELS
         )
 
     @staticmethod
     def size(capacity: int = CAPACITY_SAMPLES) -> int:
         """Bytes needed."""
-        return HEADER.itemsize + capacity * CHANNELS * 4
+        return ctypes.sizeof(Header) + capacity * CHANNELS * 4
 
     def clear(self, playhead: int = 0) -> None:
         """Silence from ``playhead`` on."""
-        self.header[:] = np.zeros(1, HEADER)
+        ctypes.memset(ctypes.addressof(self.header), 0, ctypes.sizeof(Header))
         self._audio[:] = 0
-        self.header["playhead"] = self.header["valid_until"] = playhead
-        self.header["silent"] = 1
-        self.header["gain"] = 1.0
-        self.header["running"] = 1
+        self.header.playhead = self.header.valid_until = playhead
+        self.header.silent = 1
+        self.header.gain = 1.0
+        self.header.running = 1
 
     @property
     def playhead(self) -> int:
         """The next sample that will be read."""
-        return int(self.header["playhead"][0])
+        return self.header.playhead
 
     @property
     def valid_until(self) -> int:
         """Where the forecast ends."""
-        return int(self.header["valid_until"][0])
+        return self.header.valid_until
 
     @property
     def silent(self) -> bool:
         """Whether the end of the forecast is followed by silence on purpose."""
-        return bool(self.header["silent"][0])
+        return bool(self.header.silent)
 
     def write(self, at: int, audio: NDArray[np.float32]) -> None:
         """Put (samples, CHANNELS) at ``at``; the caller has made sure that none of it is being read."""
@@ -103,11 +106,11 @@ class Timeline:
         """Move the end of the forecast. Call after the audio before it is written."""
         # Order matters to a reader between the two stores: it may see too little audio, never stale audio.
         if silent:
-            self.header["valid_until"] = valid_until
-            self.header["silent"] = 1
+            self.header.valid_until = valid_until
+            self.header.silent = 1
         else:
-            self.header["silent"] = 0
-            self.header["valid_until"] = valid_until
+            self.header.silent = 0
+            self.header.valid_until = valid_until
 
     def advance(self, out: NDArray[np.float32]) -> int:
         """The callback's read: fill ``out`` (samples, CHANNELS) from the playhead on and move it; returns the missing samples.
@@ -115,21 +118,21 @@ class Timeline:
         Allocates nothing but a few Python integers.
         """
         header, samples = self.header, len(out)
-        at = int(header["playhead"][0])
-        there = max(0, min(samples, int(header["valid_until"][0]) - at))
+        at = header.playhead
+        there = max(0, min(samples, header.valid_until - at))
         self._copy(at, out, there)
         missing = 0
         if there < samples:
             out[there:] = 0
-            if not header["silent"][0]:
+            if not header.silent:
                 missing = samples - there
-                header["missing_samples"] += missing
-        header["playhead"] = at + samples
+                header.missing_samples += missing
+        header.playhead = at + samples
         return missing
 
     def peek(self, out: NDArray[np.float32], samples: int) -> None:
         """Copy ``samples`` from the playhead on into ``out`` without moving it."""
-        self._copy(int(self.header["playhead"][0]), out, samples)
+        self._copy(self.header.playhead, out, samples)
 
     def _copy(self, at: int, out: NDArray[np.float32], samples: int) -> None:
         first = at % self.capacity
@@ -146,16 +149,16 @@ class Timeline:
         if clock is None:
             return playhead + guard_samples
         # The clock counts on while callbacks come in blocks: the next one is due when it gets to the playhead.
-        left = playhead - clock.sample_at(time.monotonic_ns()) - float(self.header["clock_early_s"][0]) * clock.rate_hz
+        left = playhead - clock.sample_at(time.monotonic_ns()) - self.header.clock_early_s * clock.rate_hz
         return playhead + (block_samples if left < guard_samples else 0)
 
     def set_clock(self, clock: ClockState) -> None:
         """Written by the callback."""
         header = self.header
-        version = int(header["clock_version"][0]) // 2 * 2  # odd: a process died here
-        header["clock_version"] = version + 1
-        header["clock_sample"], header["clock_time_ns"], header["clock_rate_hz"] = clock
-        header["clock_version"] = version + 2
+        version = header.clock_version // 2 * 2  # odd: a process died here
+        header.clock_version = version + 1
+        header.clock_sample, header.clock_time_ns, header.clock_rate_hz = clock
+        header.clock_version = version + 2
 
     def stop_clock(self) -> None:
         """Written by the supervisor when nobody plays any more: there is no clock until somebody does again."""
@@ -165,8 +168,8 @@ class Timeline:
         """The callback's latest clock; None before the first callback."""
         header = self.header
         for _ in range(1000):  # a torn read is a matter of microseconds
-            before = int(header["clock_version"][0])
-            state = ClockState(float(header["clock_sample"][0]), float(header["clock_time_ns"][0]), float(header["clock_rate_hz"][0]))
-            if before % 2 == 0 and before == int(header["clock_version"][0]):
+            before = header.clock_version
+            state = ClockState(header.clock_sample, header.clock_time_ns, header.clock_rate_hz)
+            if before % 2 == 0 and before == header.clock_version:
                 return state if state.rate_hz > 0 else None
         return None

@@ -8,7 +8,7 @@ import soundfile
 from specdiffd.config import AudioConfig
 from specdiffd.errors import DeviceError
 from specdiffd.io.output import PacedSink, Player, find_device, open_sink
-from specdiffd.io.shared import SharedBlock
+from specdiffd.io.shared import PLAYED_SAMPLES, PlayedRing, SharedBlock
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def test_gain_is_ramped_over_a_block(shared: SharedBlock) -> None:
     at = shared.timeline.playhead
     shared.timeline.write(at, np.full((2560, 2), 0.5, np.float32))
     shared.timeline.publish(at + 2560, silent=True)
-    shared.timeline.header["gain"] = 0.25
+    shared.timeline.header.gain = 0.25
     first, second = player.fill(256).copy(), player.fill(256).copy()
     assert np.abs(np.diff(first[:, 0])).max() < 0.002
     assert second[:, 0] == pytest.approx(0.125)
-    shared.timeline.header["running"] = 0
+    shared.timeline.header.running = 0
     assert player.fill(256)[-1, 0] == pytest.approx(0)
 
 
@@ -51,7 +51,7 @@ def test_the_limiter_keeps_peaks_below_full_scale_without_a_jump(shared: SharedB
     audio = np.sin(2 * np.pi * 480 * n / 48000) * np.where((n > 20000) & (n < 28000), 2.5, 0.5)
     out = fill(shared, audio, AudioConfig())
     assert np.abs(out).max() <= 0.99
-    assert shared.timeline.header["limited_blocks"][0] > 0
+    assert shared.timeline.header.limited_blocks > 0
     assert np.abs(out[:15000] - audio[:15000]).max() < 1e-6
     crests = np.abs(out[21000:27000]).reshape(-1, 200).max(1)
     assert crests.min() > 0.9
@@ -67,8 +67,8 @@ def test_missing_runs_are_counted(shared: SharedBlock) -> None:
     shared.timeline.publish(300, silent=False)
     for _ in range(4):
         player.fill(256)
-    assert shared.timeline.header["missing_samples"][0] == 4 * 256 - 300
-    assert shared.timeline.header["missing_runs"][0] == 1
+    assert shared.timeline.header.missing_samples == 4 * 256 - 300
+    assert shared.timeline.header.missing_runs == 1
 
 
 def test_wav_output_is_paced_in_real_time(shared: SharedBlock, tmp_path: Path) -> None:
@@ -117,3 +117,30 @@ def test_devices_are_found_by_name_index_or_host_api(wanted: str | int, index: i
 def test_unknown_devices_are_answered_with_what_is_there(wanted: str | int) -> None:
     with pytest.raises(DeviceError, match=r"1: HDA Intel PCH \(ALSA\), 2: system"):
         find_device(FakeSoundDevice(), wanted)
+
+
+def test_silence_between_sounds_is_played_and_recorded_as_silence(shared: SharedBlock) -> None:
+    """Idle blocks take a shorter way through the callback: the clock and what comes after are as without it."""
+    player = Player(shared, AudioConfig())
+    heard = [player.fill(256).copy() for _ in range(20)]
+    assert shared.timeline.playhead == 20 * 256 == shared.played.count
+    assert shared.timeline.clock() is not None
+    at = shared.timeline.playhead + 256
+    shared.timeline.write(at, np.full((256, 2), 0.25, np.float32))
+    shared.timeline.publish(at + 256, silent=True)
+    heard += [player.fill(256).copy() for _ in range(4)]
+    expected = np.repeat([*[0.0] * 21, 0.25, 0.0, 0.0], 256)
+    for audio in (np.concatenate(heard), shared.played.since(0)[0]):
+        assert np.abs(audio[:, 0] - expected).max() < 1e-6
+    assert shared.timeline.header.missing_samples == 0
+
+
+def test_what_was_played_is_forgotten_in_silence() -> None:
+    played = PlayedRing(bytearray(PlayedRing.size()))
+    played.add(np.ones((512, 2), np.float32))
+    for _ in range(3 * PLAYED_SAMPLES // 4096):
+        played.add_silence(4096)
+    assert not played.since(0)[0].any()
+    assert played.count == 512 + 3 * PLAYED_SAMPLES
+    played.add(np.ones((512, 2), np.float32))
+    assert played.since(played.count - 512)[0].all()
