@@ -137,28 +137,30 @@ def busy_s(client: ControlClient) -> float:
 
 
 def lost(notes: Sequence[Note], heard: Audio, expected: Audio) -> list[Note]:
-    """Those that are not there: in the 80 ms from the onset the strongest of the first three partials is 6 dB too soft or more."""
-    window = np.hanning(round(0.08 * RATE))
+    """Those that are not there: in the 120 ms from the onset the first three partials are 6 dB too soft, at the median."""
+    window = np.hanning(round(0.12 * RATE))
     missing = []
     for note in notes:
         at = round(note.onset_s * RATE)
         bins = np.round(440 * 2 ** ((note.pitch - 69) / 12) * np.array([1, 2, 3]) * len(window) / RATE).astype(int)
         found, wanted = (np.abs(np.fft.rfft(x[at : at + len(window)] * window))[bins] for x in (heard, expected))
-        strongest = wanted.argmax()
-        if found[strongest] < wanted[strongest] / 2:
+        if np.median(found / wanted) < 0.5:
             missing.append(note)
     return missing
 
 
-def offline(midi: list[tuple[float, bytes]], seconds: float) -> tuple[Performance, Audio]:
-    """The score and its offline rendering at the server's rate."""
+def score_of(midi: list[tuple[float, bytes]]) -> Performance:
+    return Score().extend([Event(at_s, *message) for at_s, message in midi]).performance
+
+
+def offline(score: Performance, seconds: float) -> Audio:
+    """The offline rendering of a score at the server's rate."""
     import soxr
 
     from specdiffd.evaluate.notes import timed_rendering
 
-    score = Score().extend([Event(at_s, *message) for at_s, message in midi]).performance
     instrument = load_builtin_family("builtin")
-    return score, soxr.resample(timed_rendering(instrument, score, seconds)[0], instrument.sample_rate_hz, RATE)
+    return soxr.resample(timed_rendering(instrument, score, seconds)[0], instrument.sample_rate_hz, RATE)
 
 
 def test_ten_minutes_and_a_minute_of_rest(daemon: ControlClient) -> None:
@@ -171,8 +173,12 @@ def test_ten_minutes_and_a_minute_of_rest(daemon: ControlClient) -> None:
             if minute == 0:
                 first = resident(daemon)
         last = resident(daemon)
-    score, expected = offline(midi, 60)
+    score = score_of(midi)
+    expected = offline(score, 60)
     notes = [n for n in score.notes if n.onset_s < 59.5 and not n.is_drum]
+    left_out = notes[5::10]  # what others do not hide must be seen to be missing
+    without = offline(score._replace(notes=[n for n in score.notes if not any(n is other for other in left_out)]), 60)
+    assert len(lost(left_out, without, expected)) > 0.5 * len(left_out)
     missing = [len(lost(notes, heard, expected)) for heard in recordings]
     FIGURES["ten minutes"] = {
         "notes": len(notes) * len(recordings),
@@ -210,7 +216,7 @@ def test_live_is_what_offline_is(daemon: ControlClient) -> None:
         audio = peer.play(midi, seconds + 0.5)
     delay = round(daemon.call("status")["render_delay_ms"] / 1e3 * RATE)
     events = [Event(at_s, *message) for at_s, message in midi]
-    score = Score().extend(events).performance
+    score = score_of(midi)
     instrument = load_builtin_family("builtin")
     rate = instrument.sample_rate_hz
     found = {
