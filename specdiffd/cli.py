@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -236,34 +236,77 @@ def evaluate(
     instrument: InstrumentOption = "builtin",
     limit: Annotated[int, typer.Option(help="How many of the songs.", min=1)] = 3,
     seconds: Annotated[float, typer.Option(help="Of each song.", min=5)] = 24.0,
-    ablate: Annotated[bool, typer.Option("--ablate", help="Also leave out one part after the other.")] = False,
+    parts: Annotated[
+        list[str] | None, typer.Option("--part", metavar="notes|sounds|honesty", help="Only these parts; may be given more than once.")
+    ] = None,
+    ablate: Annotated[bool, typer.Option("--ablate", help="Notes: also leave out one part of the instrument after the other.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page with the tables and spectrograms there.")] = None,
+    soundfont: Annotated[str, typer.Option(help="The reference: fluid, musescore or a file.")] = "fluid",
     device: Annotated[str, typer.Option()] = "auto",
     dtype: Annotated[str, typer.Option()] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Transcribe the instrument's renderings and FluidSynth's, and compare (needs specdiffd[evaluate] and basic-pitch)."""
-    from specdiffd.evaluate.notes import ABLATION, evaluate_notes, table
+    """Compare the instrument with FluidSynth playing the same (needs specdiffd[evaluate] and basic-pitch): the right notes,
+    single sounds (program, loudness, onset, drums, brightness), and whether spectrograms are more than a blurred mean."""
+    from specdiffd.evaluate.honesty import MODELS, evaluate_honesty
+    from specdiffd.evaluate.notes import ABLATION, Row, evaluate_notes, table
     from specdiffd.evaluate.pieces import test_set
+    from specdiffd.evaluate.rendering import Renderers
+    from specdiffd.evaluate.report import write_report
+    from specdiffd.evaluate.sounds import evaluate_sounds
     from specdiffd.loading import load_builtin_family, pick_device
     from specdiffd.render import find_songs
 
+    known = ("notes", "sounds", "honesty")
+    if unknown := set(parts or ()) - set(known):
+        raise UsageError(f"unknown part {', '.join(sorted(unknown))}: expected {', '.join(known)}")
     found = find_songs(songs)
     pieces = test_set(found[:: max(1, len(found) // limit)][:limit], seconds)
-    loaded = load_builtin_family(instrument, pick_device(device), dtype)
+    renderers = Renderers(load_builtin_family(instrument, pick_device(device), dtype), soundfont)
     variants = ABLATION if ablate else {}
+    figures: dict[str, Any] = {}
+    rows: list[Row] = []
+    wanted = parts or known
+    work = {"notes": len(pieces) * (4 + len(variants)), "sounds": 5, "honesty": len(pieces) * (len(MODELS) + 1)}
     with _progress(not as_json) as progress:
-        task = progress.add_task("evaluating", total=len(pieces) * (3 + len(variants)))
-        rows = table(evaluate_notes(loaded, pieces, seconds, variants, lambda: progress.advance(task)))
+        task = progress.add_task("evaluating", total=sum(work[part] for part in wanted))
+
+        def step() -> None:
+            progress.advance(task)
+
+        if "notes" in wanted:
+            rows = list(evaluate_notes(renderers, pieces, seconds, variants, step))
+            figures["notes"] = table(rows)
+        if "sounds" in wanted:
+            figures |= evaluate_sounds(renderers, step)
+        if "honesty" in wanted:
+            figures["honesty"] = evaluate_honesty(renderers, pieces, seconds, step)
+    page = None if report is None else write_report(report, figures, rows, renderers.rate_hz)
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps(figures))
         return
+    _show_figures(figures)
+    if page is not None:
+        typer.echo(f"report: {page}")
+
+
+def _show_figures(figures: Mapping[str, Any]) -> None:
+    """Figures as tables."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(*(name.replace("_", " ") for name in rows[0]))
-    for row in rows:
-        shown.add_row(*(str(v) for v in row.values()))
-    Console().print(shown)
+    console = Console()
+    for name, content in figures.items():
+        models = content.get("models", {}) if isinstance(content, Mapping) else {}  # what is compared
+        rows = content if isinstance(content, list) else [{"": key, **values} for key, values in models.items()]
+        if rows:
+            shown = Table(*(column.replace("_", " ") for column in rows[0]), title=name)
+            for row in rows:
+                shown.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
+            console.print(shown)
+        if isinstance(content, Mapping):
+            plain = {key: value for key, value in content.items() if key != "models"}
+            console.print(name, {key: round(v, 3) if isinstance(v, float) else v for key, v in plain.items()})
 
 
 @app.command()

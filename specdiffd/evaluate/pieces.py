@@ -1,4 +1,4 @@
-"""Test pieces: stretches of songs in fixed instrumentations."""
+"""Test pieces: stretches of songs played by the programs of one family, and single sounds of all kinds."""
 
 from __future__ import annotations
 
@@ -7,36 +7,86 @@ from pathlib import Path
 
 import numpy as np
 
-from specdiffd.events import NOTE_ON, PROGRAM, Event
+from specdiffd.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Event
 from specdiffd.train.pieces import drum_pattern, note, order, read_tracks
 
-# Programs of a song's tracks (melody, second voice, accompaniment), and whether drums are added.
-FAMILIES: dict[str, tuple[tuple[int, ...], bool]] = {
-    "piano": ((0, 0, 0), False),
-    "strings": ((48, 48, 42), False),
-    "guitar": ((25, 24, 24), False),
-    "winds": ((73, 71, 70), False),
-    "band": ((65, 26, 33), True),
-}
-BAND_BASS_TRACK = 2  # played an octave lower
+# The families of General MIDI, eight programs each, in order; and a band with drums.
+FAMILIES = (
+    "piano",
+    "mallets",
+    "organ",
+    "guitar",
+    "bass",
+    "strings",
+    "ensemble",
+    "brass",
+    "reed",
+    "pipe",
+    "synth lead",
+    "synth pad",
+    "synth effects",
+    "ethnic",
+    "percussive",
+    "sound effects",
+)
+BAND = "band"
+BAND_PROGRAMS = (65, 26, 33)  # melody, second voice, bass
+TRACKS = 3
 
 
 def family_piece(song: Path, family: str, duration_s: float, start_s: float = 20.0, seed: int = 0) -> list[Event]:
-    """``duration_s`` of a song from ``start_s`` on, orchestrated as ``family``; the last second is left to ring out."""
-    programs, drums = FAMILIES[family]
+    """``duration_s`` of a song from ``start_s`` on, its tracks played by programs of ``family``; the last second is left to ring out."""
+    rng = np.random.default_rng(seed)
+    programs = BAND_PROGRAMS if family == BAND else tuple(8 * FAMILIES.index(family) + rng.permutation(8)[:TRACKS])
     events: list[Event] = []
-    for channel, notes in enumerate(read_tracks(song)[: len(programs)]):
-        events.append(Event(0.0, PROGRAM | channel, programs[channel]))
+    for channel, notes in enumerate(read_tracks(song)[:TRACKS]):
+        events.append(Event(0.0, PROGRAM | channel, int(programs[channel])))
+        lower = 12 if family == "bass" or (family == BAND and channel == TRACKS - 1) else 0
         for onset_s, offset_s, pitch, velocity in notes:
-            lower = 12 if drums and channel == BAND_BASS_TRACK else 0
             if start_s <= onset_s < start_s + duration_s - 1:
                 events += note(channel, onset_s - start_s, offset_s - onset_s, pitch - lower, velocity)
-    if drums:
-        events += drum_pattern(np.random.default_rng(seed), duration_s - 1)
+    if family == BAND:
+        events += drum_pattern(rng, duration_s - 1)
     return sorted(events, key=order)
 
 
 def test_set(songs: Sequence[Path], duration_s: float) -> list[tuple[str, str, list[Event]]]:
     """(family, song name, events) for every family and song that has notes there."""
-    pieces = [(family, song.stem, family_piece(song, family, duration_s, seed=k)) for family in FAMILIES for k, song in enumerate(songs)]
+    pieces = [
+        (family, song.stem, family_piece(song, family, duration_s, seed=k)) for family in (*FAMILIES, BAND) for k, song in enumerate(songs)
+    ]
     return [p for p in pieces if any(e.kind == NOTE_ON for e in p[2])]
+
+
+def phrase(program: int) -> tuple[list[Event], float]:
+    """Three notes of a program, low to high, and how long that takes."""
+    events = [Event(0.0, PROGRAM, program)]
+    for k, pitch in enumerate((48, 60, 72)):
+        events += note(0, 0.1 + 0.8 * k, 0.6, pitch, 100)
+    return sorted(events, key=order), 2.7
+
+
+def crescendo(program: int, velocities: Sequence[int]) -> tuple[list[Event], float]:
+    """One note a second, each at the next of ``velocities``, and how long that takes."""
+    events = [Event(0.0, PROGRAM, program)]
+    for k, velocity in enumerate(velocities):
+        events += note(0, 0.1 + k, 0.6, 60, velocity)
+    return sorted(events, key=order), len(velocities) + 0.2
+
+
+def single_notes(program: int, count: int, seed: int) -> tuple[list[Event], list[float], float]:
+    """Notes a second apart at random moments within a frame, their onsets, and how long that takes."""
+    rng = np.random.default_rng(seed)
+    onsets_s = [0.1 + k + float(u) for k, u in enumerate(rng.uniform(0, 0.02, count))]
+    events = [Event(0.0, PROGRAM, program)]
+    for onset_s, pitch in zip(onsets_s, rng.integers(48, 84, count), strict=True):
+        events += note(0, onset_s, 0.5, int(pitch), 100)
+    return sorted(events, key=order), onsets_s, count + 0.2
+
+
+def strokes(pitches: Sequence[int]) -> tuple[list[Event], float]:
+    """Each of ``pitches`` of the drum kit once, a second apart, and how long that takes."""
+    events: list[Event] = []
+    for k, pitch in enumerate(pitches):
+        events += note(DRUM_CHANNEL, 0.1 + k, 0.3, pitch, 110)
+    return sorted(events, key=order), len(pitches) + 0.2

@@ -157,7 +157,7 @@ def offline(score: Performance, seconds: float) -> Audio:
     """The offline rendering of a score at the server's rate."""
     import soxr
 
-    from specdiffd.evaluate.notes import timed_rendering
+    from specdiffd.evaluate.rendering import timed_rendering
 
     instrument = load_builtin_family("builtin")
     return soxr.resample(timed_rendering(instrument, score, seconds)[0], instrument.sample_rate_hz, RATE)
@@ -206,7 +206,7 @@ def test_live_is_what_offline_is(daemon: ControlClient) -> None:
     torch.set_grad_enabled(False)
 
     from specdiffd.audio.mel import log_mel
-    from specdiffd.evaluate.notes import timed_rendering
+    from specdiffd.evaluate.rendering import timed_rendering
     from specdiffd.evaluate.transcribe import note_f1, played, transcribe
     from specdiffd.train.fluid import FluidRenderer
 

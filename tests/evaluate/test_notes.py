@@ -6,8 +6,9 @@ import mido
 import numpy as np
 import pytest
 
-from specdiffd.evaluate.notes import Row, copy_synthesis, table, timed_rendering
-from specdiffd.evaluate.pieces import FAMILIES, family_piece, test_set
+from specdiffd.evaluate.notes import Row, table
+from specdiffd.evaluate.pieces import BAND, BAND_PROGRAMS, FAMILIES, family_piece, test_set
+from specdiffd.evaluate.rendering import copy_synthesis, timed_rendering
 from specdiffd.evaluate.transcribe import note_f1, played
 from specdiffd.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Performance
 from specdiffd.instrument import SpectrogramInstrument
@@ -28,14 +29,18 @@ def song(tmp_path: Path) -> Path:
     return tmp_path / "song.mid"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, BAND])
 def test_families_have_their_programs(family: str, song: Path) -> None:
     events = family_piece(song, family, 6.0)
-    programs, drums = FAMILIES[family]
-    assert [e.data1 for e in events if e.kind == PROGRAM] == list(programs)
-    assert any(e.kind == NOTE_ON and e.channel == DRUM_CHANNEL for e in events) == drums
+    programs = [e.data1 for e in events if e.kind == PROGRAM]
+    if family == BAND:
+        assert programs == list(BAND_PROGRAMS)
+    else:
+        assert len(set(programs)) == 3
+        assert {program // 8 for program in programs} == {FAMILIES.index(family)}
+    assert any(e.kind == NOTE_ON and e.channel == DRUM_CHANNEL for e in events) == (family == BAND)
     lowest = min(e.data1 for e in events if e.kind == NOTE_ON and e.channel == 2)
-    assert lowest < 40 if drums else lowest >= 48
+    assert lowest < 40 if family in (BAND, "bass") else lowest >= 48
     assert max(e.time_s for e in events if e.kind == NOTE_ON) <= 5
 
 
@@ -57,7 +62,8 @@ def test_f1() -> None:
 
 def test_table_gives_ratios_to_the_reference() -> None:
     rows = [
-        Row(v, f, "a", f1, 0.5, 0.1) for v, f, f1 in [("reference", "x", 0.8), ("reference", "y", 0.4), ("m", "x", 0.4), ("m", "y", 0.4)]
+        Row(v, f, "a", f1, 0.5, 0.7, 0.1, np.zeros(0, np.float32))
+        for v, f, f1 in [("reference", "x", 0.8), ("reference", "y", 0.4), ("m", "x", 0.4), ("m", "y", 0.4)]
     ]
     ratios = {(r["variant"], r["family"]): r["ratio"] for r in table(rows)}
     assert ratios["m", "x"] == 0.5

@@ -1,0 +1,71 @@
+"""Renderings that are compared: the reference's, the other soundfont's, the instrument's and what its vocoder alone makes of a mel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+
+from specdiffd.audio.mel import log_mel
+from specdiffd.events import Event, Performance
+from specdiffd.instrument import SpectrogramInstrument
+from specdiffd.midi.score import Score
+from specdiffd.render import stretches
+from specdiffd.train.fluid import FluidRenderer
+
+Audio = NDArray[np.float32]
+RENDER_RATE_HZ = 48000
+
+
+class Renderers:
+    """The instrument and the two soundfonts, all at the instrument's rate."""
+
+    def __init__(self, instrument: SpectrogramInstrument, soundfont: str = "fluid", other: str = "musescore") -> None:
+        self.instrument, self.rate_hz = instrument, instrument.sample_rate_hz
+        self._fonts = {"reference": FluidRenderer(soundfont, RENDER_RATE_HZ), "other": FluidRenderer(other, RENDER_RATE_HZ)}
+
+    def font(self, events: Sequence[Event], duration_s: float, which: str = "reference") -> Audio:
+        """What one of the soundfonts makes of the events."""
+        audio = self._fonts[which].render(events, duration_s)
+        return np.asarray(soxr.resample(audio, RENDER_RATE_HZ, self.rate_hz, quality="HQ"), np.float32)
+
+    def play(self, events: Sequence[Event], duration_s: float) -> Audio:
+        """What the instrument makes of them."""
+        return timed_rendering(self.instrument, Score().extend(list(events)).performance, duration_s)[0]
+
+    def mel(self, audio: Audio) -> NDArray[np.float32]:
+        """Log mel (frames, mel_bins) in the instrument's format, natural log."""
+        return log_mel(torch.from_numpy(audio), self.instrument.format).numpy()
+
+
+def timed_rendering(instrument: SpectrogramInstrument, score: Performance, duration_s: float) -> tuple[Audio, float]:
+    """Audio of exactly ``duration_s`` at the instrument's rate, and the real-time factor."""
+    started = time.perf_counter()
+    audio = np.zeros(round(duration_s * instrument.sample_rate_hz), np.float32)
+    for first, piece, *_ in stretches(instrument, score):
+        late = max(0, -first)
+        there = piece[late : max(late, len(audio) - first)]
+        audio[first + late : first + late + len(there)] += there
+    return audio, (time.perf_counter() - started) / duration_s
+
+
+def model_mel(instrument: SpectrogramInstrument, score: Performance, frames: int) -> NDArray[np.float32]:
+    """The spectrogram that the instrument writes, before its vocoder: (frames, mel_bins), silence where it writes nothing."""
+    mel = np.full((frames, instrument.format.mel_bins), instrument.format.log_floor, np.float32)
+    for stretch in stretches(instrument, score):
+        late = max(0, -stretch.first_frame)
+        there = stretch.mel[late : max(late, frames - stretch.first_frame)]
+        mel[stretch.first_frame + late : stretch.first_frame + late + len(there)] = there
+    return np.maximum(mel, instrument.format.log_floor)
+
+
+@torch.inference_mode()
+def copy_synthesis(instrument: SpectrogramInstrument, audio: Audio) -> Audio:
+    """The reference's own mel through the vocoder, without a score."""
+    mel = log_mel(torch.from_numpy(audio), instrument.format)
+    out = instrument.vocoder(mel[None])[0].numpy()
+    return np.pad(out, (0, max(0, len(audio) - len(out))))[: len(audio)]
