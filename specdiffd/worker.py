@@ -81,6 +81,7 @@ class Worker:
         self._latencies: deque[dict[str, Any]] = deque(maxlen=QUEUE_PER_REPORT)
         self._echo: deque[tuple[int, int, int, int]] = deque(maxlen=QUEUE_PER_REPORT)
         self._reported_s = 0.0
+        self._reported_asleep: int | None = None  # with so many events; nothing has changed since
         self._kept_events = -1  # of the last snapshot
         self._last_s = 0.0  # time of the last event
         self._heard_s = time.monotonic()
@@ -195,6 +196,7 @@ class Worker:
             return
         before_ms = self._delay_ms
         self._delay_samples -= round(spare_ms / 1e3 * self._settings.sample_rate_hz)
+        self._reported_asleep = None
         log.info("render delay %.1f ms instead of %.1f, by the last %d revisions", self._delay_ms, before_ms, SLACK_REVISIONS)
 
     def _take_events(self) -> None:
@@ -215,9 +217,10 @@ class Worker:
 
     def _report(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._reported_s < REPORT_S:
+        asleep = self._engine.asleep and not self._engine.waiting
+        if now_s - self._reported_s < REPORT_S or (asleep and self._reported_asleep == self._engine.counters.events):
             return
-        self._reported_s = now_s
+        self._reported_s, self._reported_asleep = now_s, self._engine.counters.events if asleep else None
         counters = self._engine.counters
         timeline = self._shared.timeline
         playhead_s = timeline.playhead / self._settings.sample_rate_hz
