@@ -57,7 +57,7 @@ class MelFormat:
 
 
 # What a vocoder is told of a mel bin where there is no score: no partial near it, and nothing has just begun (model.prior.guide).
-NO_GUIDE = (0.0, -12.0, 1.0)
+NO_GUIDE = (0.0, -12.0, 1.0, 0.0, 0.0)
 
 FORMATS = {
     "published": MelFormat(),

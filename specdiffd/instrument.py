@@ -300,7 +300,7 @@ class SpectrogramInstrument:
         return StreamState(state.origin, state.first_frame, state.mel[:, :known], state.prior[:, :known], windows, vocoder)
 
     def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> tuple[Tensor, Tensor]:
-        """Natural-log mel (B, frames, mel) of the notes, and the vocoder's guide (B, frames, mel, 3)."""
+        """Natural-log mel (B, frames, mel) of the notes, and the vocoder's guide (B, frames, mel, 5)."""
         starts_s = (first_frame + np.arange(frames)) * self.format.frame_s
         config = self.prior.config
         parts = []
@@ -308,7 +308,7 @@ class SpectrogramInstrument:
             features = note_features(performance, starts_s, config.window_s, config.ring_s).to(self.device)
             timbres = self._timbres(features)
             mel, weights, heard = self.prior.mix(timbres.envelope, timbres.shapes, timbres.lasting, *features.over_time)
-            parts.append((mel.clone(), guide(weights, timbres, heard, config)))
+            parts.append((mel.clone(), guide(weights, timbres, heard, features.age_s, mel, config)))
         mels, guides = zip(*parts, strict=True)
         return torch.stack(mels), torch.stack(guides)
 

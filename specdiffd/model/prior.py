@@ -99,7 +99,8 @@ class NotePrior(nn.Module):
         """:func:`guide` of one part's notes."""
         weights, timbres = self.contributions(x)
         ages, total = heard(x.age_s, self.config.window_s), total_power(weights, timbres.shapes)
-        return guide(weights, timbres, mean_heard(weights, timbres.shapes, ages, total, self.config.log_floor), self.config)
+        behind = mean_heard(weights, timbres.shapes, ages, total, self.config.log_floor)
+        return guide(weights, timbres, behind, x.age_s, log_mel_of(total, self.config.log_floor), self.config)
 
     def timbres(self, x: NoteFeatures) -> Timbres:
         """What of each row does not depend on time."""
@@ -293,21 +294,49 @@ def log_mel_of(power: Tensor, log_floor: float) -> Tensor:
     return 0.5 * torch.log(power + math.exp(2 * log_floor))
 
 
-def guide(weights: Tensor, timbres: Timbres, mean_heard: Tensor, c: PriorConfig) -> Tensor:
-    """What a score tells and a mel spectrogram does not, of low and close notes and of onsets: (F, mel_bins, 3).
+def guide(weights: Tensor, timbres: Timbres, mean_heard: Tensor, age_s: Tensor, log_mel: Tensor, c: PriorConfig) -> Tensor:
+    """What a score tells and a mel spectrogram does not, of low and close notes and of onsets: (F, mel_bins, 5).
 
     For every frame and mel bin the distance of the strongest partial near the bin's centre from it, in bins, the natural
-    log of its amplitude, and :func:`mean_heard`; ``NO_GUIDE`` where there is nothing.
+    log of its amplitude, and :func:`mean_heard`; then the share of the power that is of notes which begin within the frame's
+    window, and where in it the strongest of them does, 0 to 1. ``NO_GUIDE`` where there is nothing.
+
+    Args:
+        age_s: (N, F), as in `NoteFeatures`.
+        log_mel: (F, mel) of the notes together.
     """
     mel = 1127 * torch.log1p(timbres.partials_hz / 700)
     step = (_mel(c.high_hz) - _mel(c.low_hz)) / (c.mel_bins + 1)
     position = (mel - _mel(c.low_hz)) / step - 1  # in bins
-    arguments = (weights.detach(), timbres.partials.detach(), position.detach())
-    power, offset = (torch.zeros(weights.shape[2], c.mel_bins) for _ in range(2))
-    _strongest(*(x.float().cpu().contiguous().numpy() for x in arguments), power.numpy(), offset.numpy())  # type: ignore[call-arg]
-    power, offset = power.to(weights.device), offset.to(weights.device)
+    power, offset, fresh, begins = (torch.zeros(weights.shape[2], c.mel_bins) for _ in range(4))
+    factors = [
+        x.detach().float().cpu().contiguous().numpy() for x in (weights, timbres.partials, position, timbres.shapes, -age_s / c.window_s)
+    ]
+    _strongest(factors[0], factors[1], factors[2], power.numpy(), offset.numpy())
+    _begun(factors[0], factors[3], factors[4], fresh.numpy(), begins.numpy())
+    power, offset, fresh, begins = (x.to(weights.device) for x in (power, offset, fresh, begins))
     level = 0.5 * torch.log(power.clamp_min(math.exp(2 * NO_GUIDE[1])))
-    return torch.stack((torch.where(level > NO_GUIDE[1], offset, NO_GUIDE[0]), level, mean_heard), -1)
+    share = (fresh * torch.exp(-2 * log_mel)).clamp(max=1.0)
+    return torch.stack((torch.where(level > NO_GUIDE[1], offset, NO_GUIDE[0]), level, mean_heard, share, begins), -1)
+
+
+@numba.njit(nogil=True, fastmath=True)
+def _begun(weights: Rows, shapes: Rows, place: Rows, fresh: Rows, begins: Rows) -> None:
+    """Into ``fresh`` and ``begins`` (F, mel) the power of the notes whose onset is at 0 < ``place`` (N, F) < 1, and the strongest's place."""
+    notes, count, frames = weights.shape
+    bins = fresh.shape[1]
+    strongest = np.zeros((frames, bins), np.float32)
+    for n in range(notes):
+        for f in range(frames):
+            if not 0 < place[n, f] < 1:
+                continue
+            for m in range(bins):
+                power = np.float32(0)
+                for k in range(count):
+                    power += weights[n, k, f] * shapes[n, k, m]
+                fresh[f, m] += power
+                if power > strongest[f, m]:
+                    strongest[f, m], begins[f, m] = power, place[n, f]
 
 
 @numba.njit(nogil=True, fastmath=True)

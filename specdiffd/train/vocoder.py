@@ -95,7 +95,7 @@ def crops(
     bank: PieceBank, prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples), the same a little early or late, and
-    guides (B, frames, mel, 3)."""
+    guides (B, frames, mel, 5)."""
     audio: list[Tensor] = []
     astray: list[Tensor] = []
     guides: list[Tensor] = []

@@ -30,10 +30,12 @@ from torch import Tensor, nn
 
 from specdiffd.formats import NO_GUIDE
 from specdiffd.graph import Graph, Input
-from specdiffd.vocoder.oscillators import oscillate, phases
+from specdiffd.vocoder.oscillators import Gate, oscillate, phases
 
 NOISE_PERIOD_FRAMES = 512
 FRAME = 1 + len(NO_GUIDE)  # numbers of a bin in a frame: log mel and guide
+READ = 4  # of them are read by the networks; the last two say what is let through before an onset
+ATTACK_S = 0.0005  # from the moment that the score gives
 SILENT_OSCILLATOR = -9.0  # log amplitude, 78 dB below full scale
 
 
@@ -81,7 +83,7 @@ class VocoderConfig:
 class VocoderState(NamedTuple):
     """What the next frame needs, and the same for the frames before it, newest last along the dimension before the last."""
 
-    mel: Tensor  # (B, kernel - 1 + history, mel, 4) a frame: log mel and guide
+    mel: Tensor  # (B, kernel - 1 + history, mel, 6) a frame: log mel and guide
     trunk: Tensor  # (blocks, B, kernel - 1 + history, width) what each block has seen
     sub: Tensor  # (sub_blocks, B, kernel - 1 + history * subframes, sub_width)
     amplitude: Tensor  # (B, 1 + history * subframes, oscillators)
@@ -115,12 +117,13 @@ class VocoderState(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """Raw outputs, one row a subframe."""
+    """Raw outputs, one row a subframe, and what the score says of onsets, one row a hop."""
 
     amplitude: Tensor  # (B, M, oscillators) log
     offset: Tensor  # (B, M, oscillators) before tanh
     noise: Tensor  # (B, M, bins) log
     envelope: Tensor  # (B, M, points) log
+    onsets: Tensor  # (B, T, mel, 2) share of the power that begins in the window from the hop on, and where in it
 
 
 class LocalNetwork(nn.Module):
@@ -291,7 +294,7 @@ class Vocoder(nn.Module):
         Args:
             mel: (B, T, mel_bins), natural log.
             state: from ``init_state`` or an earlier step.
-            guide: (B, T, mel_bins, 3) as :func:`specdiffd.model.prior.guide` makes it; None where there is no score.
+            guide: (B, T, mel_bins, 5) as :func:`specdiffd.model.prior.guide` makes it; None where there is no score.
 
         Returns:
             audio (B, T * hop) of the hops ``state.frame`` to ``state.frame + T``, and the next state.
@@ -306,26 +309,29 @@ class Vocoder(nn.Module):
         frames[..., 0] = mel
         if guide is not None:
             frames[..., 1:] = guide
-        before = (state.mel[:, -context:], frames, state.trunk[:, :, -context:], state.sub[:, :, -context:])
+        before = (state.mel[:, -context:, :, :READ], frames[..., :READ], state.trunk[:, :, -context:], state.sub[:, :, -context:])
         local, x, trunk, sub = self.read(*before)
         x, sub = x.flatten(1, 2), sub.flatten(2, 3)
         local_amplitude, local_offset = self.local.oscillators(local)
         amplitude, offset, noise, envelope = self.heads(x.to(self.heads.weight.dtype)).float().split(self.sizes, -1)
         history = c.history_frames
+        mels = torch.cat((state.mel, frames), 1)
+        hops = mels.shape[1] - c.lookahead_frames
+        onsets = mels[:, hops - frames.shape[1] : hops, :, READ:]
         after = state._replace(
-            mel=_last(torch.cat((state.mel, frames), 1), context + history),
+            mel=_last(mels, context + history),
             trunk=_last(torch.cat((state.trunk, trunk), 2), context + history, 2),
             sub=_last(torch.cat((state.sub, sub), 2), context + history * c.subframes, 2),
         )
-        return Heads(amplitude + local_amplitude, offset + local_offset, noise, envelope), after
+        return Heads(amplitude + local_amplitude, offset + local_offset, noise, envelope, onsets), after
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`read` as a graph from now on."""
         c = self.config
         context = c.kernel - 1
         example = (
-            torch.zeros(1, context, c.mel_bins, FRAME),
-            torch.zeros(1, 8, c.mel_bins, FRAME),
+            torch.zeros(1, context, c.mel_bins, READ),
+            torch.zeros(1, 8, c.mel_bins, READ),
             torch.zeros(c.blocks, 1, context, c.width),
             torch.zeros(c.sub_blocks, 1, context, c.sub_width),
         )
@@ -372,7 +378,7 @@ class Vocoder(nn.Module):
         c, history = self.config, self.config.history_frames
         tones, amplitude, cycles = self._oscillators(heads, state)
         rest, tail = self._noise(heads.noise, heads.envelope, state)
-        return tones + rest, seen._replace(
+        return tones + rest * self._let_through(heads.onsets), seen._replace(
             amplitude=_last(torch.cat((state.amplitude, amplitude), 1), 1 + history * c.subframes),
             cycles=_last(torch.cat((state.cycles, cycles), 1), 1 + history * c.subframes),
             tail=_last(torch.cat((state.tail, tail), 1), 1 + history),
@@ -400,8 +406,29 @@ class Vocoder(nn.Module):
         start = carrier + torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
         amplitude = log_amplitude.exp()
         before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
-        wave = oscillate(start, hertz / c.sample_rate_hz, before, amplitude, c.sub_hop_samples)
+        wave = oscillate(start, hertz / c.sample_rate_hz, before, amplitude, c.sub_hop_samples, self._gate(heads.onsets))
         return wave.flatten(1), amplitude, cycles
+
+    def _gate(self, onsets: Tensor) -> Gate:
+        """What of each oscillator belongs to notes that have begun already: nothing sounds before its onset."""
+        c = self.config
+        share, place = onsets[:, :, : c.oscillators].unbind(-1)  # (B, T, oscillators)
+        subframes = torch.arange(c.subframes, device=share.device)[:, None] * c.sub_hop_samples
+        begins = (2 * c.hop_samples * place)[:, :, None] - subframes  # the windows of frames are two hops long
+        quiet = (1 - share).sqrt()[:, :, None].expand_as(begins)
+        return Gate(begins.flatten(1, 2), quiet.flatten(1, 2), ATTACK_S * c.sample_rate_hz)
+
+    def _let_through(self, onsets: Tensor) -> Tensor:
+        """Likewise of the noise, which has no bins: (B, samples), by the mean over the bins."""
+        c = self.config
+        share, place = onsets.unbind(-1)
+        mean = share.mean(-1, keepdim=True)
+        gate = Gate(
+            2 * c.hop_samples * (share * place).mean(-1, keepdim=True) / mean.clamp_min(1e-6),
+            (1 - mean).sqrt(),
+            ATTACK_S * c.sample_rate_hz,
+        )
+        return gate.at(torch.arange(c.hop_samples, device=share.device)).flatten(1)
 
     def _noise(self, log_level: Tensor, log_envelope: Tensor, state: VocoderState) -> tuple[Tensor, Tensor]:
         """Inverse transforms of shaped noise under a Hann window and an envelope, overlapped and added; and what overlaps later frames."""
@@ -452,7 +479,7 @@ def _over_bins(linear: nn.Linear, x: Tensor, bins: int) -> Tensor:
 
 
 def _silence(like: Tensor, config: VocoderConfig) -> Tensor:
-    """Frames (B, T, mel_bins, 4) of silence without a guide, for ``like`` (B, T, ...)."""
+    """Frames (B, T, mel_bins, 6) of silence without a guide, for ``like`` (B, T, ...)."""
     frames = torch.empty(*like.shape[:2], config.mel_bins, FRAME, device=like.device)
     frames[..., 0] = config.log_floor
     frames[..., 1:] = torch.tensor(NO_GUIDE, device=like.device)

@@ -8,6 +8,7 @@ angle is several times faster than a sine for every sample.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -18,7 +19,19 @@ from torch import Tensor
 Rows = NDArray[np.float32]
 
 
-def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int) -> Tensor:
+class Gate(NamedTuple):
+    """What is let through before a moment of each stretch; all of it after ``ramp`` samples more."""
+
+    begins: Tensor  # (B, M, K) samples from the beginning of the stretch
+    before: Tensor  # (B, M, K) factor on the amplitude until then, 1: there is no such moment
+    ramp: float
+
+    def at(self, sample: Tensor) -> Tensor:
+        """The factor at ``sample``, which is broadcast against the fields."""
+        return self.before + (1 - self.before) * ((sample - self.begins) / self.ramp).clamp(0.0, 1.0)
+
+
+def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int, gate: Gate) -> Tensor:
     """Sum of sinusoids of constant frequency and linear amplitude over one stretch.
 
     Args:
@@ -26,44 +39,69 @@ def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tens
         per_sample: frequency in cycles per sample (B, M, K).
         before, amplitude: at the end of the stretch before and at the end of this one (B, M, K).
         samples: length of the stretch.
+        gate: a factor on the amplitude.
 
     Returns:
         (B, M, samples)
     """
     if torch.is_grad_enabled() or start.device.type != "cpu":
-        return differentiable(start, per_sample, before, amplitude, samples)
+        return differentiable(start, per_sample, before, amplitude, samples, gate)
     turn = 2 * math.pi * torch.stack((start, per_sample))
     sines, cosines = (f(turn).flatten(1, 2).numpy() for f in (torch.sin, torch.cos))
-    levels = [x.flatten(0, 1).contiguous().numpy() for x in (before, amplitude)]  # another layout is another function to compile
+    levels = [x.flatten(0, 1).contiguous().numpy() for x in (before, amplitude, gate.begins, gate.before)]  # one layout: compiled once
     wave = np.empty((sines.shape[1], samples), np.float32)
-    _turn(sines[0], cosines[0], sines[1], cosines[1], *levels, wave)  # type: ignore[call-arg]
+    _turn(sines[0], cosines[0], sines[1], cosines[1], *levels, gate.ramp, wave)  # type: ignore[arg-type,call-arg]
     return torch.from_numpy(wave).view(*start.shape[:2], samples)
 
 
 @numba.njit(nogil=True, fastmath=True)
-def _turn(sine: Rows, cosine: Rows, step_sine: Rows, step_cosine: Rows, before: Rows, after: Rows, wave: Rows) -> None:
-    """``wave`` (M, samples) from the first angle, the angle between samples, and the levels at both ends, (M, K) each."""
+def _turn(
+    sine: Rows,
+    cosine: Rows,
+    step_sine: Rows,
+    step_cosine: Rows,
+    before: Rows,
+    after: Rows,
+    begins: Rows,
+    quiet: Rows,
+    ramp: float,
+    wave: Rows,
+) -> None:
+    """``wave`` (M, samples) from the first angle, the angle between samples, the levels at both ends and the gate, (M, K) each."""
     stretches, samples = wave.shape
     count = sine.shape[1]
     y, x, level, rise = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
+    shut, per_sample = np.empty(count, np.float32), np.float32(1 / ramp)
     for m in range(stretches):
+        least, last = np.float32(1), np.float32(-ramp)
         for k in range(count):
             y[k], x[k] = sine[m, k], cosine[m, k]
             level[k] = before[m, k]
             rise[k] = (after[m, k] - before[m, k]) / np.float32(samples)
+            shut[k] = 1 - quiet[m, k]
+            if quiet[m, k] < 1:
+                least, last = min(least, quiet[m, k]), max(last, begins[m, k])
+        gated = 0 if least == 1 else min(samples, int(np.ceil(last + ramp)))
         for n in range(samples):
             total = np.float32(0)
+            if n < gated:
+                for k in range(count):
+                    level[k] += rise[k]
+                    closed = min(max(1 - (np.float32(n) - begins[m, k]) * per_sample, np.float32(0)), np.float32(1))
+                    total += level[k] * (1 - shut[k] * closed) * y[k]
+            else:
+                for k in range(count):
+                    level[k] += rise[k]
+                    total += level[k] * y[k]
             for k in range(count):
-                level[k] += rise[k]
-                total += level[k] * y[k]
                 turned = x[k] * step_cosine[m, k] - y[k] * step_sine[m, k]
                 y[k] = y[k] * step_cosine[m, k] + x[k] * step_sine[m, k]
                 x[k] = turned
             wave[m, n] = total
 
 
-def differentiable(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int) -> Tensor:
-    """As :func:`oscillate`: sin(a + b) is taken apart, so that a stretch is one small matrix product."""
+def differentiable(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int, gate: Gate) -> Tensor:
+    """As :func:`oscillate`: sin(a + b) is taken apart, so that a stretch is one small matrix product. The gate moves in steps of ``fine``."""
     divisors = [d for d in range(1, samples + 1) if samples % d == 0]
     fine = min(divisors, key=lambda d: abs(d - math.sqrt(samples / 2)))
     coarse, turn, device = samples // fine, 2 * math.pi, start.device
@@ -71,7 +109,9 @@ def differentiable(start: Tensor, per_sample: Tensor, before: Tensor, amplitude:
     theta = torch.addcmul((turn * start)[:, :, None], step, torch.arange(0.0, samples, fine, device=device)[:, None])
     beta = step * torch.arange(float(fine), device=device)[:, None]  # (B, M, fine, K)
     theta, beta = theta.flatten(0, 1), beta.flatten(0, 1)
-    sine, cosine, beta_sine, beta_cosine = theta.sin(), theta.cos(), beta.sin(), beta.cos()
+    middles = torch.arange(0.0, samples, fine, device=device)[:, None] + fine / 2
+    open_ = gate._replace(begins=gate.begins[:, :, None], before=gate.before[:, :, None]).at(middles).flatten(0, 1)
+    sine, cosine, beta_sine, beta_cosine = theta.sin() * open_, theta.cos() * open_, beta.sin(), beta.cos()
 
     def wave(level: Tensor) -> Tensor:
         level = level.flatten(0, 1)[:, None]

@@ -120,9 +120,20 @@ def test_guide_tells_how_much_of_a_frame_lies_behind_an_onset(prior: NotePrior) 
     assert earlier[10, :, 2].max() > 0.9
 
 
+def test_guide_tells_where_in_a_window_a_note_begins_and_how_much_of_the_power_is_its(prior: NotePrior) -> None:
+    at_s = 10 * 0.02 + 0.013
+    found = prior.guide(features(played((at_s, 0x90, 69, 100))))
+    loud = found[10, :, 1].argmax()
+    assert found[10, loud, 3:].tolist() == pytest.approx([1.0, 0.013 / 0.04], abs=0.01)
+    assert found[9, loud, 4] == pytest.approx(0.033 / 0.04, abs=0.01)
+    assert not found[[8, 11, 12], :, 3:].any()  # not yet, and no more
+    over_another = prior.guide(features(played((0.0, 0x90, 69, 100), (at_s, 0x90, 69, 100))))
+    assert 0.05 < over_another[10, loud, 3] < 0.95
+
+
 def test_guide_without_notes(prior: NotePrior) -> None:
     found = prior.guide(features(played()))
-    assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 3))
+    assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 5))
 
 
 def test_held_notes_go_on_as_they_do_where_training_ends() -> None:

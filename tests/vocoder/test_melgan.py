@@ -7,7 +7,7 @@ from torch import Tensor
 
 from specdiffd.formats import NO_GUIDE
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
-from specdiffd.vocoder.oscillators import differentiable, oscillate, phases
+from specdiffd.vocoder.oscillators import Gate, differentiable, oscillate, phases
 
 CONFIG = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_width=16, history_frames=20)
 FRAMES = 60
@@ -27,7 +27,7 @@ def mel() -> Tensor:
 
 @pytest.fixture
 def guides() -> Tensor:
-    return torch.rand(2, FRAMES, 128, 3, generator=torch.Generator().manual_seed(2)) - torch.tensor([0.5, 6.0, 0.0])
+    return torch.rand(2, FRAMES, 128, 5, generator=torch.Generator().manual_seed(2)) - torch.tensor([0.5, 6.0, 0.0, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("cuts", [(1,) * FRAMES, (7, 1, 30, 22), (59, 1)])
@@ -81,9 +81,9 @@ def test_the_noise_belongs_to_the_absolute_frame(vocoder: Vocoder, mel: Tensor) 
 
 def test_no_guide_is_a_guide_that_says_nothing(vocoder: Vocoder, mel: Tensor) -> None:
     torch.nn.init.normal_(vocoder.local.guide.weight)
-    none = torch.tensor(NO_GUIDE).expand(2, FRAMES, 128, 3)
+    none = torch.tensor(NO_GUIDE).expand(2, FRAMES, 128, 5)
     assert torch.allclose(vocoder(mel), vocoder(mel, none), atol=1e-5)
-    assert not torch.allclose(vocoder(mel), vocoder(mel, torch.zeros(2, FRAMES, 128, 3)), atol=1e-3)
+    assert not torch.allclose(vocoder(mel), vocoder(mel, torch.zeros(2, FRAMES, 128, 5)), atol=1e-3)
 
 
 @pytest.mark.parametrize("samples", [80, 240])
@@ -95,7 +95,35 @@ def test_oscillators_are_sines_of_linear_amplitude(bank: Callable[..., Tensor], 
     phase = 2 * math.pi * (start[..., None] + per_sample[..., None] * n)
     level = before[..., None] + (amplitude - before)[..., None] * (n + 1) / samples
     expected = (level * phase.sin()).sum(2)
-    assert torch.allclose(bank(start, per_sample, before, amplitude, samples), expected, atol=1e-4)
+    open_ = Gate(torch.zeros(1, 3, 5), torch.ones(1, 3, 5), 8.0)
+    assert torch.allclose(bank(start, per_sample, before, amplitude, samples, open_), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("bank", [differentiable, torch.no_grad()(oscillate)])
+def test_oscillators_wait_for_their_moment(bank: Callable[..., Tensor]) -> None:
+    """Nothing before it, what belongs to older notes, or all; also where the moment lies in another stretch."""
+    start, level = torch.full((1, 3, 1), 0.2), torch.ones(1, 3, 1)
+    alone = bank(start, 0.01 * level, level, level, 80, Gate(torch.zeros(1, 3, 1), level, 8.0))[0]
+    gate = Gate(torch.tensor([-80.0, 30.0, 100.0]).view(1, 3, 1), torch.tensor([0.0, 0.0, 0.5]).view(1, 3, 1), 8.0)
+    heard = bank(start, 0.01 * level, level, level, 80, gate)[0]
+    assert torch.allclose(heard[0], alone[0], atol=1e-5)
+    assert heard[1, :25].abs().max() < 1e-5
+    assert torch.allclose(heard[1, 44:], alone[1, 44:], atol=1e-5)
+    assert torch.allclose(heard[2], 0.5 * alone[2], atol=1e-5)
+
+
+def test_nothing_sounds_before_its_onset(vocoder: Vocoder, mel: Tensor) -> None:
+    """Neither tones nor noise, from the hop before on, to the sample; what a guide says of one window leaves other hops alone."""
+    guide = torch.tensor(NO_GUIDE).repeat(2, FRAMES, 128, 1)
+    hop = CONFIG.hop_samples
+    guide[:, 20, :, 3:] = torch.tensor([1.0, 0.85])  # of the window of two hops
+    guide[:, 21, :, 3:] = torch.tensor([1.0, 0.35])
+    audio, free = vocoder(mel, guide), vocoder(mel)
+    onset = round(21.7 * hop)
+    assert audio[:, 20 * hop : onset].abs().max() < 1e-5
+    attack = round(0.0005 * 16000)
+    assert torch.allclose(audio[:, onset + attack + 1 :], free[:, onset + attack + 1 :], atol=1e-5)
+    assert torch.allclose(audio[:, : 20 * hop], free[:, : 20 * hop], atol=1e-5)
 
 
 def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None:
@@ -105,7 +133,9 @@ def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None
     state = vocoder.init_state(1)
     pieces = []
     for _ in range(10):
-        heads = Heads(torch.full((1, 4, 128), -14.0), torch.zeros(1, 4, 128), torch.zeros(1, 4, 161), torch.zeros(1, 4, 16))
+        heads = Heads(
+            torch.full((1, 4, 128), -14.0), torch.zeros(1, 4, 128), torch.zeros(1, 4, 161), torch.zeros(1, 4, 16), torch.zeros(1, 1, 128, 2)
+        )
         heads.amplitude[..., 40] = math.log(0.5)
         wave, amplitude, cycles = vocoder._oscillators(heads, state)
         state = state._replace(amplitude=amplitude, cycles=cycles, frame=state.frame + 1)
@@ -126,7 +156,7 @@ def test_equal_mels_give_equal_sound_whatever_came_before(vocoder: Vocoder, mel:
     loud[:, 8:12] = -12.0
     one, other = (
         vocoder._oscillators(
-            Heads(loud, offsets, torch.zeros(1, 40, 161), torch.zeros(1, 40, 16)),
+            Heads(loud, offsets, torch.zeros(1, 40, 161), torch.zeros(1, 40, 16), torch.zeros(1, 10, 128, 2)),
             vocoder.init_state(1)._replace(cycles=torch.full((1, 1, 128), phase)),
         )[0]
         for phase in (0.0, 0.37)
