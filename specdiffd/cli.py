@@ -192,6 +192,7 @@ def render(
         int | None, typer.Option(help="Sample rate of the WAV file in Hz; default: the instrument's.", min=8000, max=192000)
     ] = None,
     gain_db: Annotated[float, typer.Option(help="Gain in dB.")] = 0.0,
+    reverb: Annotated[float, typer.Option(help="Level of a small room, 0 (none) to 1; the file is stereo then.", min=0, max=1)] = 0.0,
     as_json: JsonFlag = False,
 ) -> None:
     """Render MIDI files to WAV files."""
@@ -212,7 +213,7 @@ def render(
             performance = load_performance(song)
             task = progress.add_task(song.name, total=max(performance.end_s, 1e-3))
             advance = partial(_advance, progress, task)
-            results.append(render_file(loaded, performance, path, rate, 10 ** (gain_db / 20), advance, mel))
+            results.append(render_file(loaded, performance, path, rate, 10 ** (gain_db / 20), advance, mel, reverb))
             progress.update(task, completed=progress.tasks[task].total)
     rows = [
         {

@@ -49,6 +49,7 @@ class AudioConfig(Section, frozen=True):
     channels: Annotated[int, Meta(ge=1, le=64)] = 2
     gain_db: Annotated[float, Meta(ge=-96, le=24)] = 0.0
     limiter: bool = True
+    reverb: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
 class EngineConfig(Section, frozen=True):

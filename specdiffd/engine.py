@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.audio.resample import Resampler
+from specdiffd.audio.reverb import sends
 from specdiffd.audio.splice import crossfade, fade_out
 from specdiffd.events import CHANNELS, Event
 from specdiffd.instrument import Instrument, Rendered
@@ -53,6 +54,7 @@ class EngineSettings:
     lead_samples: int = 0  # how much sooner than it must
     forecast_s: float = 2.0
     parts: tuple[frozenset[int], ...] = (frozenset(range(CHANNELS)),)
+    reverb: bool = False  # something listens to the second channel
 
 
 @dataclass
@@ -102,7 +104,8 @@ class Engine:
         self._mean_s = 0.0  # of a revision, lately
         self._part_of = {channel: part for part, channels in enumerate(settings.parts) for channel in channels}
         self._resampler = Resampler(instrument.sample_rate_hz, settings.sample_rate_hz)
-        self._source = np.zeros((1 << 18, 1), np.float32)  # model-rate audio by absolute sample: the resampler reads back from it
+        # Model-rate audio by absolute sample, dry and for the reverberation: the resampler reads back from it.
+        self._source = np.zeros((1 << 18, BUS_CHANNELS if settings.reverb else 1), np.float32)
         self._forecast: _Forecast | None = None
         self._changed_s = math.inf  # earliest event not yet in the forecast
         self._slice: Generator[None, None, None] | None = None  # the slice in hand, between two of its stages
@@ -259,19 +262,30 @@ class Engine:
         fresh = self.instrument.start(first, len(self.scores))
         lookahead = self.instrument.lookahead_frames * self.instrument.hop_samples
         forecast.source_end = first * self.instrument.hop_samples - lookahead
-        self._put_source(forecast.source_end - self._resampler.reach, np.zeros((self._resampler.reach, 1), np.float32))
+        self._put_source(forecast.source_end - self._resampler.reach, np.zeros((self._resampler.reach, self._source.shape[1]), np.float32))
         return forecast, fresh
 
     def _keep(self, forecast: _Forecast, rendered: Rendered, after: Any) -> NDArray[np.float32]:
         """What was rendered goes to the source buffer and the states; returns the audio (samples, 1)."""
         mono = rendered.audio.sum(0)[:, None]
         at = rendered.first_hop * self.instrument.hop_samples
-        self._put_source(at, mono)
+        bus = np.concatenate((mono, self._for_reverb(rendered, at)[:, None]), 1) if self.settings.reverb else mono
+        self._put_source(at, bus)
         forecast.source_end = at + len(mono)
         if forecast.states:
             forecast.states[-1] = self.instrument.without_caches(forecast.states[-1])
         forecast.states.append(after)
         return mono
+
+    def _for_reverb(self, rendered: Rendered, at: int) -> NDArray[np.float32]:
+        """What of the audio from source sample ``at`` on goes to the reverberation, (samples,)."""
+        hop, rate = self.instrument.hop_samples, self.instrument.sample_rate_hz
+        samples = rendered.audio.shape[1]
+        edges = np.arange(samples // hop + 1) * hop
+        total = np.zeros(samples, np.float32)
+        for audio, score in zip(rendered.audio, self.scores, strict=True):
+            total += audio * np.interp(np.arange(samples), edges, sends(score.performance, (at + edges) / rate)).astype(np.float32)
+        return total
 
     def _write(self, forecast: _Forecast, start: int, fade_end: int) -> int:
         """Splice the source from timeline sample ``start`` to its end: crossfaded in until ``fade_end``, ending in a written fade.
@@ -387,10 +401,12 @@ class Engine:
         """Timeline samples [first, last) from the source, (samples, BUS_CHANNELS)."""
         low, high = self._resampler.needs(first, last)
         audio = self._resampler.apply(self._source[np.arange(low, high) % len(self._source)], first, last)
-        return np.repeat(audio, BUS_CHANNELS, axis=1)
+        return audio if self.settings.reverb else np.pad(audio, ((0, 0), (0, BUS_CHANNELS - 1)))
 
 
-def settings_for(sample_rate_hz: int, block_size: int, crossfade_ms: float, forecast_s: float, parts: int) -> EngineSettings:
+def settings_for(
+    sample_rate_hz: int, block_size: int, crossfade_ms: float, forecast_s: float, parts: int, reverb: bool = False
+) -> EngineSettings:
     """Settings for an output stream; channels are dealt to parts in turn."""
     samples = sample_rate_hz / 1000
     return EngineSettings(
@@ -403,4 +419,5 @@ def settings_for(sample_rate_hz: int, block_size: int, crossfade_ms: float, fore
         end_fade_samples=round(30 * samples),
         forecast_s=forecast_s,
         parts=tuple(frozenset(range(part, CHANNELS, parts)) for part in range(parts)),
+        reverb=reverb,
     )

@@ -104,6 +104,7 @@ class Controllers:
     bend_semitones: Curve = field(default_factory=lambda: Curve(0.0))
     modulation: Curve = field(default_factory=lambda: Curve(0.0))
     pedal: Curve = field(default_factory=lambda: Curve(0.0))
+    reverb: Curve = field(default_factory=lambda: Curve(40 / 127))  # General MIDI's default send
 
 
 def gain_db(volume: int, expression: int) -> float:

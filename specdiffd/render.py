@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.audio.resample import Resampler
+from specdiffd.audio.reverb import Reverb, sends
 from specdiffd.engine import SILENCE
 from specdiffd.errors import SpecdiffdError, UsageError
 from specdiffd.events import Performance
@@ -19,6 +20,7 @@ from specdiffd.instrument import Instrument, render
 from specdiffd.published import PublishedInstrument
 
 STRETCH_FRAMES = 64
+ROOM_BLOCK = 1024  # samples
 Audio = NDArray[np.float32]
 
 
@@ -128,6 +130,7 @@ def render_file(
     gain: float = 1.0,
     progress: Callable[[float], None] = lambda seconds: None,
     mel_path: Path | None = None,
+    reverb: float = 0.0,
 ) -> RenderResult:
     """Render to a WAV file that ends where the last release has died away.
 
@@ -135,6 +138,7 @@ def render_file(
         sample_rate_hz: of the file; None: the instrument's.
         progress: called with the seconds of audio done.
         mel_path: gets the log mel (1, frames, mel_bins) as a .npy file; all of it is held in memory.
+        reverb: level of the room, 0 to 1; with it the file is stereo.
 
     Raises:
         SpecdiffdError: the file cannot be written.
@@ -146,14 +150,16 @@ def render_file(
     started, peak, written = time.perf_counter(), 0.0, 0
     held_back: list[Audio] = []  # silence is only written when sound follows it
     try:
-        with soundfile.SoundFile(path, "w", rate, 1, "PCM_16", format="WAV") as file:
+        channels = 2 if reverb else 1
+        with soundfile.SoundFile(path, "w", rate, channels, "PCM_16", format="WAV") as file:
             mels: list[Stretch] = []
             source = stretches(instrument, performance)
-            for first, audio in _resampled(source if mel_path is None else _kept(source, mels), resampler):
-                held_back.append(np.zeros(max(0, first - written), np.float32))
+            dry = _resampled(source if mel_path is None else _kept(source, mels), resampler)
+            for first, audio in _in_a_room(dry, performance, rate, reverb) if reverb else ((at, mono[:, None]) for at, mono in dry):
+                held_back.append(np.zeros((max(0, first - written), channels), np.float32))
                 written = first + len(audio)
                 audio = np.clip(audio * gain, -1, 1)
-                loud = np.flatnonzero(np.abs(audio) > SILENCE)
+                loud = np.flatnonzero(np.abs(audio).max(1) > SILENCE)
                 if len(loud):
                     file.write(np.concatenate([*held_back, audio[: loud[-1] + 1]]))
                     peak, held_back = max(peak, float(np.abs(audio).max())), [audio[loud[-1] + 1 :]]
@@ -166,6 +172,25 @@ def render_file(
     except (OSError, RuntimeError) as error:
         raise SpecdiffdError(f"cannot write {path}: {error}") from error
     return RenderResult(path, duration_s, time.perf_counter() - started, peak)
+
+
+def _in_a_room(source: Iterator[tuple[int, Audio]], performance: Performance, rate: int, level: float) -> Iterator[tuple[int, Audio]]:
+    """Stretches of sound with the room around them, stereo, until it is silent again."""
+    room = Reverb(rate, ROOM_BLOCK, level)
+    pending, at = np.zeros(0, np.float32), 0
+
+    def block(dry: Audio) -> tuple[int, Audio]:
+        to_room = np.interp(np.arange(ROOM_BLOCK), (0, ROOM_BLOCK), sends(performance, (at + np.array([0.0, ROOM_BLOCK])) / rate))
+        return at, dry[:, None] + room.process((dry * to_room).astype(np.float32))
+
+    for first, audio in source:
+        pending = np.concatenate((pending, np.zeros(max(0, first - at - len(pending)), np.float32), audio))
+        while len(pending) >= ROOM_BLOCK:
+            yield block(pending[:ROOM_BLOCK])
+            pending, at = pending[ROOM_BLOCK:], at + ROOM_BLOCK
+    while len(pending) or not room.quiet:
+        yield block(np.pad(pending, (0, ROOM_BLOCK - len(pending))))
+        pending, at = pending[:0], at + ROOM_BLOCK
 
 
 def _kept(source: Iterator[Stretch], into: list[Stretch]) -> Iterator[Stretch]:

@@ -71,7 +71,9 @@ class Worker:
         self._instrument: Any = self._load(fake)
         audio, engine = config.audio, config.engine
         parts = 1 if engine.parts == "auto" else engine.parts
-        self._settings = settings_for(audio.sample_rate_hz, audio.block_size, engine.crossfade_ms, engine.forecast_s, parts)
+        self._settings = settings_for(
+            audio.sample_rate_hz, audio.block_size, engine.crossfade_ms, engine.forecast_s, parts, audio.reverb > 0
+        )
         if engine.mode == "sequencer":
             self._settings = replace(self._settings, eager=False, lead_samples=round(SEQUENCER_LEAD_S * audio.sample_rate_hz))
         self._engine = Engine(self._instrument, shared.timeline, self._settings)

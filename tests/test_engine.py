@@ -47,7 +47,7 @@ def test_every_sample_is_the_sine_that_was_played(seed: int, spacing_s: float) -
     assert engine.counters.late_splices == 0
     assert engine.counters.stale_fades == 0
     assert engine.timeline.header.missing_samples == 0
-    assert np.array_equal(heard[:, 0], heard[:, 1])
+    assert not heard[:, 1].any()  # nothing listens to what goes to the reverberation
 
 
 def test_the_same_script_gives_the_same_samples() -> None:

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from specdiffd.audio.reverb import Reverb
 from specdiffd.clock import SampleClock
 from specdiffd.config import AudioConfig
 from specdiffd.errors import DeviceError
-from specdiffd.io.shared import MAX_BLOCK, SharedBlock
+from specdiffd.io.shared import MAX_BLOCK, STEREO, SharedBlock
 from specdiffd.io.timeline import CHANNELS
 
 log = logging.getLogger(__name__)
@@ -35,35 +36,41 @@ HOST_APIS = {
 
 
 class Player:
-    """What the callback does: timeline times a ramped gain, limited. Nothing is allocated, locked or logged."""
+    """What the callback does: timeline and room times a ramped gain, limited. Nothing is locked or logged; the room alone allocates."""
 
     def __init__(self, shared: SharedBlock, config: AudioConfig) -> None:
         self._timeline, self._played = shared.timeline, shared.played
         self._limit, self._rate = config.limiter, config.sample_rate_hz
         self._clock = SampleClock(config.sample_rate_hz)
-        self._bus = np.zeros((MAX_BLOCK, CHANNELS), np.float32)
+        self._bus = np.zeros((MAX_BLOCK, STEREO), np.float32)
+        self._read = np.zeros((MAX_BLOCK, CHANNELS), np.float32)
         self._scratch = np.zeros((MAX_BLOCK, CHANNELS), np.float32)
         self._ramp = np.zeros((MAX_BLOCK, 1), np.float32)
         self._count = np.arange(1, MAX_BLOCK + 1, dtype=np.float32)[:, None]
         self._gain, self._limiter, self._missing = 0.0, 1.0, False
+        self._reverb = Reverb(config.sample_rate_hz, config.block_size, config.reverb) if config.reverb else None
         self._resting = 0  # blocks of silence in a row
         shared.timeline.header.clock_start = shared.timeline.playhead
 
     def fill(self, samples: int) -> NDArray[np.float32]:
-        """The next block of the bus, (samples, CHANNELS); valid until the next call."""
+        """The next block that is put out, (samples, STEREO); valid until the next call."""
         header = self._timeline.header
         playhead = header.playhead
         bus = self._bus[:samples]
         header.callbacks += 1
-        if header.silent and playhead >= header.valid_until:
+        if header.silent and playhead >= header.valid_until and (self._reverb is None or self._reverb.quiet):
             self._rest(bus, playhead)
             return bus
         self._resting = 0
         self._tick(playhead)
-        missing = self._timeline.advance(bus) > 0
+        read = self._read[:samples]
+        missing = self._timeline.advance(read) > 0
         if missing and not self._missing:
             header.missing_runs += 1
         self._missing = missing
+        bus[:] = read[:, :1]
+        if self._reverb is not None:
+            bus += self._reverb.process(read[:, 1])
         target = self._target
         self._apply(bus, self._gain, target)
         self._gain = target
@@ -177,14 +184,14 @@ class PortAudioSink:
             self._header.xruns += 1
         bus = self._player.fill(frames)
         out = np.frombuffer(buffer, np.float32).reshape(frames, -1)
-        if out.shape[1] == CHANNELS:
+        if out.shape[1] == STEREO:
             out[:] = bus
             return
         if out.shape[1] == 1:
             np.mean(bus, axis=1, out=out[:, 0])
             return
-        out[:, :CHANNELS] = bus
-        out[:, CHANNELS:] = 0
+        out[:, :STEREO] = bus
+        out[:, STEREO:] = 0
 
     def start(self) -> None:
         """Begin to play."""
@@ -215,7 +222,7 @@ class PacedSink:
             import soundfile
 
             try:
-                self._file = soundfile.SoundFile(path, "w", config.sample_rate_hz, CHANNELS, "PCM_16", format="WAV")
+                self._file = soundfile.SoundFile(path, "w", config.sample_rate_hz, STEREO, "PCM_16", format="WAV")
             except (OSError, RuntimeError) as error:
                 raise DeviceError(f"cannot write {path}: {error}") from error
         self._thread = threading.Thread(target=self._run, name="paced-output", daemon=True)

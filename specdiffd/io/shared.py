@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.io.ring import EventRing
-from specdiffd.io.timeline import CHANNELS, Timeline
+from specdiffd.io.timeline import Timeline
 
 PLAYED_SAMPLES = 1 << 18
 MAX_BLOCK = 8192
+STEREO = 2  # what is put out; the device may have other numbers of channels
 
 
 class PlayedRing:
@@ -25,13 +26,13 @@ class PlayedRing:
     def __init__(self, buffer: Any) -> None:
         self._count = ctypes.c_int64.from_buffer(buffer)
         self._silence = 0  # samples of it behind each other
-        self._zeros = np.zeros((MAX_BLOCK, CHANNELS), np.float32)
-        self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, PLAYED_SAMPLES * CHANNELS, 8).reshape(PLAYED_SAMPLES, CHANNELS)
+        self._zeros = np.zeros((MAX_BLOCK, STEREO), np.float32)
+        self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, PLAYED_SAMPLES * STEREO, 8).reshape(PLAYED_SAMPLES, STEREO)
 
     @staticmethod
     def size() -> int:
         """Bytes needed."""
-        return 8 + PLAYED_SAMPLES * CHANNELS * 4
+        return 8 + PLAYED_SAMPLES * STEREO * 4
 
     @property
     def count(self) -> int:
@@ -39,7 +40,7 @@ class PlayedRing:
         return self._count.value
 
     def add(self, audio: NDArray[np.float32]) -> None:
-        """The callback's write: (samples, CHANNELS)."""
+        """The callback's write: (samples, STEREO)."""
         self._silence = 0
         self._add(audio)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from specdiffd.clock import ClockState
 from specdiffd.io.words import words
 
-CHANNELS = 2  # the master bus; the output maps it onto the device's channels
+CHANNELS = 2  # the sound, dry, and what of it goes to the reverberation
 CAPACITY_SAMPLES = 1 << 19  # 10.9 s at 48 kHz
 
 

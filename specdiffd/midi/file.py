@@ -66,6 +66,8 @@ def _controllers(sequence: Any) -> dict[int, Controllers]:
             curves.gain_db.add(change.time, gain_db(level[7], level[11]))
         elif change.control_number == 1:
             curves.modulation.add(change.time, change.control_value / 127)
+        elif change.control_number == 91:
+            curves.reverb.add(change.time, change.control_value / 127)
         elif change.control_number == 64:
             curves.pedal.add(change.time, float(change.control_value >= 64))
     for bend in sorted(sequence.pitch_bends, key=lambda b: b.time):

@@ -113,7 +113,7 @@ class Score:
         """Drop what ended (with its release) before ``before_s``; held notes stay."""
         self._notes = [n for n in self._notes if min(n.offset_s, n.choke_s) >= before_s]
         for controllers in self._controllers.values():
-            for curve in (controllers.gain_db, controllers.bend_semitones, controllers.modulation, controllers.pedal):
+            for curve in (controllers.gain_db, controllers.bend_semitones, controllers.modulation, controllers.pedal, controllers.reverb):
                 curve.forget(before_s)
 
     def _note_on(self, number: int, pitch: int, velocity: int, time_s: float) -> None:
@@ -151,6 +151,8 @@ class Score:
             curves.gain_db.add(time_s, gain_db(channel.volume, channel.expression))
         elif control == 1:
             curves.modulation.add(time_s, value / 127)
+        elif control == 91:
+            curves.reverb.add(time_s, value / 127)
         elif control in (100, 101):
             channel.rpn = (value, channel.rpn[1]) if control == 101 else (channel.rpn[0], value)
         elif control in (6, 38) and channel.rpn == (0, 0):
