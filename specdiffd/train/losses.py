@@ -30,7 +30,7 @@ def spectral_loss(predicted: Tensor, target: Tensor, scale: int = 1) -> Tensor:
     for size in RESOLUTIONS:
         size = size * scale
         p, t = stft(predicted, size).abs(), stft(target, size).abs()
-        floor = 1e-4 * size / 4  # 80 dB below a full-scale sinusoid
+        floor = 1e-5 * size / 4  # 100 dB below a full-scale sinusoid
         log_distance = (torch.log(p + floor) - torch.log(t + floor)).abs().mean()
         convergence = torch.linalg.vector_norm(p - t, dim=(1, 2)) / (torch.linalg.vector_norm(t, dim=(1, 2)) + floor * 10)
         total = total + log_distance + 0.5 * convergence.mean()

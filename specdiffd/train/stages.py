@@ -83,6 +83,7 @@ def vocoder_config(fmt: MelFormat) -> VocoderConfig:
         fmt.low_hz,
         fmt.high_hz,
         log_floor=fmt.log_floor,
+        mel_fft_size=fmt.fft_size,
         oscillators=fmt.mel_bins if fmt.high_hz < 2 * TONES_HZ else int(np.searchsorted(centres_hz, TONES_HZ)) // 8 * 8,
     )
 

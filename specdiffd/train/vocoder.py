@@ -133,6 +133,7 @@ def _reconstruct(
     hz = vocoder.frequencies(heads.offset)[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
     losses = {
         "spectral": spectral_loss(predicted, target, scale),
+        "mel": 0.5 * (log_mel(predicted, fmt) - log_mel(target, fmt)).abs().mean(),
         "frequency": 0.2
         * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048 * scale),
     }

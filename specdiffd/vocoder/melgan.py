@@ -35,6 +35,8 @@ from specdiffd.vocoder.oscillators import Gate, oscillate, phases
 NOISE_PERIOD_FRAMES = 512
 FRAME = 1 + len(NO_GUIDE)  # numbers of a bin in a frame: log mel and guide
 READ = 4  # of them are read by the networks; the last two say what is let through before an onset
+MARGIN = 2.3  # nepers that a bin may be louder than a steady sound that explains its mel
+NOISE_HEARD = 0.45  # log mel of noise of level 1, by the root of the window and the width of the triangle in bins
 ATTACK_S = 0.0005  # from the moment that the score gives
 SILENT_OSCILLATOR = -9.0  # log amplitude, 78 dB below full scale
 
@@ -62,6 +64,7 @@ class VocoderConfig:
     log_floor: float = math.log(1e-5)  # of the mel format
     oscillators: int = 128  # for the lowest bins; above them is noise
     gates: int = 4  # points of a noise piece's envelope in a subframe
+    mel_fft_size: int = 1024  # of the mel format
 
     @property
     def sub_hop_samples(self) -> int:
@@ -124,6 +127,7 @@ class Heads(NamedTuple):
     noise: Tensor  # (B, M, bins) log
     envelope: Tensor  # (B, M, points) log
     onsets: Tensor  # (B, T, mel, 2) share of the power that begins in the window from the hop on, and where in it
+    ceiling: Tensor  # (B, T, mel) the largest log mel of the frames that show the hop, bin and neighbours
 
 
 class LocalNetwork(nn.Module):
@@ -199,6 +203,9 @@ class Vocoder(nn.Module):
     spread_hz: Tensor
     hann: Tensor
     tents: Tensor
+    nearest: Tensor
+    tone_gain: Tensor
+    noise_gain: Tensor
     shift: Tensor
     factor: Tensor
     noise: Tensor
@@ -248,6 +255,14 @@ class Vocoder(nn.Module):
         places = (torch.arange(c.fft_size) + 0.5) / c.fft_size * points - 0.5
         tents = (1 - (places.clamp(0, points - 1) - torch.arange(points)[:, None]).abs()).clamp_min(0)
         self.register_buffer("tents", tents, persistent=False)  # (points, fft_size) linear interpolation
+        # A sinusoid of amplitude 1 is seen by at least half of its peak; noise by every bin of the transform below the triangle.
+        window, step_hz = 2 * c.hop_samples, c.sample_rate_hz / c.mel_fft_size
+        self.register_buffer("tone_gain", torch.tensor(math.log(window / 8)), persistent=False)
+        noise_hz = torch.arange(c.fft_size // 2 + 1) * c.sample_rate_hz / c.fft_size
+        nearest = (noise_hz[:, None] - grid_hz[1:-1].float()).abs().argmin(1)
+        wide = ((grid_hz[2:] - grid_hz[:-2]) / 2 / step_hz).clamp_min(1.0).float()
+        self.register_buffer("nearest", nearest, persistent=False)
+        self.register_buffer("noise_gain", torch.log(NOISE_HEARD * math.sqrt(window) * wide[nearest]), persistent=False)
         generator = torch.Generator().manual_seed(0)
         shape = (NOISE_PERIOD_FRAMES, c.subframes, c.fft_size // 2 + 1, 2)
         self.register_buffer("noise", torch.randn(shape, generator=generator), persistent=False)
@@ -317,13 +332,16 @@ class Vocoder(nn.Module):
         history = c.history_frames
         mels = torch.cat((state.mel, frames), 1)
         hops = mels.shape[1] - c.lookahead_frames
-        onsets = mels[:, hops - frames.shape[1] : hops, :, READ:]
+        shown = mels[:, hops - frames.shape[1] - 1 : hops]
+        ceiling = torch.maximum(shown[:, 1:, :, 0], shown[:, :-1, :, 0])
+        ceiling = F.max_pool1d(ceiling.flatten(0, 1)[:, None], 3, 1, 1)[:, 0].view_as(ceiling)
+        onsets = shown[:, 1:, :, READ:]
         after = state._replace(
             mel=_last(mels, context + history),
             trunk=_last(torch.cat((state.trunk, trunk), 2), context + history, 2),
             sub=_last(torch.cat((state.sub, sub), 2), context + history * c.subframes, 2),
         )
-        return Heads(amplitude + local_amplitude, offset + local_offset, noise, envelope, onsets), after
+        return Heads(amplitude + local_amplitude, offset + local_offset, noise, envelope, onsets, ceiling), after
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`read` as a graph from now on."""
@@ -377,7 +395,7 @@ class Vocoder(nn.Module):
         """The signal processing part of a step, in float32."""
         c, history = self.config, self.config.history_frames
         tones, amplitude, cycles = self._oscillators(heads, state)
-        rest, tail = self._noise(heads.noise, heads.envelope, state)
+        rest, tail = self._noise(heads, state)
         return tones + rest * self._let_through(heads.onsets), seen._replace(
             amplitude=_last(torch.cat((state.amplitude, amplitude), 1), 1 + history * c.subframes),
             cycles=_last(torch.cat((state.cycles, cycles), 1), 1 + history * c.subframes),
@@ -396,7 +414,8 @@ class Vocoder(nn.Module):
         oscillator was last silent. So equal mels give equal sound, whatever was rendered before.
         """
         c = self.config
-        log_amplitude = heads.amplitude.clamp(-14.0, 2.0)
+        highest, audible = self._limits(heads.ceiling[..., : c.oscillators], self.tone_gain)
+        log_amplitude = torch.minimum(heads.amplitude.clamp(-14.0, 2.0), highest)
         hertz = self.frequencies(heads.offset)
         distance = (hertz - self.centre_hz) * (c.sub_hop_samples / c.sample_rate_hz)  # cycles per subframe
         rows = torch.arange(hertz.shape[1], device=hertz.device, dtype=torch.float64) + state.frame * c.subframes
@@ -404,7 +423,7 @@ class Vocoder(nn.Module):
         reset = log_amplitude < SILENT_OSCILLATOR
         cycles = phases(distance, state.cycles[:, -1:], reset)
         start = carrier + torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
-        amplitude = log_amplitude.exp()
+        amplitude = log_amplitude.exp() * audible
         before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
         wave = oscillate(start, hertz / c.sample_rate_hz, before, amplitude, c.sub_hop_samples, self._gate(heads.onsets))
         return wave.flatten(1), amplitude, cycles
@@ -430,17 +449,26 @@ class Vocoder(nn.Module):
         )
         return gate.at(torch.arange(c.hop_samples, device=share.device)).flatten(1)
 
-    def _noise(self, log_level: Tensor, log_envelope: Tensor, state: VocoderState) -> tuple[Tensor, Tensor]:
+    def _limits(self, ceiling: Tensor, log_gain: Tensor) -> tuple[Tensor, Tensor]:
+        """For each subframe the highest log level that the mel can mean, and a factor that is 0 where it shows silence.
+
+        Without, what is some 80 dB under full scale and below, which losses hardly see, is a hum that a log mel shows.
+        """
+        ceiling = ceiling.repeat_interleave(self.config.subframes, 1)
+        return ceiling - log_gain + MARGIN, 1 - torch.exp(self.config.log_floor - ceiling)
+
+    def _noise(self, heads: Heads, state: VocoderState) -> tuple[Tensor, Tensor]:
         """Inverse transforms of shaped noise under a Hann window and an envelope, overlapped and added; and what overlaps later frames."""
         c = self.config
-        batch, rows = log_level.shape[:2]
-        frames = torch.arange(state.frame, state.frame + rows // c.subframes, device=log_level.device) % NOISE_PERIOD_FRAMES
+        batch, rows = heads.noise.shape[:2]
+        frames = torch.arange(state.frame, state.frame + rows // c.subframes, device=heads.noise.device) % NOISE_PERIOD_FRAMES
         noise = torch.view_as_complex(self.noise[frames].flatten(0, 1))  # (M, bins)
-        spectrum = log_level.clamp(-14, 4).exp() * noise
+        highest, audible = self._limits(heads.ceiling[..., self.nearest], self.noise_gain)
+        spectrum = torch.minimum(heads.noise.clamp(-14, 4), highest).exp() * audible * noise
         pieces = torch.fft.irfft(spectrum * math.sqrt(c.fft_size), c.fft_size) * self.hann  # (B, M, fft)
-        pieces = pieces * (log_envelope.clamp(-8, 2).exp() @ self.tents)
+        pieces = pieces * (heads.envelope.clamp(-8, 2).exp() @ self.tents)
         hop, quarter = c.sub_hop_samples, 4
-        overlap = log_level.new_zeros(batch, (rows + quarter - 1), hop)
+        overlap = heads.noise.new_zeros(batch, (rows + quarter - 1), hop)
         for j, part in enumerate(pieces.unflatten(-1, (quarter, hop)).unbind(2)):
             overlap = overlap + F.pad(part, (0, 0, j, quarter - 1 - j))
         history = state.tail[:, -1].unflatten(-1, (quarter - 1, hop))

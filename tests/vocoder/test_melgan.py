@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.formats import NO_GUIDE
+from specdiffd.audio.mel import log_mel
+from specdiffd.formats import NO_GUIDE, MelFormat
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 from specdiffd.vocoder.oscillators import Gate, differentiable, oscillate, phases
 
@@ -112,6 +113,18 @@ def test_oscillators_wait_for_their_moment(bank: Callable[..., Tensor]) -> None:
     assert torch.allclose(heard[2], 0.5 * alone[2], atol=1e-5)
 
 
+def test_silence_is_silent(vocoder: Vocoder, mel: Tensor) -> None:
+    """Where a mel is at its floor nothing is heard, from tones or noise, whatever the weights."""
+    for head in (vocoder.heads, vocoder.local.out):
+        torch.nn.init.constant_(head.bias, 0.5)
+    mel[:, 20:40] = CONFIG.log_floor
+    audio = vocoder(mel)
+    assert audio[:, 22 * 320 : 40 * 320].abs().max() < 1e-6
+    assert audio[:, : 20 * 320].abs().max() > 0.1
+    quiet = vocoder(torch.full_like(mel, -9.0))
+    assert log_mel(quiet, MelFormat())[:, 5:-5].mean() < -6  # loud weights, and yet
+
+
 def test_nothing_sounds_before_its_onset(vocoder: Vocoder, mel: Tensor) -> None:
     """Neither tones nor noise, from the hop before on, to the sample; what a guide says of one window leaves other hops alone."""
     guide = torch.tensor(NO_GUIDE).repeat(2, FRAMES, 128, 1)
@@ -156,7 +169,7 @@ def test_equal_mels_give_equal_sound_whatever_came_before(vocoder: Vocoder, mel:
     loud[:, 8:12] = -12.0
     one, other = (
         vocoder._oscillators(
-            Heads(loud, offsets, torch.zeros(1, 40, 161), torch.zeros(1, 40, 16), torch.zeros(1, 10, 128, 2)),
+            Heads(loud, offsets, torch.zeros(1, 40, 161), torch.zeros(1, 40, 16), torch.zeros(1, 10, 128, 2), torch.zeros(1, 10, 128)),
             vocoder.init_state(1)._replace(cycles=torch.full((1, 1, 128), phase)),
         )[0]
         for phase in (0.0, 0.37)
