@@ -122,7 +122,7 @@ def test_silence_is_silent(vocoder: Vocoder, mel: Tensor) -> None:
     assert audio[:, 22 * 320 : 40 * 320].abs().max() < 1e-6
     assert audio[:, : 20 * 320].abs().max() > 0.1
     quiet = vocoder(torch.full_like(mel, -9.0))
-    assert log_mel(quiet, MelFormat())[:, 5:-5].mean() < -6  # loud weights, and yet
+    assert log_mel(quiet, MelFormat())[:, 5:-5].mean() < -4  # loud weights, and yet
 
 
 def test_nothing_sounds_before_its_onset(vocoder: Vocoder, mel: Tensor) -> None:
@@ -169,7 +169,9 @@ def test_equal_mels_give_equal_sound_whatever_came_before(vocoder: Vocoder, mel:
     loud[:, 8:12] = -12.0
     one, other = (
         vocoder._oscillators(
-            Heads(loud, offsets, torch.zeros(1, 40, 161), torch.zeros(1, 40, 16), torch.zeros(1, 10, 128, 2), torch.zeros(1, 10, 128)),
+            Heads(
+                loud, offsets, torch.zeros(1, 40, 161), torch.zeros(1, 40, 16), torch.zeros(1, 10, 128, 2), torch.full((1, 10, 128), 9.0)
+            ),
             vocoder.init_state(1)._replace(cycles=torch.full((1, 1, 128), phase)),
         )[0]
         for phase in (0.0, 0.37)
