@@ -147,7 +147,12 @@ def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None
     pieces = []
     for _ in range(10):
         heads = Heads(
-            torch.full((1, 4, 128), -14.0), torch.zeros(1, 4, 128), torch.zeros(1, 4, 161), torch.zeros(1, 4, 16), torch.zeros(1, 1, 128, 2)
+            torch.full((1, 4, 128), -14.0),
+            torch.zeros(1, 4, 128),
+            torch.zeros(1, 4, 161),
+            torch.zeros(1, 4, 16),
+            torch.zeros(1, 1, 128, 2),
+            torch.full((1, 1, 128), 9.0),
         )
         heads.amplitude[..., 40] = math.log(0.5)
         wave, amplitude, cycles = vocoder._oscillators(heads, state)
