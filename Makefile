@@ -63,8 +63,9 @@ train: $(VENV)/.dev
 # make evaluate SONGS=folder-of-midi; basic-pitch's own requirements ask for TensorFlow, which its ONNX model does not need.
 evaluate: $(VENV)/.dev
 	@test -n "$(SONGS)" || { echo "make evaluate SONGS=a-folder-of-MIDI-files"; exit 2; }
+	@$(call packages,musescore-general-soundfont-small)
 	$(call judges)
-	$(BIN)/specdiffd evaluate $(SONGS) --ablate $(ARGS)
+	$(BIN)/specdiffd evaluate $(SONGS) --report $(OUT)/evaluation $(ARGS)
 
 $(VENV)/.play: pyproject.toml constraints.txt
 	@$(call packages,$(PLAY_PACKAGES))

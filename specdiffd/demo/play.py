@@ -172,7 +172,7 @@ def recorded(played: PlayedRing, sample_rate_hz: int, path: Path) -> Iterator[No
 
 
 def draw_spectrogram(recording: Path, picture: Path) -> Path:
-    """A PNG of the recording's spectrogram, its whole length, to 8 kHz.
+    """A PNG of the recording's spectrogram, its whole length, to 16 kHz.
 
     Raises:
         DeviceError: matplotlib is not installed.
@@ -190,7 +190,7 @@ def draw_spectrogram(recording: Path, picture: Path) -> Path:
     figure, axis = plt.subplots(figsize=(16, 5), layout="constrained")
     dither = np.random.default_rng(0).normal(0, 1e-7, len(audio))  # complete silence has no level in dB
     axis.specgram(audio.mean(1) + dither, NFFT=2048, noverlap=1024, Fs=rate, vmin=-140, vmax=-40, cmap="magma")
-    axis.set(xlabel="seconds", ylabel="Hz", ylim=(0, 8000), title="what was heard")
+    axis.set(xlabel="seconds", ylabel="Hz", ylim=(0, 16000), title="what was heard")
     figure.savefig(picture, dpi=100)
     plt.close(figure)
     return picture
