@@ -328,9 +328,7 @@ def train(
     start: Annotated[str | None, typer.Option(metavar="INSTRUMENT", help="builtin or a checkpoint: begin with its weights.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples per step; default: what two cores handle.", min=1)] = None,
     pieces: Annotated[int, typer.Option(help="Rendered half minutes held in memory.", min=1)] = 200,
-    adversarial_from: Annotated[
-        float, typer.Option(help="Share of the decoder's and the vocoder's time without discriminators.", min=0, max=1)
-    ] = 0.45,
+    adversarial_from: Annotated[float, typer.Option(help="Share of the vocoder's time without discriminators.", min=0, max=1)] = 0.45,
     soundfont: Annotated[list[str] | None, typer.Option(help="fluid, musescore or a file; several are mixed.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch; default: as many as cores.", min=1)] = None,
     device: Annotated[str, typer.Option(help="A torch device; auto takes the GPU if there is one.")] = "auto",

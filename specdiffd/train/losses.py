@@ -98,29 +98,6 @@ class Discriminators(nn.Module):
         return [d(audio) for d in self.each]
 
 
-class MelDiscriminator(nn.Module):
-    """Judges patches of what a spectrogram adds to its note prior, beside the prior (conditional, as in arXiv 1611.07004)."""
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        norm = torch.nn.utils.parametrizations.weight_norm
-        channels = [2, width, width, 2 * width, 2 * width]
-        strides = [(1, 1), (1, 2), (2, 2), (1, 2)]
-        self.layers = nn.ModuleList(
-            norm(nn.Conv2d(a, b, (3, 5), stride, (1, 2))) for (a, b), stride in zip(itertools.pairwise(channels), strides, strict=True)
-        )
-        self.last = norm(nn.Conv2d(2 * width, 1, (3, 3), padding=1))
-
-    def forward(self, added: Tensor, prior: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
-        """(B, F, mel) each to logits and the activations of every layer."""
-        x = torch.stack((added, prior), 1)
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            features.append(x)
-        return [(self.last(x), features)]
-
-
 def discriminator_loss(real: list[tuple[Tensor, list[Tensor]]], fake: list[tuple[Tensor, list[Tensor]]]) -> Tensor:
     """Hinge loss (arXiv 1705.02894)."""
     return torch.stack([F.relu(1 - r).mean() + F.relu(1 + f).mean() for (r, _), (f, _) in zip(real, fake, strict=True)]).mean()

@@ -25,11 +25,9 @@ from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank
 from specdiffd.train.loop import Run, descend, reduced_precision
-from specdiffd.train.losses import MelDiscriminator, adversarial_loss, discriminator_loss
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
-FOOLED, MATCHING = 0.3, 0.5  # weights of the adversarial losses beside the decoder's
 
 
 def mel_target(piece: Piece, fmt: MelFormat, start: int, frames: int) -> Tensor:
@@ -124,7 +122,6 @@ def train_decoder(
     *,
     minutes: float,
     batch: int,
-    adversarial_from: float,
     device: str,
     learning_rate: float = 5e-4,
 ) -> None:
@@ -132,8 +129,6 @@ def train_decoder(
 
     Args:
         start: a checkpoint whose weights a new run begins with.
-        adversarial_from: share of the time after which a discriminator judges what one step makes of noise: the mean of what is
-            possible, which one step learns without, is blurred.
     """
     torch.manual_seed(0)
     model = FlowModel(encoder, decoder)
@@ -144,44 +139,15 @@ def train_decoder(
         [p for p in model.parameters() if p.requires_grad], lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
     config = {"encoder": asdict(encoder), "decoder": asdict(decoder), "codec": asdict(codec)}
-    judge = MelDiscriminator().to(device)
-    judge_optimizer = torch.optim.AdamW(judge.parameters(), lr=learning_rate, betas=(0.8, 0.99))
-    run = Run(out, model, {"optimizer": optimizer, "judge": judge, "judge_optimizer": judge_optimizer}, minutes, config)
+    run = Run(out, model, {"optimizer": optimizer}, minutes, config)
     rng = np.random.default_rng(run.step + 1)
     prior = prior.to(device)
     for _ in run:
         bank.check()
         examples = [window_example(bank, fmt, codec, prior, decoder.targets_length, rng) for _ in range(batch)]
-        loss, measures, sampled = model.loss(examples, prior, fmt, rng, device)
-        if run.progress >= adversarial_from and len(sampled.guess):
-            fooled, matching, judged = _adversarial(judge, judge_optimizer, sampled)
-            loss = loss + FOOLED * fooled + MATCHING * matching
-            measures |= {"fooled": float(fooled.detach()), "matching": float(matching.detach()), "judge": judged}
+        loss, measures = model.loss(examples, prior, fmt, rng, device)
         descend(optimizer, loss, 1.0)
         run.note(measures)
-
-
-class Sampled(NamedTuple):
-    """What one step made of noise, for the examples of a batch that began with it: (B, F, mel) each, in the model's range."""
-
-    guess: Tensor  # of the note prior
-    added: Tensor  # to the guess, as multiples of the noise's scale
-    target: Tensor  # likewise
-
-
-def _adversarial(judge: MelDiscriminator, optimizer: torch.optim.Optimizer, sampled: Sampled) -> tuple[Tensor, Tensor, float]:
-    """One update of the discriminator; the generator's two losses, and the discriminator's."""
-    guess, added, target = (x.float() for x in sampled)
-    judge_loss = discriminator_loss(judge(target, guess), judge(added.detach(), guess))
-    optimizer.zero_grad(set_to_none=True)
-    judge_loss.backward()
-    optimizer.step()
-    judge.requires_grad_(False)
-    with torch.no_grad():
-        real = judge(target, guess)
-    fooled, matching = adversarial_loss(real, judge(added, guess))
-    judge.requires_grad_(True)
-    return fooled, matching, float(judge_loss.detach())
 
 
 class WindowExample(NamedTuple):
@@ -238,7 +204,7 @@ class FlowModel(nn.Module):
 
     def loss(
         self, examples: Sequence[WindowExample], prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, device: str
-    ) -> tuple[Tensor, dict[str, float], Sampled]:
+    ) -> tuple[Tensor, dict[str, float]]:
         """Velocity error of the flow at a random time, on the frames after a random "now"; those before are known."""
         c = self.decoder.config
         with reduced_precision(device):
@@ -269,16 +235,13 @@ class FlowModel(nn.Module):
         error = predicted - (noise - residual)
         weight = (0.25 + 0.75 * torch.sigmoid(natural + 6.0)) * ~known[..., None]
         loss = (error.square() * weight).sum() / weight.sum()
-        added = torch.where(known[..., None], residual, (x - t[..., None] * c.noise_scale * predicted - guess) / c.noise_scale)
-        whole = (t == 1).any(1)
-        sampled = Sampled(guess[whole], added[whole], residual[whole])
         with torch.no_grad():
             clean = x - t[..., None] * c.noise_scale * predicted
             fresh = (~known).float()[..., None]
             half_range = (fmt.log_ceiling - fmt.log_floor) / 2
             l1 = ((clean - target).abs() * fresh).mean() / fresh.mean() * half_range
             prior_l1 = ((guess - target).abs() * fresh).mean() / fresh.mean() * half_range
-        return loss, {"loss": float(loss.detach()), "l1": float(l1), "prior_l1": float(prior_l1)}, sampled
+        return loss, {"loss": float(loss.detach()), "l1": float(l1), "prior_l1": float(prior_l1)}
 
 
 def begin(module: M, folder: Path | None) -> M:

@@ -111,7 +111,7 @@ def train(
             also gives the parts that ``run`` has not trained.
         pieces: how many rendered half minutes are held in memory.
         batch: examples per step; default: what two cores handle (4; 5 for the vocoder; 24 for the prior).
-        adversarial_from: share of the decoder's and of the vocoder's time after which discriminators take part (1: never).
+        adversarial_from: share of the vocoder's time after which its discriminators take part (1: never).
 
     Returns:
         The checkpoint's folder, not there yet while a part of it has been trained nowhere.
@@ -134,18 +134,7 @@ def train(
                 elif stage == "decoder":
                     configs = CODEC, encoder_config(fmt), decoder_config(fmt)
                     prior = _prior(run, donor, fmt)
-                    train_decoder(
-                        out,
-                        bank,
-                        fmt,
-                        prior,
-                        *configs,
-                        start,
-                        minutes=budget,
-                        batch=batch or 4,
-                        adversarial_from=adversarial_from,
-                        device=device,
-                    )
+                    train_decoder(out, bank, fmt, prior, *configs, start, minutes=budget, batch=batch or 4, device=device)
                 else:
                     train_vocoder(
                         out,

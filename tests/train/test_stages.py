@@ -46,7 +46,7 @@ def test_a_run_is_resumed(run_folder: Path) -> None:
 
 
 def test_a_stage_begins_with_another_checkpoint(tmp_path: Path) -> None:
-    train(tmp_path, ["decoder"], [], minutes=0.001, start=BUILTIN, pieces=1, batch=3, adversarial_from=0.0)
+    train(tmp_path, ["decoder"], [], minutes=0.001, start=BUILTIN, pieces=1, batch=1)
     mine, theirs = (load_instrument(str(name)) for name in (tmp_path / "checkpoint", "builtin"))
     assert (tmp_path / "checkpoint" / PRIOR / WEIGHTS).read_bytes() == (BUILTIN / PRIOR / WEIGHTS).read_bytes()
     pairs = zip(mine.decoder.parameters(), theirs.decoder.parameters(), strict=True)
