@@ -28,6 +28,7 @@ STAGES = {"io", "midi", "tokens", "model", "vocoder", "audio"}
 MAY = {
     **{name: set() for name in BASE},
     **{name: set() for name in STAGES},
+    "io": {"audio"},  # the reverberation, which runs in the callback
     "instrument": STAGES,
     "published": STAGES | {"instrument"},
     "loading": STAGES | {"instrument", "published"},

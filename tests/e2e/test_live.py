@@ -197,6 +197,7 @@ def test_ten_minutes_and_a_minute_of_rest(daemon: ControlClient) -> None:
     assert FIGURES["idle, share of a core"] < 0.02
 
 
+@pytest.mark.filterwarnings("ignore")  # the transcriber's own
 def test_live_is_what_offline_is(daemon: ControlClient) -> None:
     """The recording of a minute, aligned by the render delay, and the offline rendering, against FluidSynth's."""
     pytest.importorskip("basic_pitch")
