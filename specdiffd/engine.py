@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.audio.resample import Resampler
-from specdiffd.audio.reverb import sends
+from specdiffd.audio.reverb import to_room
 from specdiffd.audio.splice import crossfade, fade_out
 from specdiffd.events import CHANNELS, Event
 from specdiffd.instrument import Instrument, Rendered
@@ -269,7 +269,7 @@ class Engine:
         """What was rendered goes to the source buffer and the states; returns the audio (samples, 1)."""
         mono = rendered.audio.sum(0)[:, None]
         at = rendered.first_hop * self.instrument.hop_samples
-        bus = np.concatenate((mono, self._for_reverb(rendered, at)[:, None]), 1) if self.settings.reverb else mono
+        bus = np.concatenate((mono, self._to_room(rendered, at)), 1) if self.settings.reverb else mono
         self._put_source(at, bus)
         forecast.source_end = at + len(mono)
         if forecast.states:
@@ -277,15 +277,14 @@ class Engine:
         forecast.states.append(after)
         return mono
 
-    def _for_reverb(self, rendered: Rendered, at: int) -> NDArray[np.float32]:
-        """What of the audio from source sample ``at`` on goes to the reverberation, (samples,)."""
-        hop, rate = self.instrument.hop_samples, self.instrument.sample_rate_hz
-        samples = rendered.audio.shape[1]
-        edges = np.arange(samples // hop + 1) * hop
-        total = np.zeros(samples, np.float32)
-        for audio, score in zip(rendered.audio, self.scores, strict=True):
-            total += audio * np.interp(np.arange(samples), edges, sends(score.performance, (at + edges) / rate)).astype(np.float32)
-        return total
+    def _to_room(self, rendered: Rendered, at: int) -> NDArray[np.float32]:
+        """What of the audio from source sample ``at`` on goes to the reverberation, (samples, 1)."""
+        i = self.instrument
+        parts = [
+            to_room(audio, score.performance, at, i.hop_samples, i.sample_rate_hz)
+            for audio, score in zip(rendered.audio, self.scores, strict=True)
+        ]
+        return np.sum(parts, 0)[:, None]
 
     def _write(self, forecast: _Forecast, start: int, fade_end: int) -> int:
         """Splice the source from timeline sample ``start`` to its end: crossfaded in until ``fade_end``, ending in a written fade.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.audio.resample import Resampler
-from specdiffd.audio.reverb import Reverb, sends
+from specdiffd.audio.reverb import Reverb, to_room
 from specdiffd.engine import SILENCE
 from specdiffd.errors import SpecdiffdError, UsageError
 from specdiffd.events import Performance
@@ -180,8 +180,7 @@ def _in_a_room(source: Iterator[tuple[int, Audio]], performance: Performance, ra
     pending, at = np.zeros(0, np.float32), 0
 
     def block(dry: Audio) -> tuple[int, Audio]:
-        to_room = np.interp(np.arange(ROOM_BLOCK), (0, ROOM_BLOCK), sends(performance, (at + np.array([0.0, ROOM_BLOCK])) / rate))
-        return at, dry[:, None] + room.process((dry * to_room).astype(np.float32))
+        return at, dry[:, None] + room.process(to_room(dry, performance, at, ROOM_BLOCK, rate))
 
     for first, audio in source:
         pending = np.concatenate((pending, np.zeros(max(0, first - at - len(pending)), np.float32), audio))

@@ -76,6 +76,13 @@ def impulse_response(sample_rate_hz: int) -> Audio:
     return (room / np.sqrt((room**2).sum(0))).astype(np.float32)
 
 
+def to_room(audio: Audio, performance: Performance, at: int, step: int, sample_rate_hz: int) -> Audio:
+    """What of ``audio`` (samples,), which begins at sample ``at``, goes to the room; its share is looked up every ``step`` samples."""
+    edges = np.arange(0, len(audio) + 1, step)
+    share = np.interp(np.arange(len(audio)), edges, sends(performance, (at + edges) / sample_rate_hz))
+    return audio * share.astype(np.float32)
+
+
 def sends(performance: Performance, times_s: NDArray[np.float64]) -> Audio:
     """How much of the sound goes to the room at ``times_s``, 0 to 1: the mean of the sounding notes' channels (CC 91)."""
     total, count = np.zeros(len(times_s), np.float32), np.zeros(len(times_s), np.float32)

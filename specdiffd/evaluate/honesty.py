@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
-from specdiffd.evaluate.rendering import Renderers, model_mel
+from specdiffd.evaluate.rendering import VARIANTS, Renderers, model_mel
 from specdiffd.events import NOTE_OFF, NOTE_ON, Event
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.midi.score import Score
@@ -17,14 +17,7 @@ from specdiffd.train.pieces import order
 
 Mel = NDArray[np.float32]
 # What is compared: the sampler at several numbers of steps, the mean that it would predict without noise, the note prior.
-MODELS: dict[str, dict[str, Any]] = {
-    "1 step": {"steps": 1},
-    "2 steps": {"steps": 2},
-    "4 steps": {"steps": 4},
-    "8 steps": {"steps": 8},
-    "no noise": {"noise": 0.0, "steps": 1},
-    "prior alone": {"use_decoder": False},
-}
+MODELS = {name: changes for name, changes in VARIANTS.items() if name != "no context"}
 PATCH_FRAMES, PATCH_BINS, DIMENSIONS = 8, 32, 48  # of the patches whose statistics are compared, and how many of their components
 AUDIBLE = 3.0  # nepers above the floor
 JITTER_S = 0.0003  # by which onsets are moved for another rendering of the same

@@ -8,21 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from specdiffd.evaluate.rendering import Audio, Renderers, copy_synthesis, timed_rendering
+from specdiffd.evaluate.rendering import VARIANTS, Audio, Renderers, copy_synthesis, timed_rendering
 from specdiffd.evaluate.transcribe import note_f1, played, transcribe
 from specdiffd.events import Event, Performance
 from specdiffd.midi.score import Score
 from specdiffd.train.losses import spectral_loss
 
 # What each part adds, by leaving it out.
-ABLATION: dict[str, dict[str, Any]] = {
-    "1 step": {"steps": 1},
-    "2 steps": {"steps": 2},
-    "4 steps": {"steps": 4},
-    "no noise": {"noise": 0.0, "steps": 1},
-    "no context": {"use_context": False},
-    "prior alone": {"use_decoder": False},
-}
+ABLATION = {name: changes for name, changes in VARIANTS.items() if name != "8 steps"}
 
 
 class Row(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import soxr
@@ -19,6 +20,16 @@ from specdiffd.train.fluid import FluidRenderer
 
 Audio = NDArray[np.float32]
 RENDER_RATE_HZ = 48000
+# Other ways to use the same networks.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "1 step": {"steps": 1},
+    "2 steps": {"steps": 2},
+    "4 steps": {"steps": 4},
+    "8 steps": {"steps": 8},
+    "no noise": {"noise": 0.0, "steps": 1},
+    "no context": {"use_context": False},
+    "prior alone": {"use_decoder": False},
+}
 
 
 class Renderers:

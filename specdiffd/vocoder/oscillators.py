@@ -73,15 +73,15 @@ def _turn(
     y, x, level, rise = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
     shut, per_sample = np.empty(count, np.float32), np.float32(1 / ramp)
     for m in range(stretches):
-        least, last = np.float32(1), np.float32(-ramp)
+        last = np.float32(-ramp)
         for k in range(count):
             y[k], x[k] = sine[m, k], cosine[m, k]
             level[k] = before[m, k]
             rise[k] = (after[m, k] - before[m, k]) / np.float32(samples)
             shut[k] = 1 - quiet[m, k]
-            if quiet[m, k] < 1:
-                least, last = min(least, quiet[m, k]), max(last, begins[m, k])
-        gated = 0 if least == 1 else min(samples, int(np.ceil(last + ramp)))
+            if shut[k] > 0:
+                last = max(last, begins[m, k])
+        gated = min(samples, int(np.ceil(last + ramp)))
         for n in range(samples):
             total = np.float32(0)
             if n < gated:
