@@ -27,14 +27,14 @@ from specdiffd.model.checkpoint import save_component
 from specdiffd.model.sampler import FlowConfig
 from specdiffd.train.loop import STATE
 
-COMPONENTS = {"prior": (PRIOR,), "decoder": (NOTES_ENCODER, CONTEXT_ENCODER, DECODER), "vocoder": (VOCODER,)}
+PARTS = {"prior": (PRIOR,), "decoder": (NOTES_ENCODER, CONTEXT_ENCODER, DECODER), "vocoder": (VOCODER,)}
 
 
 def export(out: Path, fmt: MelFormat, sources: Mapping[str, Path], name: str) -> None:
     """Write the averaged weights, float16, as one instrument.
 
     Args:
-        sources: for each of the stages prior, decoder and vocoder its run, or a checkpoint to copy its components from.
+        sources: for each of ``PARTS`` its run, or a checkpoint to copy its components from.
     """
     out.mkdir(parents=True, exist_ok=True)
     write_json(
@@ -42,20 +42,25 @@ def export(out: Path, fmt: MelFormat, sources: Mapping[str, Path], name: str) ->
     )
     (out / SCHEDULER).mkdir(exist_ok=True)
     write_json(out / SCHEDULER / SCHEDULER_CONFIG, {"_class_name": "SpecdiffdFlow", **asdict(FlowConfig())})
-    for stage, components in COMPONENTS.items():
-        source = sources[stage]
-        if not (source / STATE).exists():
-            for part in components:
-                shutil.copytree(source / part, out / part, dirs_exist_ok=True)
-            continue
-        run = torch.load(source / STATE, weights_only=True)
-        config, weights = run["config"], run["average"]
-        if stage != "decoder":
-            save_component(out / components[0], config, weights)
-            continue
-        save_component(out / NOTES_ENCODER, {**config["encoder"], "codec": config["codec"]}, _under(weights, NOTES_ENCODER))
-        save_component(out / CONTEXT_ENCODER, config["encoder"], _under(weights, CONTEXT_ENCODER))
-        save_component(out / DECODER, config["decoder"], _under(weights, DECODER))
+    for part, source in sources.items():
+        export_part(out, part, source)
+
+
+def export_part(out: Path, part: str, source: Path) -> None:
+    """Write the components of one of ``PARTS`` from its run, or copy them from a checkpoint."""
+    components = PARTS[part]
+    if not (source / STATE).exists():
+        for name in components:
+            shutil.copytree(source / name, out / name, dirs_exist_ok=True)
+        return
+    run = torch.load(source / STATE, weights_only=True)
+    config, weights = run["config"], run["average"]
+    if part != "decoder":
+        save_component(out / components[0], config, weights)
+        return
+    save_component(out / NOTES_ENCODER, {**config["encoder"], "codec": config["codec"]}, _under(weights, NOTES_ENCODER))
+    save_component(out / CONTEXT_ENCODER, config["encoder"], _under(weights, CONTEXT_ENCODER))
+    save_component(out / DECODER, config["decoder"], _under(weights, DECODER))
 
 
 def _under(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
-"""Trains the spectrogram model: the note prior, then the decoder upon it."""
+"""Trains the spectrogram model: the note prior, the decoder upon it, and the decoder once more on its own results, for few steps."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from specdiffd.model.checkpoint import read_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, log_mel_of, total_power
+from specdiffd.model.sampler import flow_times, sample_flow
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank
@@ -123,18 +125,22 @@ def train_decoder(
     minutes: float,
     batch: int,
     device: str,
+    reflow_steps: int | None = None,
     learning_rate: float = 5e-4,
 ) -> None:
     """Train encoders and decoder upon a finished prior, as they will run: causally, with known past frames.
 
     Args:
         start: a checkpoint whose weights a new run begins with.
+        reflow_steps: learn from what ``start`` makes of noise in so many steps, not from the music itself (reflow, arXiv
+            2209.03003, section 2.2): the way from a noise to its spectrogram becomes straight, so that few steps do as well.
     """
     torch.manual_seed(0)
     model = FlowModel(encoder, decoder)
     for name, part in model.named_children():
         begin(part, start and start / name)
     model.to(device)
+    teacher = None if reflow_steps is None else Teacher(copy.deepcopy(model).eval().requires_grad_(False), reflow_steps)
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
@@ -145,7 +151,7 @@ def train_decoder(
     for _ in run:
         bank.check()
         examples = [window_example(bank, fmt, codec, prior, decoder.targets_length, rng) for _ in range(batch)]
-        loss, measures = model.loss(examples, prior, fmt, rng, device)
+        loss, measures = model.loss(examples, prior, fmt, rng, device, teacher)
         descend(optimizer, loss, 1.0)
         run.note(measures)
 
@@ -203,7 +209,13 @@ class FlowModel(nn.Module):
         return self.decoder.condition(encodings, torch.cat((context_visible, visible), 1))
 
     def loss(
-        self, examples: Sequence[WindowExample], prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, device: str
+        self,
+        examples: Sequence[WindowExample],
+        prior: NotePrior,
+        fmt: MelFormat,
+        rng: np.random.Generator,
+        device: str,
+        teacher: Teacher | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
         """Velocity error of the flow at a random time, on the frames after a random "now"; those before are known."""
         c = self.decoder.config
@@ -229,7 +241,10 @@ class FlowModel(nn.Module):
             films = self.decoder.schedule(times).at(torch.where(known, 0, torch.arange(1, size + 1, device=device)[:, None]))
             t = torch.where(known, 0.0, t[:, None])
             noise = torch.randn_like(target)
-            residual = ((target - guess) / c.noise_scale).clamp(-8.0, 8.0)
+            if teacher is None:
+                residual = ((target - guess) / c.noise_scale).clamp(-8.0, 8.0)
+            else:
+                residual = teacher(noise, guess, torch.where(known[..., None], past, guess), known, examples, fmt)
             x = torch.where(known[..., None], past, guess + c.noise_scale * ((1 - t[..., None]) * residual + t[..., None] * noise))
             predicted, _ = self.decoder.step(x, guess, films, conditioning, self.decoder.init_state(size))
         error = predicted - (noise - residual)
@@ -242,6 +257,34 @@ class FlowModel(nn.Module):
             l1 = ((clean - target).abs() * fresh).mean() / fresh.mean() * half_range
             prior_l1 = ((guess - target).abs() * fresh).mean() / fresh.mean() * half_range
         return loss, {"loss": float(loss.detach()), "l1": float(l1), "prior_l1": float(prior_l1)}
+
+
+class Teacher(NamedTuple):
+    """A trained decoder that says where a noise leads to."""
+
+    model: FlowModel
+    steps: int
+
+    @torch.no_grad()
+    def __call__(
+        self, noise: Tensor, guess: Tensor, past: Tensor, known: Tensor, examples: Sequence[WindowExample], fmt: MelFormat
+    ) -> Tensor:
+        """What the decoder adds to ``guess`` (B, F, mel_bins), in units of its noise scale, from ``noise``; zero where known.
+
+        Args:
+            past: the known frames, where ``known`` (B, F).
+        """
+        decoder, size = self.model.decoder, len(noise)
+        scale = decoder.config.noise_scale
+        conditioning = self.model.conditioning(examples, fmt, str(noise.device))
+        films = decoder.schedule(torch.tensor([0.0, *flow_times(self.steps)[:-1]], device=noise.device))
+
+        def velocity(x: Tensor, number: int) -> Tensor:
+            predicted, _ = decoder.step(x, guess, films.at(torch.where(known, 0, number + 1)), conditioning, decoder.init_state(size))
+            return torch.where(known[..., None], 0.0, predicted)
+
+        x = torch.where(known[..., None], past, guess + scale * noise)
+        return torch.where(known[..., None], 0.0, (sample_flow(velocity, x, self.steps, scale) - guess) / scale)
 
 
 def begin(module: M, folder: Path | None) -> M:

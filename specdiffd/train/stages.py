@@ -1,4 +1,4 @@
-"""The stages that make the built-in instrument: note prior, decoder and vocoder upon it, one checkpoint of all three.
+"""The stages that make the built-in instrument: note prior, decoder upon it, the same straightened, vocoder; one checkpoint of all.
 
 A run is a folder with one resumable run for each stage and the exported checkpoint. A stage that the folder does not
 hold is taken from the checkpoint that the run starts from, so any of them can be trained further on its own.
@@ -16,13 +16,13 @@ import torch
 from specdiffd.audio.mel import hz_to_mel, mel_to_hz
 from specdiffd.errors import UsageError
 from specdiffd.formats import FORMATS, MelFormat
-from specdiffd.layout import CONFIG, INDEX, PRIOR, read_config
+from specdiffd.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import DecoderConfig, EncoderConfig
 from specdiffd.model.prior import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.train.data import PieceBank
-from specdiffd.train.export import export
+from specdiffd.train.export import export, export_part
 from specdiffd.train.loop import STATE
 from specdiffd.train.spectrogram import train_decoder, train_prior
 from specdiffd.train.vocoder import train_vocoder
@@ -30,7 +30,9 @@ from specdiffd.vocoder.melgan import VocoderConfig
 
 log = logging.getLogger(__name__)
 # Stages in order and the share of the minutes that each takes.
-STAGES = {"prior": 0.25, "decoder": 0.35, "vocoder": 0.4}
+STAGES = {"prior": 0.2, "decoder": 0.3, "reflow": 0.2, "vocoder": 0.3}
+MADE_BY = {"prior": ("prior",), "decoder": ("reflow", "decoder"), "vocoder": ("vocoder",)}  # parts, and the stages, the last one first
+REFLOW_STEPS = 8  # of the decoder whose results the reflow stage learns from
 CHECKPOINT = "checkpoint"
 CODEC = Codec(steps_per_second=200, max_shift_steps=1100, velocity_bins=32, program_granularity="full")
 
@@ -117,7 +119,7 @@ def train(
         The checkpoint's folder, not there yet while a part of it has been trained nowhere.
 
     Raises:
-        UsageError: a stage needs the note prior and there is none.
+        UsageError: a stage needs the note prior or, to straighten it, the decoder, and there is none.
     """
     started = None if start is None else read_config(start / INDEX, MelFormat, "mel_format")
     fmt = FORMATS[format_name] if format_name else started or FORMATS["full-band"]
@@ -131,10 +133,21 @@ def train(
                 out = run / stage
                 if stage == "prior":
                     train_prior(out, bank, fmt, prior_config(fmt), start, minutes=budget, batch=batch or 24, device=device)
-                elif stage == "decoder":
-                    configs = CODEC, encoder_config(fmt), decoder_config(fmt)
-                    prior = _prior(run, donor, fmt)
-                    train_decoder(out, bank, fmt, prior, *configs, start, minutes=budget, batch=batch or 4, device=device)
+                elif stage in ("decoder", "reflow"):
+                    train_decoder(
+                        out,
+                        bank,
+                        fmt,
+                        _prior(run, donor, fmt),
+                        CODEC,
+                        encoder_config(fmt),
+                        decoder_config(fmt),
+                        _teacher(run, donor) if stage == "reflow" else start,
+                        minutes=budget,
+                        batch=batch or 4,
+                        device=device,
+                        reflow_steps=REFLOW_STEPS if stage == "reflow" else None,
+                    )
                 else:
                     train_vocoder(
                         out,
@@ -148,7 +161,7 @@ def train(
                         adversarial_from=adversarial_from,
                         device=device,
                     )
-    sources = {stage: run / stage if (run / stage / STATE).exists() else donor for stage in STAGES}
+    sources = {part: next((run / s for s in stages if (run / s / STATE).exists()), donor) for part, stages in MADE_BY.items()}
     if all(sources.values()):
         export(run / CHECKPOINT, fmt, {k: v for k, v in sources.items() if v is not None}, "builtin")
     return run / CHECKPOINT
@@ -162,8 +175,21 @@ def _prior(run: Path, donor: Path | None, fmt: MelFormat) -> NotePrior:
         prior.load_state_dict(torch.load(trained, weights_only=True)["average"])
         return prior.eval().requires_grad_(False)
     if donor is None:
-        raise UsageError(
-            f"no note prior in {run}: train it first (stage prior), or name a checkpoint of this mel format that has one (--start)"
-        )
+        raise _missing("note prior", "prior", run)
     config = read_config(donor / PRIOR / CONFIG, PriorConfig)
     return load_weights(donor / PRIOR, lambda: NotePrior(config))
+
+
+def _teacher(run: Path, donor: Path | None) -> Path:
+    """Where the decoder lies that the reflow stage learns from: as it was when that stage began."""
+    folder = run / "reflow" / "teacher"
+    if not (folder / DECODER).exists():
+        source = run / "decoder" if (run / "decoder" / STATE).exists() else donor
+        if source is None:
+            raise _missing("decoder", "decoder", run)
+        export_part(folder, "decoder", source)
+    return folder
+
+
+def _missing(what: str, stage: str, run: Path) -> UsageError:
+    return UsageError(f"no {what} in {run}: train it first (stage {stage}), or name a checkpoint of this mel format that has one (--start)")

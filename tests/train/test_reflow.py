@@ -1,0 +1,78 @@
+"""Reflow: a decoder learns to reach in one step what it reached in eight."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from specdiffd.formats import FORMATS
+from specdiffd.model.note_features import NoteFeatures
+from specdiffd.model.prior import NotePrior
+from specdiffd.train.spectrogram import FlowModel, Teacher, WindowExample
+from specdiffd.train.stages import decoder_config, encoder_config, prior_config
+
+FORMAT = FORMATS["published"]
+FRAMES = 32
+
+
+@pytest.fixture
+def model() -> FlowModel:
+    """A small decoder whose flow bends: random weights, and conditioning by time that matters."""
+    torch.manual_seed(0)
+    small = FlowModel(
+        replace(encoder_config(FORMAT), d_model=32, num_layers=1, num_heads=2, d_ff=64),
+        replace(decoder_config(FORMAT), d_model=32, num_layers=1, num_heads=2, d_ff=64, stem_channels=2, film_width=32),
+    )
+    with torch.no_grad():
+        for parameter in small.decoder.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return small
+
+
+@pytest.fixture
+def examples() -> list[WindowExample]:
+    torch.manual_seed(1)
+    mel = torch.full((FRAMES, FORMAT.mel_bins), -5.0)
+    none = NoteFeatures(*(torch.zeros(0) for _ in NoteFeatures._fields))
+    return [WindowExample(mel, mel[:0], none, [3, 4, 5], [0, 0, 0]) for _ in range(2)]
+
+
+def endings(teacher: Teacher, examples: list[WindowExample], noise: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    guess = torch.zeros_like(noise)
+    return teacher(noise, guess, torch.ones_like(noise), known, examples, FORMAT)
+
+
+def test_the_teacher_follows_the_flow(model: FlowModel, examples: list[WindowExample]) -> None:
+    """Known frames are left alone, and the rest depends on the noise."""
+    known = torch.arange(FRAMES)[None].expand(2, -1) < 8
+    noise = torch.randn(2, FRAMES, FORMAT.mel_bins)
+    first, again = (endings(Teacher(model, 8), examples, noise, known) for _ in range(2))
+    assert torch.equal(first, again)
+    assert float(first[:, :8].abs().max()) == 0.0
+    other = endings(Teacher(model, 8), examples, -noise, known)
+    assert float((first - other)[:, 8:].abs().mean()) > 0.1
+
+
+def test_one_step_comes_to_end_where_eight_did(model: FlowModel, examples: list[WindowExample], monkeypatch: pytest.MonkeyPatch) -> None:
+    guess = torch.zeros(2, FRAMES, FORMAT.mel_bins)
+    monkeypatch.setattr("specdiffd.train.spectrogram.prior_batch", lambda *_: FORMAT.unscale(guess))
+    prior = NotePrior(prior_config(FORMAT))
+    known = torch.zeros(2, FRAMES, dtype=torch.bool)
+    noise = torch.randn(2, FRAMES, FORMAT.mel_bins)
+    teacher = Teacher(copy.deepcopy(model).requires_grad_(False), 8)
+    wanted = endings(teacher, examples, noise, known)
+
+    def distance() -> float:
+        return float((endings(Teacher(model, 1), examples, noise, known) - wanted).square().mean())
+
+    before = distance()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        loss, _ = model.loss(examples, prior, FORMAT, rng, "cpu", teacher)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert distance() < 0.7 * before
