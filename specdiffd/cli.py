@@ -438,7 +438,7 @@ def latency(
     threads: Annotated[int | None, typer.Option(help="Threads of the networks; default: as many as cores.", min=1)] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """One revision, from the event to the splice, taken apart."""
+    """One revision, from the event to its splices, taken apart."""
     from dataclasses import replace
 
     from specdiffd.bench.latency import bench_latency
@@ -451,7 +451,8 @@ def latency(
     engine = EngineSettings()
     result = bench_latency(loaded, replace(engine, urgent_frames=frames or engine.urgent_frames), revisions, polyphony)
     lines = [
-        f"revision of {result['urgent_frames']} frames: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms ({result['dtype']}, {result['steps']} steps)"
+        f"revision of {result['urgent_frames']} frames: heard of after p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms, "
+        f"finished after p50 {result['whole_p50_ms']} ms ({result['dtype']}, {result['steps']} steps)"
     ]
     lines += [f"  {name:20s} {ms:6.2f} ms  {'#' * round(4 * ms)}" for name, ms in result["waterfall_p50_ms"].items()]
     _show(result, lines, as_json)

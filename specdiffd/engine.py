@@ -4,6 +4,9 @@ The timeline always holds a forecast: audio of the future, rendered as if nothin
 revision: the frames from the event on are rendered anew and spliced in, a short urgent stretch first, the rest in
 slices that the next event interrupts. The engine knows no clock but the timeline's playhead, so it runs the same in a
 live process, on a virtual clock in tests, and offline.
+
+Whoever plays waits for the first splice of a revision only. So an instrument that can make a draft does so first: it is
+spliced in at once, and what it is a draft of replaces as much of it as has not been heard.
 """
 
 from __future__ import annotations
@@ -48,8 +51,10 @@ class EngineSettings:
     before_onset_samples: int = 48  # a crossfade ends this long before the onset it makes room for
     end_fade_samples: int = 1440  # written at the end of every forecast
     urgent_frames: int = 10
+    most_frames: int = 14  # of a revision that begins before its splice, since a draft had not been finished
     slice_frames: int = 10
     prepared_frames: int = 48  # ahead of the next slice
+    drafts: bool = True  # spliced in before what they are drafts of, where the instrument can make them
     eager: bool = True  # an event is rendered as soon as it comes; else when it must, together with all that comes until then
     lead_samples: int = 0  # how much sooner than it must
     forecast_s: float = 2.0
@@ -64,6 +69,7 @@ class Counters:
     events: int = 0
     revisions: int = 0
     late_splices: int = 0
+    overtaken: int = 0  # drafts that another event replaced before they were finished
     stale_fades: int = 0  # a forecast ended before the rest of it came
     slices: int = 0
 
@@ -81,11 +87,13 @@ class _Forecast:
 class _Revision:
     """A revision in hand."""
 
-    changed_s: float
+    changed_s: float  # the earliest event that is in the timeline in no form
+    unfinished_s: float  # the earliest that is there in a draft at most
     stage: int = 0
     begun_s: float = field(default_factory=time.perf_counter)
+    spliced_s: float | None = None  # when the draft, or the whole, was in the timeline
     base: Any = None  # the state that it continues, taken out of the forecast's
-    stages: Generator[None, None, None] = field(init=False)
+    stages: Generator[object, None, None] = field(init=False)
 
 
 class Engine:
@@ -100,15 +108,17 @@ class Engine:
         self.scores = [Score() for _ in settings.parts]
         self.counters = Counters()
         self.slack_samples = 0  # of the last revision: how much later it could have come
+        self.took_s = 0.0  # from its beginning until its first splice
         self._revised_at = 0  # playhead of the last revision
-        self._mean_s = 0.0  # of a revision, lately
+        self._mean_s = 0.0  # of that time, lately
+        self._finishing_s = 0.0  # mean time from a draft to what it is a draft of
         self._part_of = {channel: part for part, channels in enumerate(settings.parts) for channel in channels}
         self._resampler = Resampler(instrument.sample_rate_hz, settings.sample_rate_hz)
         # Model-rate audio by absolute sample, dry and for the reverberation: the resampler reads back from it.
         self._source = np.zeros((1 << 18, BUS_CHANNELS if settings.reverb else 1), np.float32)
         self._forecast: _Forecast | None = None
         self._changed_s = math.inf  # earliest event not yet in the forecast
-        self._slice: Generator[None, None, None] | None = None  # the slice in hand, between two of its stages
+        self._slice: Generator[object, None, None] | None = None  # the slice in hand, between two of its stages
         self._revision: _Revision | None = None  # likewise
 
     def play(self, event: Event) -> None:
@@ -132,24 +142,29 @@ class Engine:
         """One stage of an urgent revision or of a slice of forecast; False when there is nothing to do.
 
         Events that come while a revision has only just begun are taken into it, which begins again, if it will still be in
-        time with something to spare; otherwise they wait for the next.
+        time with something to spare; otherwise they wait. If it is heard already as a draft, they do not wait for its end
+        unless there is time for that.
         """
         revision = self._revision
         if revision is None and not self._due:
             return self._extend()
         if revision is None:
-            revision = self._begin(self._changed_s)
+            revision = self._begin(_Revision(self._changed_s, self._changed_s))
         elif self._joins(revision):
             revision.stages.close()
             if self._forecast is not None and revision.base is not None:
                 self._forecast.states.append(revision.base)
-            revision = self._begin(min(self._changed_s, revision.changed_s))
+            drafted = revision.spliced_s is not None
+            self.counters.overtaken += drafted
+            changed_s = self._changed_s if drafted else min(self._changed_s, revision.changed_s)
+            revision = self._begin(_Revision(changed_s, min(changed_s, revision.unfinished_s)))
         try:
             next(revision.stages)
             revision.stage += 1
         except StopIteration:
             self._revision = None
-            self._mean_s += 0.1 * (time.perf_counter() - revision.begun_s - self._mean_s)
+            if revision.spliced_s is not None:
+                self._finishing_s += 0.1 * (time.perf_counter() - revision.spliced_s - self._finishing_s)
         return True
 
     def _spare(self, changed_s: float) -> float:
@@ -160,9 +175,15 @@ class Engine:
 
     def _joins(self, revision: _Revision) -> bool:
         """Whether what waits is taken into the revision in hand."""
-        if not math.isfinite(self._changed_s) or revision.stage > JOIN_STAGES:
+        if not math.isfinite(self._changed_s):
             return False
-        return self._spare(min(self._changed_s, revision.changed_s)) >= self._reserve
+        if revision.spliced_s is not None:
+            s = self.settings
+            spent_s = time.perf_counter() - revision.spliced_s
+            left = max(0.0, self._finishing_s - spent_s) * s.sample_rate_hz
+            behind = self._first_frame(self._safe_from()) - revision.base.next_frame
+            return behind + s.urgent_frames <= s.most_frames and self._spare(self._changed_s) < self._reserve + left
+        return revision.stage <= JOIN_STAGES and self._spare(min(self._changed_s, revision.changed_s)) >= self._reserve
 
     @property
     def _reserve(self) -> float:
@@ -188,49 +209,73 @@ class Engine:
         return math.isfinite(self._changed_s)
 
     @property
-    def revising(self) -> bool:
-        """A revision is in hand."""
-        return self._revision is not None
-
-    @property
     def asleep(self) -> bool:
         """Nothing sounds and nothing is computed."""
         return self._forecast is None
 
     # -- revision: score -> mel -> audio -> splice ---------------------------------------------------------------
 
-    def _begin(self, changed_s: float) -> _Revision:
-        """A revision of everything from ``changed_s`` on."""
+    def _begin(self, revision: _Revision) -> _Revision:
+        """A revision of all that waits."""
         self._changed_s = math.inf
         if self._slice is not None:
             self._slice.close()  # it knows nothing of the event
             self._slice = None
-        revision = _Revision(changed_s)
         revision.stages = self._revise(revision)
         self._revision = revision
+        self.instrument.stopwatch.start()
         return revision
 
-    def _revise(self, revision: _Revision) -> Generator[None, None, None]:
+    def _revise(self, revision: _Revision) -> Generator[object, None, None]:
         """Render what the events change, from the first frame that still can be changed, a stage at a time."""
         s = self.settings
-        fade_end = self._fade_end(revision.changed_s)
-        start = max(fade_end - s.crossfade_samples, self._safe_from())
+        start, _ = self._splice_place(revision.unfinished_s)
         if self._forecast is None and not self._anything_sounds(start / s.sample_rate_hz):
             return  # a pedal or program change in silence
         first = self._first_frame(start)
         forecast, state = self._state_at(first)
         revision.base = state
         first = state.next_frame
-        end = max(first, self._first_frame(start)) + s.urgent_frames
+        frames = max(0, self._first_frame(start) - first) + s.urgent_frames
         performances = [score.performance for score in self.scores]
-        rendered, after = yield from self.instrument.stages(performances, state, first, end - first)
-        self._keep(forecast, rendered, after)
-        self.counters.revisions += 1
-        self._revised_at = self.timeline.playhead
-        self.slack_samples = fade_end - s.least_fade_samples - self._write(forecast, start, fade_end)
-        self.instrument.stopwatch.lap("splice")
-        self.counters.late_splices += self.slack_samples < 0
+        stages = self.instrument.stages(performances, state, first, frames, draft=s.drafts)
+        while True:
+            try:
+                draft = next(stages)
+            except StopIteration as stop:
+                rendered, after = stop.value
+                break
+            if draft is not None:
+                self._put(forecast, draft)
+                self._first_splice(forecast, revision)
+            yield None
+        self._put(forecast, rendered)
+        self._remember(forecast, after)
+        if revision.spliced_s is None:
+            self._first_splice(forecast, revision)
+        else:
+            start, fade_end = self._splice_place(revision.unfinished_s)
+            if start == self._safe_from():
+                fade_end = start + s.crossfade_samples  # amid the sound, of which the draft is much alike
+            self._write(forecast, start, fade_end)
         self._forget()
+
+    def _first_splice(self, forecast: _Forecast, revision: _Revision) -> None:
+        """What the events change comes into the timeline."""
+        earliest = self._write(forecast, *self._splice_place(revision.changed_s))
+        self.slack_samples = self._fade_end(revision.changed_s) - self.settings.least_fade_samples - earliest
+        self.counters.revisions += 1
+        self.counters.late_splices += self.slack_samples < 0
+        self._revised_at = self.timeline.playhead
+        revision.spliced_s = time.perf_counter()
+        self.took_s = revision.spliced_s - revision.begun_s
+        self._mean_s += 0.1 * (self.took_s - self._mean_s)
+
+    def _splice_place(self, changed_s: float) -> tuple[int, int]:
+        """Where a splice for what happens at ``changed_s`` begins, and where its fade ends: in time if that still can be."""
+        fade_end = self._fade_end(changed_s)
+        start = max(fade_end - self.settings.crossfade_samples, self._safe_from())
+        return start, max(fade_end, start + self.settings.least_fade_samples)
 
     def _fade_end(self, changed_s: float) -> int:
         """Where the splice for what happens at ``changed_s`` is over."""
@@ -265,17 +310,20 @@ class Engine:
         self._put_source(forecast.source_end - self._resampler.reach, np.zeros((self._resampler.reach, self._source.shape[1]), np.float32))
         return forecast, fresh
 
-    def _keep(self, forecast: _Forecast, rendered: Rendered, after: Any) -> NDArray[np.float32]:
-        """What was rendered goes to the source buffer and the states; returns the audio (samples, 1)."""
+    def _put(self, forecast: _Forecast, rendered: Rendered) -> NDArray[np.float32]:
+        """What was rendered goes to the source buffer; returns the audio (samples, 1)."""
         mono = rendered.audio.sum(0)[:, None]
         at = rendered.first_hop * self.instrument.hop_samples
         bus = np.concatenate((mono, self._to_room(rendered, at)), 1) if self.settings.reverb else mono
         self._put_source(at, bus)
         forecast.source_end = at + len(mono)
+        return mono
+
+    def _remember(self, forecast: _Forecast, after: Any) -> None:
+        """The state after what was rendered goes to the states."""
         if forecast.states:
             forecast.states[-1] = self.instrument.without_caches(forecast.states[-1])
         forecast.states.append(after)
-        return mono
 
     def _to_room(self, rendered: Rendered, at: int) -> NDArray[np.float32]:
         """What of the audio from source sample ``at`` on goes to the reverberation, (samples, 1)."""
@@ -311,6 +359,7 @@ class Engine:
             self.timeline.write(gap, np.zeros((begin - gap, BUS_CHANNELS), np.float32))
         self.timeline.write(begin, audio)
         self.timeline.publish(end, silent=False)
+        self.instrument.stopwatch.lap("splice")
         return earliest
 
     # -- forecast: the rest, in slices ---------------------------------------------------------------------------
@@ -346,13 +395,14 @@ class Engine:
         self._slice = self._slice_stages(forecast, state)
         return True
 
-    def _slice_stages(self, forecast: _Forecast, state: Any) -> Generator[None, None, None]:
+    def _slice_stages(self, forecast: _Forecast, state: Any) -> Generator[object, None, None]:
         """A slice, a few milliseconds at a time; nothing of it is in the timeline before the last of them."""
         s = self.settings
         performances = [score.performance for score in self.scores]
         rendered, after = yield from self.instrument.stages(performances, state, state.next_frame, s.slice_frames)
-        yield
-        audio = self._keep(forecast, rendered, after)
+        yield None
+        audio = self._put(forecast, rendered)
+        self._remember(forecast, after)
         over = self._is_over(forecast, audio)
         start = fade_end = forecast.solid_until
         earliest = self._safe_from()

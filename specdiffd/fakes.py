@@ -63,12 +63,14 @@ class SineInstrument:
         """Nothing needs to be prepared."""
         return None
 
-    def stages(self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int) -> Stages[SineState]:
+    def stages(
+        self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int, draft: bool = False
+    ) -> Stages[SineState]:
         """See :class:`specdiffd.instrument.Instrument`: two of them, to be stopped between."""
         state = self.rewind(state, first_frame)
         first_hop = first_frame - self.lookahead_frames
         samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)
-        yield
+        yield None
         audio = np.stack([self.sound(p, samples / self.sample_rate_hz) for p in performances])
         self.stopwatch.lap("sine")
         return Rendered(audio, first_hop), SineState(state.origin, first_frame + frames)

@@ -80,16 +80,17 @@ class Instrument(Protocol[S]):
     def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> S | None:
         """Do a little of what rendering the next ``frames`` will need besides; None when there is nothing left to do."""
 
-    def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> Stages[S]:
+    def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int, draft: bool = False) -> Stages[S]:
         """Render frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
 
-        A stage takes a few milliseconds: whoever waits for something else may stop between.
+        A stage takes a few milliseconds: whoever waits for something else may stop between. With ``draft``, an instrument that
+        can have the same audio sooner, less well made, yields it on the way.
         Times of the performances are seconds on the absolute frame axis (frame i begins at i * hop_samples samples).
         The audio is that of hops ``first_frame - lookahead_frames`` and on, as many as frames.
         """
 
 
-Stages = Generator[None, None, tuple[Rendered, S]]
+Stages = Generator[Rendered | None, None, tuple[Rendered, S]]
 
 
 def render(instrument: Instrument[S], performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
@@ -262,23 +263,29 @@ class SpectrogramInstrument:
         return self.format.scale(mel), self.format.scale_unclipped(prior)
 
     @torch.inference_mode()
-    def stages(self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int) -> Stages[StreamState]:
-        """See :class:`Instrument`."""
+    def stages(
+        self, performances: Sequence[Performance], state: StreamState, first_frame: int, frames: int, draft: bool = False
+    ) -> Stages[StreamState]:
+        """See :class:`Instrument`: a draft is what the note prior sounds like without the decoder."""
         state = self.rewind(state, first_frame)
         prior, guides = self._prior(performances, first_frame, frames)
         self.stopwatch.lap("prior")
-        yield
+        yield None
+        if draft and self.settings.use_decoder:
+            audio, _ = self.vocoder.step(prior, state.vocoder, guides)
+            self.stopwatch.lap("draft")
+            yield Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, prior)
         if self.settings.use_decoder:
             window = self._window(
                 window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames), performances, state
             )
             self.stopwatch.lap("encoder")
-            yield
+            yield None
             mel, state = self._sample(performances, state, prior, window)
         else:
             mel = prior
         self.stopwatch.lap("decoder")
-        yield
+        yield None
         audio, vocoder = self.vocoder.step(mel, state.vocoder, guides)
         self.stopwatch.lap("vocoder")
         keep = 2 * self.window_frames

@@ -168,20 +168,22 @@ class PublishedInstrument:
         return None
 
     @torch.inference_mode()
-    def stages(self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int) -> Stages[PublishedState]:
+    def stages(
+        self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int, draft: bool = False
+    ) -> Stages[PublishedState]:
         """See :class:`specdiffd.instrument.Instrument`."""
         state = self.rewind(state, first_frame)
         heard = state.mel
         start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
         made_from, conditioning = self._window(performances, state, heard, start)
         self.stopwatch.lap("encoder")
-        yield
+        yield None
         known = self._scaled(heard, state.first_frame, start, first_frame)
         x = self._sample_after(known, conditioning, start)
         mel = self.format.unscale(x[:, first_frame - start : first_frame - start + frames])
         mel = mel.clamp(self.format.log_floor, 2 * self.format.log_ceiling)
         self.stopwatch.lap("decoder")
-        yield
+        yield None
         audio, vocoder = self.vocoder.step(mel, state.vocoder)
         self.stopwatch.lap("vocoder")
         everything = torch.cat((heard, mel), 1)

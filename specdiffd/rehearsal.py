@@ -59,7 +59,7 @@ def rehearse(instrument: Any, settings: EngineSettings, delay_s: float, seconds:
     rate, block = settings.sample_rate_hz, settings.block_samples
     waiting = deque(dense_playing(seconds, seed))
     slack, durations = [], Durations(4096)
-    started_ns, begun_s = time.monotonic_ns(), 0.0
+    started_ns = time.monotonic_ns()
     timeline.set_clock(ClockState(0.0, float(started_ns), float(rate)))
     while (now_s := (time.monotonic_ns() - started_ns) / 1e9) < seconds:
         timeline.header.playhead = (int(now_s * rate) // block + 1) * block
@@ -67,12 +67,10 @@ def rehearse(instrument: Any, settings: EngineSettings, delay_s: float, seconds:
             event = waiting.popleft()
             engine.play(event._replace(time_s=event.time_s + delay_s))
         done = engine.counters.revisions
-        if not engine.revising:
-            begun_s = time.perf_counter()
         if not engine.work():
             time.sleep(IDLE_S)
         if engine.counters.revisions > done:
-            durations.add(time.perf_counter() - begun_s)
+            durations.add(engine.took_s)
             slack.append(engine.slack_samples / rate)
     return np.array(slack or [0.0]), durations
 

@@ -75,7 +75,7 @@ class Worker:
             audio.sample_rate_hz, audio.block_size, engine.crossfade_ms, engine.forecast_s, parts, audio.reverb > 0
         )
         if engine.mode == "sequencer":
-            self._settings = replace(self._settings, eager=False, lead_samples=round(SEQUENCER_LEAD_S * audio.sample_rate_hz))
+            self._settings = replace(self._settings, drafts=False, eager=False, lead_samples=round(SEQUENCER_LEAD_S * audio.sample_rate_hz))
         self._engine = Engine(self._instrument, shared.timeline, self._settings)
         self._delay_samples = 0
         self._revisions = Durations()
@@ -158,7 +158,7 @@ class Worker:
     def serve(self) -> None:
         """Wait for events and for the forecast to run short; do one piece of work at a time; report."""
         header = self._shared.timeline.header
-        working, started = False, 0.0
+        working = False
         while True:
             header.engine_alive_ns = time.monotonic_ns()
             idle_s = NOT_DUE_S if self._engine.waiting else ASLEEP_WAIT_S if self._engine.asleep else FORECAST_WAIT_S
@@ -171,12 +171,9 @@ class Worker:
                     ring.answer()
             self._take_events()
             revisions = self._engine.counters.revisions
-            if not self._engine.revising:
-                started = time.perf_counter()
-                self._instrument.stopwatch.start()
             working = self._engine.work()
             if self._engine.counters.revisions > revisions:
-                self._revisions.add(time.perf_counter() - started)
+                self._revisions.add(self._engine.took_s)
                 slack_s = self._engine.slack_samples / self._settings.sample_rate_hz
                 self._slack.add(slack_s)
                 row = {name: round(s * 1e3, 3) for name, s in self._instrument.stopwatch.laps.items()}

@@ -276,8 +276,8 @@ def test_sequencer_mode_publishes_its_delay(tmp_path: Path) -> None:
 class SlowSine(SineInstrument):
     """Takes a known time for every stage."""
 
-    def stages(self, *arguments: Any) -> Any:
-        stages = super().stages(*arguments)
+    def stages(self, *arguments: Any, **options: Any) -> Any:
+        stages = super().stages(*arguments, **options)
         while True:
             time.sleep(0.01)
             try:

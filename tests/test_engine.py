@@ -1,13 +1,15 @@
 """The engine on a virtual clock with the sine instrument: what is heard is known sample by sample."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from specdiffd.engine import Engine, settings_for
-from specdiffd.events import Event
-from specdiffd.fakes import SineInstrument, VirtualStream
+from specdiffd.events import Event, Performance
+from specdiffd.fakes import SineInstrument, SineState, VirtualStream
+from specdiffd.instrument import Stages
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
 
@@ -159,3 +161,80 @@ def test_a_sequencer_s_events_are_rendered_together_and_in_time() -> None:
     assert np.abs(heard - expected(events, len(heard), 0.2)).max() < 4e-4
     assert engine.counters.late_splices == 0
     assert engine.counters.revisions < 0.4 * eager.counters.revisions
+
+
+class DraftingSine(SineInstrument):
+    """Its drafts are softer than what they are drafts of, which takes many stages more."""
+
+    SOFTER = 0.8
+
+    def __init__(self, stages: int) -> None:
+        super().__init__()
+        self._stages = stages
+
+    def stages(
+        self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int, draft: bool = False
+    ) -> Stages[SineState]:
+        rendered, after = yield from super().stages(performances, state, first_frame, frames)
+        if draft:
+            yield rendered._replace(audio=self.SOFTER * rendered.audio)
+        for _ in range(self._stages):
+            yield None
+        return rendered, after
+
+
+def drafting(stages: int, delay_s: float, pieces: int) -> tuple[Engine, VirtualStream]:
+    timeline = Timeline()
+    timeline.clear()
+    engine = Engine(DraftingSine(stages), timeline, settings_for(RATE, 256, 3.0, 2.0, 1))
+    return engine, VirtualStream(timeline, engine.play, engine.work, delay_s=delay_s, pieces_per_block=pieces)
+
+
+def level(heard: np.ndarray, first_s: float, last_s: float) -> float:
+    return float(np.abs(heard[round(first_s * RATE) : round(last_s * RATE)]).max())
+
+
+def test_a_draft_is_heard_until_it_is_finished() -> None:
+    """Finished 16 stages, 8 blocks or 43 ms, after a draft that was in time."""
+    events = [Event(0.2, 0x90, 69, 127)]
+    engine, stream = drafting(14, 0.02, pieces=2)
+    heard = stream.run(events, 1.0)[:, 0]
+    wanted = expected(events, len(heard), 0.02)
+    assert engine.counters.late_splices == engine.counters.stale_fades == 0
+    assert level(heard - DraftingSine.SOFTER * wanted, 0.22, 0.238) < 2e-4
+    assert level(heard - wanted, 0.26, 1.0) < 2e-4
+    assert np.abs(np.diff(heard)).max() < 1.2 * np.abs(np.diff(wanted)).max()
+
+
+def test_what_is_finished_in_time_is_heard_instead_of_its_draft() -> None:
+    events = melody(3, 12, 0.4)
+    engine, stream = drafting(4, 0.05, pieces=2)
+    heard = stream.run(events, 6.0)[:, 0]
+    wanted = expected(events, len(heard), 0.05)
+    assert engine.counters.late_splices == 0
+    error = np.abs(heard - wanted)
+    assert np.mean(error > 2e-4) < 0.03  # the crossfades before onsets pass through the draft
+    assert error.max() < (1 - DraftingSine.SOFTER) * np.abs(wanted).max()
+
+
+def test_an_event_that_cannot_wait_overtakes_a_draft() -> None:
+    """Both notes are in time, and both are finished in the end."""
+    events = [Event(0.2, 0x90, 69, 127), Event(0.22, 0x90, 76, 127)]
+    engine, stream = drafting(14, 0.02, pieces=2)
+    heard = stream.run(events, 1.0)[:, 0]
+    wanted = expected(events, len(heard), 0.02)
+    assert engine.counters.overtaken == 1
+    assert (engine.counters.revisions, engine.counters.late_splices) == (2, 0)
+    assert level(heard - DraftingSine.SOFTER * wanted, 0.22, 0.25) < 2e-4
+    assert level(heard - wanted, 0.28, 1.0) < 2e-4
+
+
+def test_drafts_are_finished_however_fast_events_come() -> None:
+    """After a few that were overtaken one is not: known frames must not fall behind."""
+    events = [Event(0.2 + 0.01 * k, 0x90, 40 + k, 100) for k in range(50)]
+    engine, stream = drafting(6, 0.03, pieces=2)
+    heard = stream.run(events, 1.2)[:, 0]
+    assert engine.counters.overtaken > 5
+    assert engine.counters.stale_fades == 0
+    assert engine.timeline.header.missing_samples == 0
+    assert level(heard - expected(events, len(heard), 0.03), 0.85, 1.2) < 2e-4

@@ -189,7 +189,7 @@ class NotePrior(nn.Module):
             ),
             (of_notes, of_notes, of_notes, *[of_frames] * 7),
             ({0: "F"}, {0: "N", 2: "F"}, {0: "F"}),
-            {"N": (8, 16, 32, 64, 128, 256), "F": (10, 64)},
+            {"N": (8, 16, 32, 64, 128, 256), "F": (10, 14, 64)},
             threads,
         )
         setattr(self, "timbre", lambda *x: tuple(y.clone() for y in timbre(*x)))  # noqa: B010

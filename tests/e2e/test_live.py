@@ -27,8 +27,7 @@ from specdiffd.midi.score import Score
 
 pytestmark = pytest.mark.live
 FIGURES: dict[str, Any] = {}
-HAS_BF16_UNITS = any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
-LATENCY_MS = 35 if HAS_BF16_UNITS else 80
+LATENCY_MS = 35
 
 
 @pytest.fixture(scope="module", autouse=True)
