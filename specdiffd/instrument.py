@@ -286,8 +286,11 @@ class SpectrogramInstrument:
             mel = prior
         self.stopwatch.lap("decoder")
         yield None
-        audio, vocoder = self.vocoder.step(mel, state.vocoder, guides)
+        heads, vocoder = self.vocoder.analyse(mel, state.vocoder, guides)
         self.stopwatch.lap("vocoder")
+        yield None
+        audio, vocoder = self.vocoder.synthesise(heads, vocoder, state.vocoder)
+        self.stopwatch.lap("synthesis")
         keep = 2 * self.window_frames
         all_mel, all_prior = (torch.cat(pair, 1) for pair in ((state.mel, mel), (state.prior, prior)))
         drop = max(0, all_mel.shape[1] - keep)
