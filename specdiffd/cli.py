@@ -303,7 +303,7 @@ def _show_figures(figures: Mapping[str, Any]) -> None:
         if rows:
             shown = Table(*(column.replace("_", " ") for column in rows[0]), title=name)
             for row in rows:
-                shown.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
+                shown.add_row(*(f"{v:.3f}" if isinstance(v, float) else "" if v is None else str(v) for v in row.values()))
             console.print(shown)
         if isinstance(content, Mapping):
             plain = {key: value for key, value in content.items() if key != "models"}

@@ -65,7 +65,7 @@ def _renderings(
 
 
 def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Means by variant and family: F1, its ratio to the reference's, distances, real-time factor."""
+    """Means by variant and family: F1, its ratio to the reference's (None where nothing is heard in that), distances, real-time factor."""
     families = list(dict.fromkeys(r.family for r in rows))
     out = []
     for variant in dict.fromkeys(r.variant for r in rows):
@@ -77,7 +77,7 @@ def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
                     "variant": variant,
                     "family": family,
                     "note_f1": round(f1, 3),
-                    "ratio": round(f1 / max(best, 1e-9), 3),
+                    "ratio": round(f1 / best, 3) if best else None,
                     "mel_l1": round(float(np.mean([r.mel_l1 for r in mine])), 3),
                     "stft": round(float(np.mean([r.stft for r in mine])), 3),
                     "real_time_factor": round(float(np.mean([r.real_time_factor for r in mine])), 4),

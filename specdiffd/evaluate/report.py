@@ -52,7 +52,7 @@ def _as_html(content: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
+    return f"{value:.3f}" if isinstance(value, float) else "" if value is None else html.escape(str(value))
 
 
 def _spectrograms(rows: Sequence[Row], rate_hz: int) -> bytes:

@@ -71,6 +71,11 @@ def test_table_gives_ratios_to_the_reference() -> None:
     assert ratios["m", "all"] == pytest.approx(2 / 3, abs=1e-3)
 
 
+def test_there_is_no_ratio_to_a_reference_that_nothing_is_heard_in() -> None:
+    rows = [Row(v, "x", "a", f1, 0.5, 0.7, 0.1, np.zeros(0, np.float32)) for v, f1 in [("reference", 0.0), ("m", 0.1)]]
+    assert [r["ratio"] for r in table(rows)] == [None] * 4
+
+
 def test_renderings_are_as_long_as_asked(instrument: SpectrogramInstrument, performance: Performance) -> None:
     audio, factor = timed_rendering(instrument, performance, 2.0)
     assert audio.shape == (2 * instrument.sample_rate_hz,)
