@@ -452,7 +452,7 @@ def latency(
     result = bench_latency(loaded, replace(engine, urgent_frames=frames or engine.urgent_frames), revisions, polyphony)
     lines = [
         f"revision of {result['urgent_frames']} frames: heard of after p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms, "
-        f"finished after p50 {result['whole_p50_ms']} ms ({result['dtype']}, {result['steps']} steps)"
+        f"finished after p50 {result['whole_p50_ms']} ms, in pieces of p95 {result['piece_p95_ms']} ms ({result['dtype']}, {result['steps']} steps)"
     ]
     lines += [f"  {name:20s} {ms:6.2f} ms  {'#' * round(4 * ms)}" for name, ms in result["waterfall_p50_ms"].items()]
     _show(result, lines, as_json)

@@ -29,7 +29,7 @@ from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
 
-JOIN_STAGES = 2  # how far a revision may be to begin again for more events
+JOIN_STAGES = 1  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
 COMFORTABLE_S = 0.05  # of forecast: what is not needed next may be done
 # Amid dense playing more forecast than this is only made to be replaced, and takes the processor from whoever plays and listens.

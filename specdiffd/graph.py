@@ -1,7 +1,7 @@
 """Networks as OpenVINO graphs: what plays on a CPU.
 
 A revision is hundreds of small operations, and PyTorch spends more time on calling them than they take. A graph is one
-call. It computes a pure function of tensors (`Decoder.sample`, `NotesEncoder.encode`, `Vocoder.read` ...); whatever
+call. It computes a pure function of tensors (`Decoder.lower`, `NotesEncoder.encode`, `Vocoder.read` ...); whatever
 streams stays outside, so that the same code runs with and without.
 
 Graphs of one size are the fastest, so sizes are rounded up to a few, each with a graph of its own, made when it is first

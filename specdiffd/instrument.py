@@ -31,7 +31,7 @@ from specdiffd.model.network import (
 )
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NotePrior, TimbreCache, guide
-from specdiffd.model.sampler import FlowConfig, flow_times, part_noise, sample_flow
+from specdiffd.model.sampler import FlowConfig, flow_step, flow_times, part_noise
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.vocoder.melgan import Vocoder, VocoderState
@@ -272,7 +272,9 @@ class SpectrogramInstrument:
         self.stopwatch.lap("prior")
         yield None
         if draft and self.settings.use_decoder:
-            audio, _ = self.vocoder.step(prior, state.vocoder, guides)
+            heads, seen = self.vocoder.analyse(prior, state.vocoder, guides)
+            yield None
+            audio, _ = self.vocoder.synthesise(heads, seen, state.vocoder)
             self.stopwatch.lap("draft")
             yield Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, prior)
         if self.settings.use_decoder:
@@ -281,7 +283,7 @@ class SpectrogramInstrument:
             )
             self.stopwatch.lap("encoder")
             yield None
-            mel, state = self._sample(performances, state, prior, window)
+            mel, state = yield from self._sample(performances, state, prior, window)
         else:
             mel = prior
         self.stopwatch.lap("decoder")
@@ -324,8 +326,8 @@ class SpectrogramInstrument:
 
     def _sample(
         self, performances: Sequence[Performance], state: StreamState, prior: Tensor, window: _Window
-    ) -> tuple[Tensor, StreamState]:
-        """Sample the frames of ``prior`` (natural log), which follow those of ``state``, in ``window``."""
+    ) -> Generator[None, None, tuple[Tensor, StreamState]]:
+        """Sample the frames of ``prior`` (natural log), which follow those of ``state``, in ``window``, half a step at a time."""
         first, frames, start = state.next_frame, prior.shape[1], window.start
         fmt, scale = self.format, self.decoder.config.noise_scale
         while (missing := first - start - window.decoder.frames) > AT_ONCE_FRAMES:
@@ -336,17 +338,16 @@ class SpectrogramInstrument:
         noise = part_noise(self.settings.seed, len(performances), first, frames, fmt.mel_bins)
         x = source + (scale * self.settings.noise) * noise.to(source)
         decoder_state = window.decoder
-
-        def velocity(x: Tensor, step: int) -> Tensor:
-            nonlocal decoder_state, known
+        for step in range(self.steps):
+            if step:
+                yield
             place = torch.full((len(x) if known else 1, known + frames if known else 1), step, device=x.device)
             place[:, :known] = self.steps  # the last time of the schedule is 0
             both = (torch.cat((clean, x), 1), torch.cat((clean_prior, source), 1)) if known else (x, source)
-            v, decoder_state = self.decoder.step(*both, self._films.at(place), window.conditioning, decoder_state, known)
-            v, known = v[:, known:], 0
-            return v
-
-        x = sample_flow(velocity, x, self.steps, scale)
+            films = self._films.at(place)
+            v, decoder_state = yield from self.decoder.step_in_halves(*both, films, window.conditioning, decoder_state, known)
+            x = flow_step(x, v[:, known:], step, self.steps, scale)
+            known = 0
         mel = fmt.unscale(x).clamp(fmt.log_floor, 2 * fmt.log_ceiling)
         return mel, self._with_window(state, window._replace(decoder=decoder_state))
 

@@ -14,6 +14,7 @@ def test_the_latency_bench_takes_a_revision_apart() -> None:
     assert figures["urgent_frames"] == 24
     assert 0 < figures["p50_ms"] <= figures["p99_ms"]
     assert figures["p50_ms"] < 0.8 * figures["whole_p50_ms"]
+    assert 0 < figures["piece_p95_ms"] < figures["whole_p50_ms"]
     parts = figures["waterfall_p50_ms"]
     assert {"tokens", "prior", "draft", "encoder", "decoder", "vocoder", "splice"} <= set(parts)
     assert sum(parts.values()) == pytest.approx(figures["whole_p50_ms"], rel=0.5)

@@ -9,7 +9,7 @@ own diffusion time, so known frames enter clean and their keys and values are ke
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.graph import Graph, Input
+from specdiffd.graph import Function, Graph, Input
 from specdiffd.model.layers import (
     NOWHERE,
     CrossAttention,
@@ -105,6 +105,8 @@ class DecoderConfig:
             raise ValueError(f"max_decoder_noise_time {self.max_decoder_noise_time}: expected more than 1")
         if not 0 <= self.stem_channels <= 1024:
             raise ValueError(f"stem_channels {self.stem_channels}: expected 0 to 1024")
+        if self.stem_channels and self.num_layers < 2:
+            raise ValueError(f"num_layers {self.num_layers}: expected 2 or more with stem_channels, a step has two halves")
         if not 0 < self.noise_scale < math.inf:
             raise ValueError(f"noise_scale {self.noise_scale}: expected more than 0")
 
@@ -478,6 +480,7 @@ class Decoder(nn.Module):
         self.decoders = nn.ModuleList(DecoderLayer(c) for _ in range(c.num_layers))
         self.decoder_norm = RMSNorm(d)
         self.spec_out = nn.Linear(d, c.input_dims * (self.HEAD_CHANNELS if c.stem_channels else 1), bias=False)
+        self.lower_layers = (c.num_layers + 1) // 2  # of the first half of a step
 
     def condition(self, encodings: Tensor, visible_from: Tensor) -> Conditioning:
         """Cross-attention keys and values of the encodings (B, S, d) of notes and context."""
@@ -529,82 +532,68 @@ class Decoder(nn.Module):
         Returns:
             velocities (B, F, mel) in units of ``noise_scale``, and the state with the known frames.
         """
+        halves = self.step_in_halves(x, prior, films, conditioning, state, known)
+        next(halves)
+        try:
+            next(halves)
+        except StopIteration as stop:
+            found: tuple[Tensor, DecoderState] = stop.value
+            return found
+        raise AssertionError("there are two halves")
+
+    def step_in_halves(
+        self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState, known: int = 0
+    ) -> Generator[None, None, tuple[Tensor, DecoderState]]:
+        """A :meth:`step` that may be stopped half way, or go on before another begins."""
         dtype, frames, past = self.spec_out.weight.dtype, x.shape[1], CausalConv2d.TAPS - 1
         own, heard = self._masks(frames, conditioning, state.frames)
         assert films.stem is not None
-        velocity, keys_values, *images = self.sample(
+        n, each = 2 * self.lower_layers, x.shape[:2]
+        by_layer = films.layers.expand(*each, *films.layers.shape[2:])
+        past_kv, notes = state.keys_values.tensor, conditioning.keys_values.tensor
+        bias, notes_bias = mask_bias(own, dtype), mask_bias(heard, dtype)
+        seen = [image[:, :, -past:] for image in state.images]
+        h, lower, *images, stem = self.lower(
+            by_layer[:, :, :n],
+            past_kv[:n],
+            notes[:n],
+            bias,
+            notes_bias,
             x.to(dtype),
             prior.to(dtype),
-            films.stem,
-            films.layers,
-            state.keys_values.tensor,
-            conditioning.keys_values.tensor,
-            mask_bias(own, dtype),
-            mask_bias(heard, dtype),
+            films.stem.expand(*each, *films.stem.shape[2:]),
             self.position_encoding.weight[state.frames : state.frames + frames],
-            *(image[:, :, -past:] for image in state.images),
+            *seen[:2],
         )
+        yield
+        velocity, upper, *more = self.upper(by_layer[:, :, n:], past_kv[n:], notes[n:], bias, notes_bias, h, stem, *seen[2:])
         if known:
-            state = state.followed_by(keys_values[:, :, :, :known], [image[:, :, :known] for image in images])
+            keys_values = torch.cat((lower, upper))[:, :, :, :known]
+            state = state.followed_by(keys_values, [image[:, :, :known] for image in (*images, *more)])
         return velocity.float(), state
 
     def use_graph(self, threads: int) -> list[Graph]:
-        """Run :meth:`sample` and :meth:`cross_keys_values` as graphs from now on; the decoder must be causal."""
-        c = self.config
-        frames, known, encodings = 8, 32, 64
-
-        def keys_values(count: int) -> Tensor:
-            return torch.zeros(2 * c.num_layers, 1, c.num_heads, count, c.d_kv)
-
-        def sample(decoder: Decoder, *arguments: Tensor) -> tuple[Tensor, ...]:
-            past_bias, own_bias = arguments[6:8]  # sizes are taken from shapes: the tracer makes a constant of a len()
-            bias = torch.cat((past_bias.expand(own_bias.shape[0], -1), own_bias), 1)
-            return Decoder.sample(decoder, *arguments[:6], bias, *arguments[8:])
-
+        """Run :meth:`lower`, :meth:`upper` and :meth:`cross_keys_values` as graphs from now on; the decoder must be causal."""
+        c, frames = self.config, 8
+        of_frames, of_images = Input({0: "B", 1: "F"}), [Input({0: "B"})] * 2
         mel = torch.zeros(1, frames, c.input_dims)
-        example = (
-            mel,
-            mel,
-            torch.zeros(1, frames, 2, c.stem_channels),
-            torch.zeros(1, frames, 2 * c.num_layers, 2, c.d_model),
-            keys_values(known),
-            keys_values(encodings),
-            torch.zeros(1, known),
-            torch.zeros(frames, frames),
-            torch.zeros(1, 1, frames, encodings),
-            torch.zeros(frames, c.d_model),
-            *(image.float() for image in self.init_state().images),
-        )
-        of_frames = Input({0: "B", 1: "F"})
-        inputs = (
-            *[of_frames] * 4,
-            Input({1: "B", 3: "K"}, masked=True),
-            Input({1: "B", 3: "S"}, masked=True),
-            Input({1: "K"}, NOWHERE),
-            Input({0: "F", 1: "F"}, NOWHERE),
-            Input({0: "B", 2: "F", 3: "S"}, NOWHERE),
-            Input({0: "F"}),
-            *[Input({0: "B"})] * 4,
-        )
-        outputs = ({1: "F"}, {3: "F"}, *[{2: "F"}] * 4)
-        graph = Graph(
-            self,
-            self.spec_out.weight.dtype,
-            sample,
-            example,
-            inputs,
-            outputs,
-            {"B": (1,), "F": (10, 14, 20, 28, 64), "K": (c.targets_length,), "S": 256},
+        images = [image.float() for image in self.init_state().images]
+        lower = self._half_graph(
+            Decoder.lower,
+            self.lower_layers,
+            (mel, mel, torch.zeros(1, frames, 2, c.stem_channels), torch.zeros(frames, c.d_model), *images[:2]),
+            (*[of_frames] * 3, Input({0: "F"}), *of_images),
+            ({1: "F"}, {3: "F"}, *[{2: "F"}] * 3),
             threads,
         )
-
-        def run(x: Tensor, prior: Tensor, stem_films: Tensor, films: Tensor, past: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-            notes, bias, *others = rest
-            each, k = (len(x), x.shape[1]), past.shape[3]
-            stem_films, films = (t.expand(*each, *t.shape[2:]) for t in (stem_films, films))
-            return graph(x, prior, stem_films, films, past, notes, bias[:1, :k], bias[:, k:], *others)
-
-        setattr(self, "sample", run)  # noqa: B010
+        upper = self._half_graph(
+            Decoder.upper,
+            c.num_layers - self.lower_layers,
+            (torch.zeros(1, frames, c.d_model), torch.zeros(1, c.stem_channels, frames, c.input_dims), *images[2:]),
+            (of_frames, Input({0: "B", 2: "F"}), *of_images),
+            ({1: "F"}, {3: "F"}, *[{2: "F"}] * 2),
+            threads,
+        )
         cross = Graph(
             self,
             self.spec_out.weight.dtype,
@@ -616,48 +605,117 @@ class Decoder(nn.Module):
             threads,
         )
         setattr(self, "cross_keys_values", lambda x: cross(x)[0].clone())  # noqa: B010
-        return [graph, cross]
+        return [lower, upper, cross]
 
-    def sample(
+    def _half_graph(
         self,
-        x: Tensor,
-        prior: Tensor,
-        stem_films: Tensor,
+        half: Function,
+        layers: int,
+        example: Sequence[Tensor],
+        inputs: Sequence[Input],
+        outputs: Sequence[Mapping[int, str]],
+        threads: int,
+    ) -> Graph:
+        """Run one half of a step as a graph; ``example``, ``inputs``: of what it takes besides its layers' tensors."""
+        c, frames, known, encodings = self.config, 8, 32, 64
+
+        def compute(decoder: Decoder, *arguments: Tensor) -> tuple[Tensor, ...]:
+            past_bias, own_bias = arguments[3:5]  # sizes are taken from shapes: the tracer makes a constant of a len()
+            bias = torch.cat((past_bias.expand(own_bias.shape[0], -1), own_bias), 1)
+            return half(decoder, *arguments[:3], bias, *arguments[5:])
+
+        graph = Graph(
+            self,
+            self.spec_out.weight.dtype,
+            compute,
+            (
+                torch.zeros(1, frames, 2 * layers, 2, c.d_model),
+                torch.zeros(2 * layers, 1, c.num_heads, known, c.d_kv),
+                torch.zeros(2 * layers, 1, c.num_heads, encodings, c.d_kv),
+                torch.zeros(1, known),
+                torch.zeros(frames, frames),
+                torch.zeros(1, 1, frames, encodings),
+                *example,
+            ),
+            (
+                Input({0: "B", 1: "F"}),
+                Input({1: "B", 3: "K"}, masked=True),
+                Input({1: "B", 3: "S"}, masked=True),
+                Input({1: "K"}, NOWHERE),
+                Input({0: "F", 1: "F"}, NOWHERE),
+                Input({0: "B", 2: "F", 3: "S"}, NOWHERE),
+                *inputs,
+            ),
+            outputs,
+            {"B": (1,), "F": (10, 14, 20, 28, 64), "K": (c.targets_length,), "S": 256},
+            threads,
+        )
+
+        def run(films: Tensor, past: Tensor, notes: Tensor, bias: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            known = past.shape[3]
+            return graph(films, past, notes, bias[:1, :known], bias[:, known:], *rest)
+
+        setattr(self, half.__name__, run)
+        return graph
+
+    def lower(
+        self,
         films: Tensor,
         past: Tensor,
         notes: Tensor,
         bias: Tensor,
         notes_bias: Tensor,
+        x: Tensor,
+        prior: Tensor,
+        stem_films: Tensor,
         positions: Tensor,
         *images: Tensor,
     ) -> tuple[Tensor, ...]:
-        """What :meth:`step` computes, as a function of tensors alone.
+        """The first half of what :meth:`step` computes, as a function of tensors alone: the stem and the lower layers.
 
         Args:
-            x, prior: (B, F, mel).
-            stem_films, films: (B, 1 or F, 2, C) and (B, 1 or F, 2 layers, 2, d).
+            films, stem_films: (B, F, 2 layers, 2, d) and (B, F, 2, C).
             past, notes: (2 layers, B, heads, S, d) keys and values of earlier frames and of the encodings.
             bias, notes_bias: (F, past + F) and (B, 1, F, S).
+            x, prior: (B, F, mel).
             positions: (F, d).
             images: (B, C, 2, mel) what each convolution saw last.
 
         Returns:
-            velocities (B, F, mel), the frames' keys and values, and what each convolution saw (B, C, F, mel).
+            hidden (B, F, d), the frames' keys and values, what each convolution saw (B, C, F, mel), and the stem's features.
         """
         first = torch.stack((x, prior, (x - prior) / self.config.noise_scale), 1)  # (B, 3, F, mel)
         factor, shift = stem_films.permute(2, 0, 3, 1)[..., None]  # (B, C, F, 1) each
         second = F.gelu(torch.addcmul(shift, self.stem[0](first, images[0]), factor))
         stem = F.gelu(self.stem[1](second, images[1]))
         h = self.continuous_inputs_projection(stem.transpose(1, 2).flatten(2)) + positions
-        layers: list[KeysValues] = []
-        for k, layer in enumerate(self.decoders):
-            h, new = layer(h, films[:, :, 2 * k : 2 * k + 2], layer_of(past, k), bias, layer_of(notes, k), notes_bias)
-            layers.append(new)
+        h, new = self._through(self.decoders[: self.lower_layers], h, films, past, notes, bias, notes_bias)
+        return h, new, first, second, stem
+
+    def upper(
+        self, films: Tensor, past: Tensor, notes: Tensor, bias: Tensor, notes_bias: Tensor, h: Tensor, stem: Tensor, *images: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The second half, likewise: the upper layers and the head.
+
+        Returns:
+            velocities (B, F, mel), the frames' keys and values, and what each convolution saw (B, C, F, mel).
+        """
+        h, new = self._through(self.decoders[self.lower_layers :], h, films, past, notes, bias, notes_bias)
         features = self.spec_out(self.decoder_norm(h)).unflatten(-1, (self.HEAD_CHANNELS, self.config.input_dims)).transpose(1, 2)
         third = torch.cat((stem, features), 1)
-        fourth = F.gelu(self.head[0](third, images[2]))
-        velocity = self.head[1](fourth, images[3]).squeeze(1)
-        return velocity, stack_layers(layers), first, second, third, fourth
+        fourth = F.gelu(self.head[0](third, images[0]))
+        return self.head[1](fourth, images[1]).squeeze(1), new, third, fourth
+
+    @staticmethod
+    def _through(
+        layers: Iterable[nn.Module], h: Tensor, films: Tensor, past: Tensor, notes: Tensor, bias: Tensor, notes_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden (B, F, d) behind the layers, and their new keys and values."""
+        new: list[KeysValues] = []
+        for k, layer in enumerate(layers):
+            h, own = layer(h, films[:, :, 2 * k : 2 * k + 2], layer_of(past, k), bias, layer_of(notes, k), notes_bias)
+            new.append(own)
+        return h, stack_layers(new)
 
     def _masks(self, frames: int, conditioning: Conditioning, known: int) -> tuple[Tensor, Tensor]:
         """Who looks where: own frames (F, known + F), encodings (B, 1, F, S)."""

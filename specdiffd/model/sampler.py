@@ -10,7 +10,6 @@ arXiv 2209.03003, with the prior of a lighter network as its source as in arXiv 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,19 +60,10 @@ def flow_times(steps: int) -> list[float]:
     return [1 - k / steps for k in range(steps + 1)]
 
 
-def sample_flow(velocity: Callable[[Tensor, int], Tensor], x: Tensor, steps: int, noise_scale: float) -> Tensor:
-    """Euler integration of the flow.
-
-    Args:
-        velocity: (x_t, number of the step, whose time is ``flow_times(steps)[number]``) to the predicted velocity in units
-            of ``noise_scale``, same shape.
-        x: start, at t = 1.
-        steps: how many calls.
-    """
-    times = flow_times(steps)
-    for number, (now, after) in enumerate(itertools.pairwise(times)):
-        x = x - (now - after) * noise_scale * velocity(x, number)
-    return x
+def flow_step(x: Tensor, velocity: Tensor, number: int, steps: int, noise_scale: float) -> Tensor:
+    """Euler's step ``number`` of ``steps``: x at ``flow_times(steps)[number + 1]`` from that before and its velocity, in units of ``noise_scale``."""
+    now, after = flow_times(steps)[number : number + 2]
+    return x - (now - after) * noise_scale * velocity
 
 
 def sample_diffusion(

@@ -22,7 +22,7 @@ from specdiffd.model.checkpoint import read_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, log_mel_of, total_power
-from specdiffd.model.sampler import flow_times, sample_flow
+from specdiffd.model.sampler import flow_step, flow_times
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank
@@ -279,12 +279,12 @@ class Teacher(NamedTuple):
         conditioning = self.model.conditioning(examples, fmt, str(noise.device))
         films = decoder.schedule(torch.tensor([0.0, *flow_times(self.steps)[:-1]], device=noise.device))
 
-        def velocity(x: Tensor, number: int) -> Tensor:
-            predicted, _ = decoder.step(x, guess, films.at(torch.where(known, 0, number + 1)), conditioning, decoder.init_state(size))
-            return torch.where(known[..., None], 0.0, predicted)
-
         x = torch.where(known[..., None], past, guess + scale * noise)
-        return torch.where(known[..., None], 0.0, (sample_flow(velocity, x, self.steps, scale) - guess) / scale)
+        for number in range(self.steps):
+            place = torch.where(known, 0, number + 1)
+            velocity, _ = decoder.step(x, guess, films.at(place), conditioning, decoder.init_state(size))
+            x = flow_step(x, torch.where(known[..., None], 0.0, velocity), number, self.steps, scale)
+        return torch.where(known[..., None], 0.0, (x - guess) / scale)
 
 
 def begin(module: M, folder: Path | None) -> M:

@@ -23,7 +23,7 @@ def model() -> FlowModel:
     torch.manual_seed(0)
     small = FlowModel(
         replace(encoder_config(FORMAT), d_model=32, num_layers=1, num_heads=2, d_ff=64),
-        replace(decoder_config(FORMAT), d_model=32, num_layers=1, num_heads=2, d_ff=64, stem_channels=2, film_width=32),
+        replace(decoder_config(FORMAT), d_model=32, num_layers=2, num_heads=2, d_ff=64, stem_channels=2, film_width=32),
     )
     with torch.no_grad():
         for parameter in small.decoder.parameters():
