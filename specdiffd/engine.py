@@ -24,7 +24,7 @@ from specdiffd.audio.resample import Resampler
 from specdiffd.audio.reverb import to_room
 from specdiffd.audio.splice import crossfade, fade_out
 from specdiffd.events import CHANNELS, Event
-from specdiffd.instrument import Instrument, Rendered
+from specdiffd.instrument import Instrument, Preparation, Rendered
 from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
@@ -118,7 +118,7 @@ class Engine:
         self._source = np.zeros((1 << 18, BUS_CHANNELS if settings.reverb else 1), np.float32)
         self._forecast: _Forecast | None = None
         self._changed_s = math.inf  # earliest event not yet in the forecast
-        self._slice: Generator[object, None, None] | None = None  # the slice in hand, between two of its stages
+        self._slice: Generator[object, None, None] | None = None  # the slice or its preparation in hand, between two of its stages
         self._revision: _Revision | None = None  # likewise
 
     def play(self, event: Event) -> None:
@@ -385,15 +385,20 @@ class Engine:
         state, performances = forecast.states[-1], [score.performance for score in self.scores]
         # First what the next slice needs; what slices will need soon, only while there is time for it.
         for frames in (s.slice_frames, s.slice_frames + s.prepared_frames) if ahead_s > COMFORTABLE_S else (s.slice_frames,):
-            prepared = self.instrument.prepare(performances, state, frames)
-            if prepared is not None:
-                forecast.states[-1] = prepared
+            preparation = self.instrument.prepare(performances, state, frames)
+            if preparation is not None:
+                self._slice = self._prepare(forecast, preparation)
                 return True
         calm = playhead - self._revised_at > CALM_S * s.sample_rate_hz
         if ahead_s >= (s.forecast_s if calm else min(s.forecast_s, BUSY_FORECAST_S)):
             return False
         self._slice = self._slice_stages(forecast, state)
         return True
+
+    @staticmethod
+    def _prepare(forecast: _Forecast, preparation: Preparation[Any]) -> Generator[object, None, None]:
+        """What slices will need, likewise."""
+        forecast.states[-1] = yield from preparation
 
     def _slice_stages(self, forecast: _Forecast, state: Any) -> Generator[object, None, None]:
         """A slice, a few milliseconds at a time; nothing of it is in the timeline before the last of them."""

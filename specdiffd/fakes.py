@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.events import Event, Performance
-from specdiffd.instrument import Rendered, Stages
+from specdiffd.instrument import Preparation, Rendered, Stages
 from specdiffd.io.timeline import CHANNELS, Timeline
 from specdiffd.metrics import Stopwatch
 
@@ -59,7 +59,7 @@ class SineInstrument:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         return state._replace(next_frame=frame)
 
-    def prepare(self, performances: Sequence[Performance], state: SineState, frames: int) -> SineState | None:
+    def prepare(self, performances: Sequence[Performance], state: SineState, frames: int) -> Preparation[SineState] | None:
         """Nothing needs to be prepared."""
         return None
 

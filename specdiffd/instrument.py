@@ -20,6 +20,7 @@ from specdiffd.events import Controllers, Note, Performance
 from specdiffd.formats import MelFormat
 from specdiffd.graph import Graph
 from specdiffd.metrics import Stopwatch
+from specdiffd.model.layers import finish
 from specdiffd.model.network import (
     NEVER_VISIBLE,
     Conditioning,
@@ -77,8 +78,8 @@ class Instrument(Protocol[S]):
     def rewind(self, state: S, frame: int) -> S:
         """The state as it was before ``frame``, what was computed on the way included."""
 
-    def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> S | None:
-        """Do a little of what rendering the next ``frames`` will need besides; None when there is nothing left to do."""
+    def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> Preparation[S] | None:
+        """A little of what rendering the next ``frames`` will need besides, in stages; None when there is nothing left to do."""
 
     def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int, draft: bool = False) -> Stages[S]:
         """Render frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
@@ -91,17 +92,12 @@ class Instrument(Protocol[S]):
 
 
 Stages = Generator[Rendered | None, None, tuple[Rendered, S]]
+Preparation = Generator[None, None, S]
 
 
 def render(instrument: Instrument[S], performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
     """All stages of :meth:`Instrument.stages`, one after the other."""
-    stages = instrument.stages(performances, state, first_frame, frames)
-    while True:
-        try:
-            next(stages)
-        except StopIteration as stop:
-            found: tuple[Rendered, S] = stop.value
-            return found
+    return finish(instrument.stages(performances, state, first_frame, frames))
 
 
 def window_start(origin: int, end: int, window_frames: int, hop_frames: int) -> int:
@@ -229,27 +225,36 @@ class SpectrogramInstrument:
         return state._replace(windows=())
 
     @torch.inference_mode()
-    def prepare(self, performances: Sequence[Performance], state: StreamState, frames: int) -> StreamState | None:
+    def prepare(self, performances: Sequence[Performance], state: StreamState, frames: int) -> Preparation[StreamState] | None:
         """See :class:`Instrument`: the context, the tokens and the known frames of a new window, a few at a time."""
         if not self.settings.use_decoder:
             return None
         start = window_start(state.origin, state.next_frame + frames, self.window_frames, self.hop_frames)
-        old = next((w for w in state.windows if w.start == start), None)
+        old = self._window_at(start, state)
         if old is None:
-            return self._with_window(state, self._empty_window(start, state, len(performances)))
-        window = self._window(start, performances, state, MOST_TOKENS)
+            return self._prepared(state, self._empty_window(start, state, len(performances)))
+        window = self._window(old, performances, MOST_TOKENS)
         if window.notes.tokens > old.notes.tokens:
-            return self._with_window(state, window)
+            return self._prepared(state, _at_once(window))
         missing = state.next_frame - start - window.decoder.frames
-        return None if missing < PREPARED_FRAMES else self._with_window(state, self._remembered(state, window, PREPARED_FRAMES))
+        return None if missing < PREPARED_FRAMES else self._prepared(state, self._remembered(state, window, PREPARED_FRAMES))
 
-    def _remembered(self, state: StreamState, window: _Window, frames: int) -> _Window:
+    @torch.inference_mode()
+    def _prepared(self, state: StreamState, stages: Generator[None, None, _Window]) -> Preparation[StreamState]:
+        return self._with_window(state, (yield from stages))
+
+    def _remembered(self, state: StreamState, window: _Window, frames: int) -> Generator[None, None, _Window]:
         """The window with so many more of the known frames in the decoder's memory."""
         first = window.start + window.decoder.frames
         clean, prior = self._known(state, first, first + frames)
         films = self._films.at(torch.full((1, 1), self.steps, device=self.device))  # the last time of the schedule is 0
-        _, decoder = self.decoder.step(clean, prior, films, window.conditioning, window.decoder, frames)
+        _, decoder = yield from self.decoder.step_in_halves(clean, prior, films, window.conditioning, window.decoder, frames)
         return window._replace(decoder=decoder)
+
+    @staticmethod
+    def _window_at(start: int, state: StreamState) -> _Window | None:
+        """What is kept of the window at ``start``."""
+        return next((w for w in state.windows if w.start == start), None)
 
     @staticmethod
     def _with_window(state: StreamState, window: _Window) -> StreamState:
@@ -278,9 +283,11 @@ class SpectrogramInstrument:
             self.stopwatch.lap("draft")
             yield Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, prior)
         if self.settings.use_decoder:
-            window = self._window(
-                window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames), performances, state
-            )
+            start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
+            old = self._window_at(start, state)
+            if old is None:
+                old = yield from self._empty_window(start, state, len(performances))
+            window = self._window(old, performances)
             self.stopwatch.lap("encoder")
             yield None
             mel, state = yield from self._sample(performances, state, prior, window)
@@ -331,7 +338,7 @@ class SpectrogramInstrument:
         first, frames, start = state.next_frame, prior.shape[1], window.start
         fmt, scale = self.format, self.decoder.config.noise_scale
         while (missing := first - start - window.decoder.frames) > AT_ONCE_FRAMES:
-            window = self._remembered(state, window, min(missing, MOST_FRAMES))
+            window = yield from self._remembered(state, window, min(missing, MOST_FRAMES))
         known = first - start - window.decoder.frames
         clean, clean_prior = self._known(state, first - known, first)
         source = fmt.scale_unclipped(prior)
@@ -359,17 +366,17 @@ class SpectrogramInstrument:
             return there
         return torch.cat((there.new_full((len(frames), missing, frames.shape[2]), self.format.log_floor), there), 1)
 
-    def _window(self, start: int, performances: Sequence[Performance], state: StreamState, most_tokens: int | None = None) -> _Window:
-        """The window at ``start`` with the tokens of now; what was computed for it before is kept where it still holds.
+    def _window(self, old: _Window, performances: Sequence[Performance], most_tokens: int | None = None) -> _Window:
+        """A window with the tokens of now; what was computed for it before is kept where it still holds.
 
         Args:
             most_tokens: encode no more than so many; None: all.
         """
+        start = old.start
         frame_s = self.format.frame_s
         tokens = [window_tokens(p, start * frame_s, (start + self.window_frames) * frame_s, self.codec) for p in performances]
         self.stopwatch.lap("tokens")
         ids = [t.ids[:-1] for t in tokens]  # the end mark says nothing to a causal encoder
-        old = next((w for w in state.windows if w.start == start), None) or self._empty_window(start, state, len(performances))
         common = min(_common_prefix(a, b) for a, b in zip(old.ids, ids, strict=True))
         if most_tokens is not None:
             ids = [i[: common + most_tokens] for i in ids]
@@ -393,13 +400,13 @@ class SpectrogramInstrument:
         """For each token the first frame of the window that can have heard its event."""
         return torch.tensor([0 if math.isinf(t) else max(0, self.format.first_frame_of(t) - start) for t in times_s])
 
-    def _empty_window(self, start: int, state: StreamState, parts: int) -> _Window:
+    def _empty_window(self, start: int, state: StreamState, parts: int) -> Generator[None, None, _Window]:
         """No tokens yet; the frames before the window encoded as its context (none at the beginning or when switched off)."""
         config, weight = self.context_encoder.config, self.context_encoder.layer_norm.weight
         first = max(state.first_frame, start - config.targets_context_length)
         if self.settings.use_context and first < start:
             frames = self.format.scale(self._history(state.mel, state, first, start))
-            context = self.context_encoder(frames.to(weight.dtype))
+            context = yield from self.context_encoder.encode(frames.to(weight.dtype))
         else:
             context = weight.new_zeros(parts, 0, config.d_model)
         visible_from = torch.zeros(context.shape[:2], dtype=torch.int64, device=self.device)
@@ -412,6 +419,12 @@ class SpectrogramInstrument:
             context.shape[1],
             self.decoder.init_state(parts),
         )
+
+
+def _at_once(window: _Window) -> Generator[None, None, _Window]:
+    """What takes no more stages."""
+    yield from ()
+    return window
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from specdiffd.events import Performance
 from specdiffd.formats import MelFormat
-from specdiffd.instrument import Rendered, RenderSettings, Stages, window_start
+from specdiffd.instrument import Preparation, Rendered, RenderSettings, Stages, window_start
 from specdiffd.metrics import Stopwatch
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
 from specdiffd.model.sampler import part_noise, sample_diffusion
@@ -163,7 +163,7 @@ class PublishedInstrument:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         return state._replace(mel=state.mel[:, : state.mel.shape[1] - back], vocoder=self.vocoder.rewind(state.vocoder, back))
 
-    def prepare(self, performances: Sequence[Performance], state: PublishedState, frames: int) -> PublishedState | None:
+    def prepare(self, performances: Sequence[Performance], state: PublishedState, frames: int) -> Preparation[PublishedState] | None:
         """See :class:`specdiffd.instrument.Instrument`: there is nothing that could be done before."""
         return None
 

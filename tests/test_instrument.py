@@ -10,6 +10,7 @@ from specdiffd.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument, render, window_start
 from specdiffd.loading import load_builtin_family, load_instrument, pick_device
 from specdiffd.midi.score import Score
+from specdiffd.model.layers import finish
 
 
 def run(instrument: SpectrogramInstrument, performance: Performance, cuts: list[int], origin: int = 0) -> tuple[np.ndarray, object]:
@@ -76,7 +77,7 @@ def test_the_window_rolls_by_hops_and_is_prepared_beforehand(instrument: Spectro
     prepared = 0
     for _ in range(14):
         while (further := instrument.prepare([long], state, 24)) is not None:
-            state, prepared = further, prepared + 1
+            state, prepared = finish(further), prepared + 1
         rendered, state = render(instrument, [long], state, at, 24)
         pieces.append(rendered.audio[0])
         at += 24

@@ -27,6 +27,7 @@ from specdiffd.model.layers import (
     Growing,
     RMSNorm,
     SelfAttention,
+    finish,
     mask_bias,
     modulate,
     sinusoid_positions,
@@ -287,33 +288,40 @@ class ContextEncoder(nn.Module):
         Positions are terminal-relative: n frames take the last n of them, which is what the training code of the
         published checkpoints does (and diffusers, for n other than 0 and 256, does not).
         """
+        return finish(self.encode(frames, valid))
+
+    def encode(self, frames: Tensor, valid: Tensor | None = None) -> Generator[None, None, Tensor]:
+        """:meth:`forward`, a layer at a time."""
         x = self.input_proj(frames) + self.position_encoding.weight[self.config.targets_context_length - frames.shape[1] :]
         if valid is None:
             valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        return self.encode(x, mask_bias(valid[:, None, None], x.dtype))
+        bias = mask_bias(valid[:, None, None], x.dtype)
+        for k in range(self.config.num_layers):
+            x = self.through(k, x, bias)
+            yield
+        return self.layer_norm(x)
 
     def use_graph(self, threads: int) -> list[Graph]:
-        """Run :meth:`encode` as a graph from now on."""
-        example = (torch.zeros(1, 64, self.config.d_model), torch.zeros(1, 1, 1, 64))
-        inputs = (Input({0: "B", 1: "N"}), Input({0: "B", 3: "N"}, NOWHERE))
-        graph = Graph(
-            self,
-            self.layer_norm.weight.dtype,
-            lambda encoder, x, bias: (ContextEncoder.encode(encoder, x, bias),),
-            example,
-            inputs,
-            ({1: "N"},),
-            {"B": (1,), "N": (64, 256)},
-            threads,
-        )
-        setattr(self, "encode", lambda x, bias: graph(x, bias)[0])  # noqa: B010
-        return [graph]
+        """Run :meth:`through` as graphs from now on."""
+        graphs = [
+            Graph(
+                self,
+                self.layer_norm.weight.dtype,
+                lambda encoder, x, bias, k=k: (ContextEncoder.through(encoder, k, x, bias),),
+                (torch.zeros(1, 64, self.config.d_model), torch.zeros(1, 1, 1, 64)),
+                (Input({0: "B", 1: "N"}), Input({0: "B", 3: "N"}, NOWHERE)),
+                ({1: "N"},),
+                {"B": (1,), "N": (64, 256)},
+                threads,
+            )
+            for k in range(self.config.num_layers)
+        ]
+        setattr(self, "through", lambda k, x, bias: graphs[k](x, bias)[0])  # noqa: B010
+        return graphs
 
-    def encode(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Projected frames with their positions (B, n, d) to encodings."""
-        for layer in self.encoders:
-            x, _ = layer(x, bias)
-        return self.layer_norm(x)
+    def through(self, layer: int, x: Tensor, bias: Tensor) -> Tensor:
+        """Hidden (B, n, d) behind a layer."""
+        return cast(Tensor, self.encoders[layer](x, bias)[0])
 
 
 class Schedule(NamedTuple):
@@ -532,14 +540,7 @@ class Decoder(nn.Module):
         Returns:
             velocities (B, F, mel) in units of ``noise_scale``, and the state with the known frames.
         """
-        halves = self.step_in_halves(x, prior, films, conditioning, state, known)
-        next(halves)
-        try:
-            next(halves)
-        except StopIteration as stop:
-            found: tuple[Tensor, DecoderState] = stop.value
-            return found
-        raise AssertionError("there are two halves")
+        return finish(self.step_in_halves(x, prior, films, conditioning, state, known))
 
     def step_in_halves(
         self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState, known: int = 0
