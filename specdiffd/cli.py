@@ -313,7 +313,7 @@ def _show_figures(figures: Mapping[str, Any]) -> None:
 @app.command()
 def train(
     stages: Annotated[
-        list[str] | None, typer.Argument(metavar="[prior|decoder|reflow|vocoder ...]", help="What to train; default: all, in this order.")
+        list[str] | None, typer.Argument(metavar="[prior|decoder|reflow|vocoder ...]", help="What to train, in this order; default: all but reflow.")
     ] = None,
     run: Annotated[Path, typer.Option("--run", help="Folder of the run; one that holds a run is resumed.")] = Path("runs/builtin"),
     minutes: Annotated[float, typer.Option(help="Of the stages together, over all sessions.", min=0.1)] = 240.0,
@@ -341,10 +341,10 @@ def train(
     from specdiffd.loading import pick_device
     from specdiffd.logs import set_up_logging
     from specdiffd.render import find_songs
-    from specdiffd.train.stages import STAGES
+    from specdiffd.train.stages import STAGES, USUAL
     from specdiffd.train.stages import train as train_stages
 
-    chosen = stages or list(STAGES)
+    chosen = stages or list(USUAL)
     for stage in chosen:
         if stage not in STAGES:
             raise UsageError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")

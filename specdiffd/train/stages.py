@@ -31,6 +31,7 @@ from specdiffd.vocoder.melgan import VocoderConfig
 log = logging.getLogger(__name__)
 # Stages in order and the share of the minutes that each takes.
 STAGES = {"prior": 0.2, "decoder": 0.3, "reflow": 0.2, "vocoder": 0.3}
+USUAL = ("prior", "decoder", "vocoder")  # reflow keeps what eight steps make: worth it where that is better than what one makes
 MADE_BY = {"prior": ("prior",), "decoder": ("reflow", "decoder"), "vocoder": ("vocoder",)}  # parts, and the stages, the last one first
 REFLOW_STEPS = 8  # of the decoder whose results the reflow stage learns from
 CHECKPOINT = "checkpoint"
