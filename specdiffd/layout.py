@@ -22,6 +22,7 @@ NOTES_ENCODER, CONTEXT_ENCODER, DECODER, PRIOR, VOCODER = "notes_encoder", "cont
 SCHEDULER, SCHEDULER_CONFIG = "scheduler", "scheduler_config.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 BUILTIN = Path(__file__).parent / "weights" / "builtin"
+STAND_IN = Path(__file__).parent / "weights" / "published"  # the vocoder of checkpoints that have none
 
 C = TypeVar("C")
 

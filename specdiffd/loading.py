@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from specdiffd.errors import CheckpointError, DeviceError
-from specdiffd.formats import MelFormat
+from specdiffd.formats import FORMATS, MelFormat
 from specdiffd.graph import Graph, bfloat16_is_faster
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.layout import (
-    BUILTIN,
     CONFIG,
     CONTEXT_ENCODER,
     DECODER,
@@ -29,6 +28,7 @@ from specdiffd.layout import (
     PUBLISHED_CLASS,
     SCHEDULER,
     SCHEDULER_CONFIG,
+    STAND_IN,
     VOCODER,
     checkpoint_folder,
     read_config,
@@ -197,15 +197,15 @@ def _published_classes(path: Path, index: dict[str, Any]) -> dict[str, Any]:
 
 
 def _published_vocoder(load: _Loader, fmt: MelFormat) -> StreamingVocoder:
-    """The checkpoint's own if it has one, else the built-in one of the same mel format."""
+    """The checkpoint's own if it has one, else that of the published mel format which comes with the package."""
     for path in (load.folder / ONNX_VOCODER / ONNX_WEIGHTS, load.folder / VOCODER / ONNX_WEIGHTS):
         if path.exists():
             return OnnxVocoder(path, fmt)
-    if fmt != read_config(BUILTIN / INDEX, MelFormat, "mel_format"):
-        raise CheckpointError(f"{load.folder}: no {ONNX_VOCODER}/{ONNX_WEIGHTS}, and the built-in vocoder has another mel format")
-    builtin = _Loader(BUILTIN, load.device, load.dtype, load.random_weights)
-    config = builtin.config(VOCODER, VocoderConfig)
-    return builtin(VOCODER, lambda: Vocoder(config), torch.float32).use(load.dtype)
+    if fmt != FORMATS["published"]:
+        raise CheckpointError(f"{load.folder}: no {ONNX_VOCODER}/{ONNX_WEIGHTS}, and no vocoder that is there has its mel format")
+    stand_in = _Loader(STAND_IN, load.device, load.dtype, load.random_weights)
+    config = stand_in.config(VOCODER, VocoderConfig)
+    return stand_in(VOCODER, lambda: Vocoder(config), torch.float32).use(load.dtype)
 
 
 def load_builtin_family(

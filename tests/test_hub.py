@@ -244,6 +244,6 @@ def test_conversion_overwrites_nothing(tmp_path: Path) -> None:
 
 def test_info_counts_parameters() -> None:
     info = hub.describe("builtin")
-    assert info["sample_rate_hz"] == 16000
+    assert info["sample_rate_hz"] == 48000
     assert 10e6 < sum(info["parameters"].values()) < 30e6
     assert hub.describe(str(GOLDENS / "checkpoints" / "wide"))["vocoder"] == "the built-in one"

@@ -1,6 +1,7 @@
 """Training as a command: every stage runs, is resumed, and ends in a checkpoint that plays."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,12 @@ from typer.testing import CliRunner
 
 from specdiffd import cli
 from specdiffd.errors import UsageError
-from specdiffd.layout import BUILTIN, PRIOR, WEIGHTS
+from specdiffd.formats import FORMATS
+from specdiffd.layout import BUILTIN, CONFIG, DECODER, PRIOR, STAND_IN, VOCODER, WEIGHTS, read_config
 from specdiffd.loading import load_builtin_family, load_instrument
-from specdiffd.model.checkpoint import load_weights
-from specdiffd.model.prior import NotePrior, PriorConfig
 from specdiffd.train.loop import Run
-from specdiffd.train.stages import STAGES, train
+from specdiffd.train.stages import STAGES, train, vocoder_config
+from specdiffd.vocoder.melgan import VocoderConfig
 
 # torch.compile's own, at its first use
 pytestmark = [
@@ -26,20 +27,24 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    checkpoint = train(folder, list(STAGES), [], minutes=0.02, pieces=2, batch=1, adversarial_from=0.0, format_name="published")
+    checkpoint = train(folder, list(STAGES), [], minutes=0.02, pieces=2, batch=1, adversarial_from=0.0)
     assert checkpoint.is_dir()
     return folder
 
 
 def test_stages_end_in_a_checkpoint_that_loads(run_folder: Path) -> None:
-    instrument = load_instrument(str(run_folder / "checkpoint"))
-    builtin = load_instrument("builtin")
-    assert [p.shape for p in instrument.decoder.parameters()] == [p.shape for p in builtin.decoder.parameters()]
+    """By default of the built-in instrument's kind."""
+    instrument = load_builtin_family(str(run_folder / "checkpoint"))
+    builtin = load_builtin_family("builtin")
+    assert instrument.format == builtin.format == FORMATS["full-band"]
+    for part in ("decoder", "vocoder", "prior"):
+        mine, theirs = ([p.shape for p in getattr(i, part).parameters()] for i in (instrument, builtin))
+        assert mine == theirs
 
 
 def test_a_run_is_resumed(run_folder: Path) -> None:
     before = torch.load(run_folder / "prior" / "state.pt", weights_only=True)
-    train(run_folder, ["prior"], [], minutes=0.04, pieces=2, batch=1, format_name="published")
+    train(run_folder, ["prior"], [], minutes=0.04, pieces=2, batch=1)
     after = torch.load(run_folder / "prior" / "state.pt", weights_only=True)
     assert after["step"] > before["step"] > 0
     assert after["used_s"] > before["used_s"]
@@ -53,22 +58,48 @@ def test_a_stage_begins_with_another_checkpoint(tmp_path: Path) -> None:
     assert all(float((a - b).abs().max()) < 0.01 for a, b in pairs)
 
 
-def test_every_stage_learns_in_the_full_band(tmp_path: Path) -> None:
+def test_every_stage_learns_in_the_published_format(tmp_path: Path) -> None:
     """From the weights of another format: whatever has the same shape is kept."""
     checkpoint = train(
-        tmp_path, list(STAGES), [], minutes=0.02, start=BUILTIN, pieces=2, batch=1, adversarial_from=0.0, format_name="full-band"
+        tmp_path, list(STAGES), [], minutes=0.02, start=BUILTIN, pieces=2, batch=1, adversarial_from=0.0, format_name="published"
     )
     instrument = load_builtin_family(str(checkpoint))
-    assert (instrument.sample_rate_hz, instrument.hop_samples, instrument.format.mel_bins) == (48000, 960, 160)
-    started = load_weights(BUILTIN / PRIOR, lambda: NotePrior(PriorConfig()))
+    assert instrument.format == FORMATS["published"]
+    started = load_builtin_family("builtin").prior
     assert torch.allclose(instrument.prior.program.weight, started.program.weight, atol=0.1)
+
+
+def test_the_vocoder_that_stands_in_is_one_of_this_kind(tmp_path: Path) -> None:
+    config = read_config(STAND_IN / VOCODER / CONFIG, VocoderConfig)
+    assert config == vocoder_config(FORMATS["published"])
 
 
 @pytest.mark.parametrize("start", [None, BUILTIN])
 def test_the_prior_comes_first(tmp_path: Path, start: Path | None) -> None:
     """One of another format is none."""
     with pytest.raises(UsageError, match="no note prior"):
-        train(tmp_path, ["vocoder"], [], minutes=0.01, pieces=1, start=start, format_name="full-band")
+        train(tmp_path, ["vocoder"], [], minutes=0.01, pieces=1, start=start, format_name="published")
+
+
+def test_reflow_comes_after_the_decoder(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_folder / "prior", tmp_path / "prior")
+    with pytest.raises(UsageError, match="no decoder"):
+        train(tmp_path, ["reflow"], [], minutes=0.01, pieces=1)
+
+
+def test_reflow_begins_with_its_teacher_and_keeps_it(run_folder: Path, tmp_path: Path) -> None:
+    """Also when the decoder has been trained further meanwhile; what it makes is what the checkpoint holds."""
+    for stage in ("prior", "decoder", "vocoder"):
+        shutil.copytree(run_folder / stage, tmp_path / stage)
+    checkpoint = train(tmp_path, ["reflow"], [], minutes=0.001, pieces=1, batch=1)
+    teacher = (tmp_path / "reflow" / "teacher" / DECODER / WEIGHTS).read_bytes()
+    train(tmp_path, ["decoder"], [], minutes=0.03, pieces=1, batch=1)
+    train(tmp_path, ["reflow"], [], minutes=0.002, pieces=1, batch=1)
+    assert (tmp_path / "reflow" / "teacher" / DECODER / WEIGHTS).read_bytes() == teacher
+    average = torch.load(tmp_path / "reflow" / "state.pt", weights_only=True)["average"]
+    stored = load_builtin_family(str(checkpoint)).decoder.state_dict()
+    for name, value in stored.items():
+        assert torch.allclose(value, average[f"decoder.{name}"], atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
