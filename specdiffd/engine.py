@@ -255,7 +255,7 @@ class Engine:
             self._first_splice(forecast, revision)
         else:
             start, fade_end = self._splice_place(revision.unfinished_s)
-            if start == self._safe_from():
+            if start > self._fade_end(revision.unfinished_s) - s.crossfade_samples:
                 fade_end = start + s.crossfade_samples  # amid the sound, of which the draft is much alike
             self._write(forecast, start, fade_end)
         self._forget()

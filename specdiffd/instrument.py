@@ -277,11 +277,9 @@ class SpectrogramInstrument:
         self.stopwatch.lap("prior")
         yield None
         if draft and self.settings.use_decoder:
-            heads, seen = self.vocoder.analyse(prior, state.vocoder, guides)
-            yield None
-            audio, _ = self.vocoder.synthesise(heads, seen, state.vocoder)
+            sketch, _ = yield from self._voice(prior, guides, state, first_frame)
             self.stopwatch.lap("draft")
-            yield Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, prior)
+            yield sketch
         if self.settings.use_decoder:
             start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
             old = self._window_at(start, state)
@@ -295,15 +293,21 @@ class SpectrogramInstrument:
             mel = prior
         self.stopwatch.lap("decoder")
         yield None
-        heads, vocoder = self.vocoder.analyse(mel, state.vocoder, guides)
+        rendered, vocoder = yield from self._voice(mel, guides, state, first_frame)
         self.stopwatch.lap("vocoder")
-        yield None
-        audio, vocoder = self.vocoder.synthesise(heads, vocoder, state.vocoder)
-        self.stopwatch.lap("synthesis")
         keep = 2 * self.window_frames
         all_mel, all_prior = (torch.cat(pair, 1) for pair in ((state.mel, mel), (state.prior, prior)))
         drop = max(0, all_mel.shape[1] - keep)
         after = StreamState(state.origin, state.first_frame + drop, all_mel[:, drop:], all_prior[:, drop:], state.windows, vocoder)
+        return rendered, after
+
+    def _voice(
+        self, mel: Tensor, guides: Tensor, state: StreamState, first_frame: int
+    ) -> Generator[None, None, tuple[Rendered, VocoderState]]:
+        """The vocoder's networks, then its synthesis, on frames (natural log) that follow those of ``state``."""
+        heads, seen = self.vocoder.analyse(mel, state.vocoder, guides)
+        yield
+        audio, after = self.vocoder.synthesise(heads, seen, state.vocoder)
         return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, mel), after
 
     def rewind(self, state: StreamState, frame: int) -> StreamState:
