@@ -39,7 +39,6 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderState
 
 S = TypeVar("S")
 PREPARED_FRAMES = 10  # at a time
-AT_ONCE_FRAMES = 18  # of known ones, together with those that are sampled
 MOST_FRAMES, MOST_TOKENS = 64, 48  # in one pass: for more there is no graph
 WINDOWS = 5  # kept: the one that plays, those that the forecast has rolled to, and the next
 
@@ -126,7 +125,12 @@ class _Window(NamedTuple):
     notes: NotesState
     conditioning: Conditioning
     context_frames: int
-    decoder: DecoderState
+    decoder: tuple[DecoderState, ...]  # of each step of sampling
+
+    @property
+    def frames(self) -> int:
+        """How many the decoder keeps."""
+        return self.decoder[0].frames
 
 
 class StreamState(NamedTuple):
@@ -236,7 +240,7 @@ class SpectrogramInstrument:
         window = self._window(old, performances, MOST_TOKENS)
         if window.notes.tokens > old.notes.tokens:
             return self._prepared(state, _at_once(window))
-        missing = state.next_frame - start - window.decoder.frames
+        missing = state.next_frame - start - window.frames
         return None if missing < PREPARED_FRAMES else self._prepared(state, self._remembered(state, window, PREPARED_FRAMES))
 
     @torch.inference_mode()
@@ -245,11 +249,12 @@ class SpectrogramInstrument:
 
     def _remembered(self, state: StreamState, window: _Window, frames: int) -> Generator[None, None, _Window]:
         """The window with so many more of the known frames in the decoder's memory."""
-        first = window.start + window.decoder.frames
+        first = window.start + window.frames
         clean, prior = self._known(state, first, first + frames)
         films = self._films.at(torch.full((1, 1), self.steps, device=self.device))  # the last time of the schedule is 0
-        _, decoder = yield from self.decoder.step_in_halves(clean, prior, films, window.conditioning, window.decoder, frames)
-        return window._replace(decoder=decoder)
+        # A window is given all that is known before anything is sampled in it: until then its states are one and the same.
+        _, decoder = yield from self.decoder.step_in_halves(clean, prior, films, window.conditioning, window.decoder[0])
+        return window._replace(decoder=(decoder,) * self.steps)
 
     @staticmethod
     def _window_at(start: int, state: StreamState) -> _Window | None:
@@ -281,25 +286,15 @@ class SpectrogramInstrument:
             self.stopwatch.lap("draft")
             yield sketch
         if self.settings.use_decoder:
-            start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
-            old = self._window_at(start, state)
-            if old is None:
-                old = yield from self._empty_window(start, state, len(performances))
-            window = self._window(old, performances)
-            self.stopwatch.lap("encoder")
-            yield None
-            mel, state = yield from self._sample(performances, state, prior, window)
+            sampled = yield from self._in_windows(performances, state, prior)
         else:
-            mel = prior
+            sampled = self._followed(state, prior, prior)
+        mel = sampled.mel[:, -frames:]
         self.stopwatch.lap("decoder")
         yield None
         rendered, vocoder = yield from self._voice(mel, guides, state, first_frame)
         self.stopwatch.lap("vocoder")
-        keep = 2 * self.window_frames
-        all_mel, all_prior = (torch.cat(pair, 1) for pair in ((state.mel, mel), (state.prior, prior)))
-        drop = max(0, all_mel.shape[1] - keep)
-        after = StreamState(state.origin, state.first_frame + drop, all_mel[:, drop:], all_prior[:, drop:], state.windows, vocoder)
-        return rendered, after
+        return rendered, sampled._replace(vocoder=vocoder)
 
     def _voice(
         self, mel: Tensor, guides: Tensor, state: StreamState, first_frame: int
@@ -317,7 +312,7 @@ class SpectrogramInstrument:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         known = state.mel.shape[1] - back
         windows = tuple(
-            w._replace(decoder=w.decoder.first(min(w.decoder.frames, frame - w.start))) for w in state.windows if w.start <= frame
+            w._replace(decoder=tuple(d.first(min(d.frames, frame - w.start)) for d in w.decoder)) for w in state.windows if w.start <= frame
         )
         vocoder = self.vocoder.rewind(state.vocoder, back)
         return StreamState(state.origin, state.first_frame, state.mel[:, :known], state.prior[:, :known], windows, vocoder)
@@ -335,32 +330,59 @@ class SpectrogramInstrument:
         mels, guides = zip(*parts, strict=True)
         return torch.stack(mels), torch.stack(guides)
 
+    def _in_windows(
+        self, performances: Sequence[Performance], state: StreamState, prior: Tensor
+    ) -> Generator[None, None, StreamState]:
+        """Sample the frames of ``prior`` (natural log), which follow those of ``state``, each in the window that is its own.
+
+        So a frame comes out the same whichever stretch it is part of, and a revision near a roll goes on as the forecast did.
+        """
+        end = state.next_frame + prior.shape[1]
+        while (first := state.next_frame) < end:
+            start = window_start(state.origin, first + 1, self.window_frames, self.hop_frames)
+            old = self._window_at(start, state)
+            if old is None:
+                old = yield from self._empty_window(start, state, len(performances))
+            window = self._window(old, performances)
+            self.stopwatch.lap("encoder")
+            yield
+            here = min(end, start + self.window_frames) - first
+            mel, window = yield from self._sample(performances, state, prior[:, :here], window)
+            state = self._followed(self._with_window(state, window), mel, prior[:, :here])
+            prior = prior[:, here:]
+        return state
+
+    def _followed(self, state: StreamState, mel: Tensor, prior: Tensor) -> StreamState:
+        """The state with more frames (natural log); those that no window can see any more go."""
+        mels, priors = torch.cat((state.mel, mel), 1), torch.cat((state.prior, prior), 1)
+        drop = max(0, mels.shape[1] - 2 * self.window_frames)
+        return state._replace(first_frame=state.first_frame + drop, mel=mels[:, drop:], prior=priors[:, drop:])
+
     def _sample(
         self, performances: Sequence[Performance], state: StreamState, prior: Tensor, window: _Window
-    ) -> Generator[None, None, tuple[Tensor, StreamState]]:
-        """Sample the frames of ``prior`` (natural log), which follow those of ``state``, in ``window``, half a step at a time."""
+    ) -> Generator[None, None, tuple[Tensor, _Window]]:
+        """Sample the frames of ``prior`` (natural log), which follow those of ``state``, in ``window``, half a step at a time.
+
+        At each step they look at the frames that were sampled in this window before as those were at that step: all of a window's
+        are one sample, however it is cut into stretches.
+        """
         first, frames, start = state.next_frame, prior.shape[1], window.start
         fmt, scale = self.format, self.decoder.config.noise_scale
-        while (missing := first - start - window.decoder.frames) > AT_ONCE_FRAMES:
+        while (missing := first - start - window.frames) > 0:
             window = yield from self._remembered(state, window, min(missing, MOST_FRAMES))
-        known = first - start - window.decoder.frames
-        clean, clean_prior = self._known(state, first - known, first)
         source = fmt.scale_unclipped(prior)
         noise = part_noise(self.settings.seed, len(performances), first, frames, fmt.mel_bins)
         x = source + (scale * self.settings.noise) * noise.to(source)
-        decoder_state = window.decoder
-        for step in range(self.steps):
+        states = []
+        for step, decoder in enumerate(window.decoder):
             if step:
                 yield
-            place = torch.full((len(x) if known else 1, known + frames if known else 1), step, device=x.device)
-            place[:, :known] = self.steps  # the last time of the schedule is 0
-            both = (torch.cat((clean, x), 1), torch.cat((clean_prior, source), 1)) if known else (x, source)
-            films = self._films.at(place)
-            v, decoder_state = yield from self.decoder.step_in_halves(*both, films, window.conditioning, decoder_state, known)
-            x = flow_step(x, v[:, known:], step, self.steps, scale)
-            known = 0
+            films = self._films.at(torch.full((1, 1), step, device=self.device))
+            v, after = yield from self.decoder.step_in_halves(x, source, films, window.conditioning, decoder)
+            x = flow_step(x, v, step, self.steps, scale)
+            states.append(after)
         mel = fmt.unscale(x).clamp(fmt.log_floor, 2 * fmt.log_ceiling)
-        return mel, self._with_window(state, window._replace(decoder=decoder_state))
+        return mel, window._replace(decoder=tuple(states))
 
     def _history(self, frames: Tensor, state: StreamState, first: int, last: int) -> Tensor:
         """Frames first..last of ``frames`` (which begin at state.first_frame), silence before them."""
@@ -421,7 +443,7 @@ class SpectrogramInstrument:
             self.notes_encoder.init_state(parts),
             conditioning,
             context.shape[1],
-            self.decoder.init_state(parts),
+            (self.decoder.init_state(parts),) * self.steps,
         )
 
 

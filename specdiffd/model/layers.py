@@ -222,7 +222,7 @@ def finish(stages: Generator[Any, None, T]) -> T:
 
 
 class Growing:
-    """Keys and values (2 layers, B, heads, S, d) that more are appended to, without copying those that are there.
+    """Keys and values (2 layers, B, heads, S, d), or the like, that more are appended to, without copying those that are there.
 
     A value: what it holds never changes while it is there. Appending writes into the room behind it, where nothing is kept
     that others still hold; else a copy is made.

@@ -431,24 +431,23 @@ class Conditioning(NamedTuple):
 
 
 class DecoderState(NamedTuple):
-    """The known frames of a window, as the causal decoder keeps them."""
+    """Frames of a window that others follow, as the causal decoder keeps them."""
 
     keys_values: Growing
-    images: tuple[Tensor, ...]  # (B, C, 2 + frames, mel) what each convolution of stem and head saw of them, and two empty frames before
+    images: tuple[Growing, ...]  # (1, B, C, 2 + frames, mel) what each convolution of stem and head saw of them, and two empty frames before
 
     @property
     def frames(self) -> int:
-        """How many frames of the window are known."""
+        """How many frames of the window there are."""
         return self.keys_values.count
 
     def first(self, frames: int) -> DecoderState:
-        """As it was with only the first ``frames`` known."""
-        images = tuple(x[:, :, : CausalConv2d.TAPS - 1 + frames] for x in self.images)
-        return DecoderState(self.keys_values.first(frames), images)
+        """As it was with only the first ``frames``."""
+        return DecoderState(self.keys_values.first(frames), tuple(x.first(CausalConv2d.TAPS - 1 + frames) for x in self.images))
 
     def followed_by(self, keys_values: Tensor, images: Sequence[Tensor]) -> DecoderState:
-        """With what the decoder made of the next known frames."""
-        together = tuple(torch.cat(pair, 2) for pair in zip(self.images, images, strict=True))
+        """With what the decoder made of the next frames: keys and values, and (B, C, frames, mel) of each convolution."""
+        together = tuple(old.followed_by(new[None]) for old, new in zip(self.images, images, strict=True))
         return DecoderState(self.keys_values.followed_by(keys_values), together)
 
 
@@ -521,29 +520,28 @@ class Decoder(nn.Module):
         none = like.new_zeros(2 * c.num_layers, batch, c.num_heads, 0, c.d_kv)
         past = CausalConv2d.TAPS - 1
         channels = (3, c.stem_channels, c.stem_channels + self.HEAD_CHANNELS, c.stem_channels)
-        images = tuple(like.new_zeros(batch, n, past, c.input_dims) for n in channels)
+        images = tuple(Growing(like.new_zeros(1, batch, n, past, c.input_dims)) for n in channels)
         return DecoderState(Growing(none), images)
 
     def step(
-        self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState, known: int = 0
+        self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState
     ) -> tuple[Tensor, DecoderState]:
         """The frames that follow those of ``state``; with a decoder that is not causal all of a window's frames at once.
 
         Args:
-            x: (B, F, mel) in the model's range: ``known`` clean frames, then noisy ones.
+            x: (B, F, mel) in the model's range.
             prior: (B, F, mel) the note prior of the same frames.
-            films: of each frame's diffusion time, 0 for the known ones (``Schedule.at``).
+            films: of each frame's diffusion time, 0 for known ones (``Schedule.at``).
             conditioning: of the window.
             state: the frames before; no more than ``targets_length`` frames in all.
-            known: how many leading frames become part of the returned state.
 
         Returns:
-            velocities (B, F, mel) in units of ``noise_scale``, and the state with the known frames.
+            velocities (B, F, mel) in units of ``noise_scale``, and the state with these frames.
         """
-        return finish(self.step_in_halves(x, prior, films, conditioning, state, known))
+        return finish(self.step_in_halves(x, prior, films, conditioning, state))
 
     def step_in_halves(
-        self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState, known: int = 0
+        self, x: Tensor, prior: Tensor, films: Schedule, conditioning: Conditioning, state: DecoderState
     ) -> Generator[None, None, tuple[Tensor, DecoderState]]:
         """A :meth:`step` that may be stopped half way, or go on before another begins."""
         dtype, frames, past = self.spec_out.weight.dtype, x.shape[1], CausalConv2d.TAPS - 1
@@ -553,7 +551,7 @@ class Decoder(nn.Module):
         by_layer = films.layers.expand(*each, *films.layers.shape[2:])
         past_kv, notes = state.keys_values.tensor, conditioning.keys_values.tensor
         bias, notes_bias = mask_bias(own, dtype), mask_bias(heard, dtype)
-        seen = [image[:, :, -past:] for image in state.images]
+        seen = [image.tensor[0, :, :, -past:] for image in state.images]
         h, lower, *images, stem = self.lower(
             by_layer[:, :, :n],
             past_kv[:n],
@@ -568,17 +566,14 @@ class Decoder(nn.Module):
         )
         yield
         velocity, upper, *more = self.upper(by_layer[:, :, n:], past_kv[n:], notes[n:], bias, notes_bias, h, stem, *seen[2:])
-        if known:
-            keys_values = torch.cat((lower, upper))[:, :, :, :known]
-            state = state.followed_by(keys_values, [image[:, :, :known] for image in (*images, *more)])
-        return velocity.float(), state
+        return velocity.float(), state.followed_by(torch.cat((lower, upper)), (*images, *more))
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`lower`, :meth:`upper` and :meth:`cross_keys_values` as graphs from now on; the decoder must be causal."""
         c, frames = self.config, 8
         of_frames, of_images = Input({0: "B", 1: "F"}), [Input({0: "B"})] * 2
         mel = torch.zeros(1, frames, c.input_dims)
-        images = [image.float() for image in self.init_state().images]
+        images = [image.tensor[0].float() for image in self.init_state().images]
         lower = self._half_graph(
             Decoder.lower,
             self.lower_layers,

@@ -48,10 +48,10 @@ def conditioning(decoder: Decoder):  # type: ignore[no-untyped-def]
 def test_chunked_equals_whole(decoder: Decoder, cuts: tuple[int, ...]) -> None:
     x, prior = inputs()
     c = conditioning(decoder)
-    whole, end = decoder.step(x, prior, films(decoder, FRAMES), c, decoder.init_state(2), FRAMES)
+    whole, end = decoder.step(x, prior, films(decoder, FRAMES), c, decoder.init_state(2))
     state, at, pieces = decoder.init_state(2), 0, []
     for n in cuts:
-        y, state = decoder.step(x[:, at : at + n], prior[:, at : at + n], films(decoder, n), c, state, n)
+        y, state = decoder.step(x[:, at : at + n], prior[:, at : at + n], films(decoder, n), c, state)
         pieces.append(y)
         at += n
     assert torch.allclose(torch.cat(pieces, 1), whole, atol=1e-5)
@@ -63,24 +63,24 @@ def test_going_back_is_as_if_nothing_had_come_after(decoder: Decoder) -> None:
     c = conditioning(decoder)
 
     def known(n: int) -> DecoderState:
-        return decoder.step(x[:, :n], prior[:, :n], films(decoder, n), c, decoder.init_state(2), n)[1]
+        return decoder.step(x[:, :n], prior[:, :n], films(decoder, n), c, decoder.init_state(2))[1]
 
     back, short = known(30).first(17), known(17)
     y = [decoder.step(x[:, 17:], prior[:, 17:], films(decoder, 23), c, state)[0] for state in (back, short)]
     assert torch.allclose(*y, atol=1e-5)
 
 
-def test_noisy_frames_leave_no_trace(decoder: Decoder) -> None:
+def test_known_frames_do_not_depend_on_the_noisy_ones_behind_them(decoder: Decoder) -> None:
     x, prior = inputs()
     c = conditioning(decoder)
     place = torch.zeros(1, FRAMES, dtype=torch.int64)
     place[:, 25:] = 1
     mixed = decoder.schedule(torch.tensor([0.0, 1.0])).at(place)
-    _, state = decoder.step(x, prior, mixed, c, decoder.init_state(2), 25)
-    _, clean = decoder.step(x[:, :25], prior[:, :25], films(decoder, 25), c, decoder.init_state(2), 25)
-    for a, b in zip((*state.images, state.keys_values.tensor), (*clean.images, clean.keys_values.tensor), strict=True):
-        assert a.shape == b.shape
-        assert torch.allclose(a, b, atol=1e-5)
+    state = decoder.step(x, prior, mixed, c, decoder.init_state(2))[1].first(25)
+    _, clean = decoder.step(x[:, :25], prior[:, :25], films(decoder, 25), c, decoder.init_state(2))
+    for a, b in zip((*state.images, state.keys_values), (*clean.images, clean.keys_values), strict=True):
+        assert a.tensor.shape == b.tensor.shape
+        assert torch.allclose(a.tensor, b.tensor, atol=1e-5)
 
 
 def test_frames_see_neither_later_frames_nor_later_tokens(decoder: Decoder) -> None:
