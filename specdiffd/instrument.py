@@ -251,10 +251,24 @@ class SpectrogramInstrument:
         """The window with so many more of the known frames in the decoder's memory."""
         first = window.start + window.frames
         clean, prior = self._known(state, first, first + frames)
-        films = self._films.at(torch.full((1, 1), self.steps, device=self.device))  # the last time of the schedule is 0
-        # A window is given all that is known before anything is sampled in it: until then its states are one and the same.
-        _, decoder = yield from self.decoder.step_in_halves(clean, prior, films, window.conditioning, window.decoder[0])
-        return window._replace(decoder=(decoder,) * self.steps)
+        noisy, after = self._noisy(prior, first), []
+        for step, decoder in enumerate(window.decoder):
+            x = torch.lerp(clean, noisy, flow_times(self.steps)[step])
+            _, decoder = yield from self._at_step(step, x, prior, window, decoder)
+            after.append(decoder)
+        return window._replace(decoder=tuple(after))
+
+    def _noisy(self, prior: Tensor, first: int) -> Tensor:
+        """Where the flow begins for frames ``first`` and on of ``prior``, both in the model's range."""
+        parts, frames, bins = prior.shape
+        noise = part_noise(self.settings.seed, parts, first, frames, bins)
+        return prior + (self.decoder.config.noise_scale * self.settings.noise) * noise.to(prior)
+
+    def _at_step(
+        self, step: int, x: Tensor, prior: Tensor, window: _Window, decoder: DecoderState
+    ) -> Generator[None, None, tuple[Tensor, DecoderState]]:
+        films = self._films.at(torch.full((1, 1), step, device=self.device))
+        return (yield from self.decoder.step_in_halves(x, prior, films, window.conditioning, decoder))
 
     @staticmethod
     def _window_at(start: int, state: StreamState) -> _Window | None:
@@ -366,23 +380,19 @@ class SpectrogramInstrument:
         At each step they look at the frames that were sampled in this window before as those were at that step: all of a window's
         are one sample, however it is cut into stretches.
         """
-        first, frames, start = state.next_frame, prior.shape[1], window.start
-        fmt, scale = self.format, self.decoder.config.noise_scale
-        while (missing := first - start - window.frames) > 0:
+        first, fmt = state.next_frame, self.format
+        while (missing := first - window.start - window.frames) > 0:
             window = yield from self._remembered(state, window, min(missing, MOST_FRAMES))
         source = fmt.scale_unclipped(prior)
-        noise = part_noise(self.settings.seed, len(performances), first, frames, fmt.mel_bins)
-        x = source + (scale * self.settings.noise) * noise.to(source)
-        states = []
+        x, after = self._noisy(source, first), []
         for step, decoder in enumerate(window.decoder):
             if step:
                 yield
-            films = self._films.at(torch.full((1, 1), step, device=self.device))
-            v, after = yield from self.decoder.step_in_halves(x, source, films, window.conditioning, decoder)
-            x = flow_step(x, v, step, self.steps, scale)
-            states.append(after)
+            v, decoder = yield from self._at_step(step, x, source, window, decoder)
+            x = flow_step(x, v, step, self.steps, self.decoder.config.noise_scale)
+            after.append(decoder)
         mel = fmt.unscale(x).clamp(fmt.log_floor, 2 * fmt.log_ceiling)
-        return mel, window._replace(decoder=tuple(states))
+        return mel, window._replace(decoder=tuple(after))
 
     def _history(self, frames: Tensor, state: StreamState, first: int, last: int) -> Tensor:
         """Frames first..last of ``frames`` (which begin at state.first_frame), silence before them."""

@@ -20,7 +20,7 @@ from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NotePrior
 from specdiffd.train.data import PieceBank
 from specdiffd.train.loop import Run, descend, reduced_precision
-from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
+from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss, spectral_loss
 from specdiffd.train.spectrogram import begin, frame_times_s
 from specdiffd.vocoder import oscillators
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
@@ -131,9 +131,11 @@ def _reconstruct(
     predicted = stream[:, late + skip :]
     target = audio[:, skip : skip + predicted.shape[1]]
     hz = vocoder.frequencies(heads.offset)[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
+    heard, wanted = log_mel(predicted, fmt), log_mel(target, fmt)
     losses = {
         "spectral": spectral_loss(predicted, target, scale),
-        "mel": 0.5 * (log_mel(predicted, fmt) - log_mel(target, fmt)).abs().mean(),
+        "mel": 0.5 * (heard - wanted).abs().mean(),
+        "power": 0.5 * power_loss(heard, wanted),
         "frequency": 0.2
         * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048 * scale),
     }

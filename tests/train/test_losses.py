@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, spectral_loss
+from specdiffd.audio.mel import log_mel
+from specdiffd.formats import FORMATS
+from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss, spectral_loss
 
 RATE = 16000
 
@@ -33,6 +35,17 @@ def test_a_comb_of_tones_is_no_noise() -> None:
     comb = torch.sin(2 * math.pi * hz[:, None] * torch.arange(RATE) / RATE + phases[:, None]).sum(0)[None]
     comb = comb * float(noise.std() / comb.std())
     assert float(spectral_loss(comb, noise)) > 1.3 * float(spectral_loss(other, noise))
+
+
+def test_noise_has_its_power_whatever_noise_it_is() -> None:
+    """Of two noises the best gain by magnitudes is too small; by the power of patches it is 1."""
+    generator = torch.Generator().manual_seed(0)
+    fmt = FORMATS["full-band"]
+    noise, other = (log_mel(0.1 * torch.randn(1, 2 * fmt.sample_rate_hz, generator=generator), fmt) for _ in range(2))
+    distances = {gain: float(power_loss(noise + math.log(gain), other)) for gain in (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4)}
+    assert min(distances, key=distances.__getitem__) == 1.0
+    assert distances[1.0] < 0.1
+    assert distances[0.7] == pytest.approx(-math.log(0.7), abs=0.05)
 
 
 @pytest.mark.parametrize(("offset", "low", "high"), [(0.0, 0.0, 0.08), (8.0, 0.2, 0.6)])
