@@ -1,5 +1,7 @@
 """The streaming instrument: what is heard does not depend on how it was asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,18 @@ def test_a_revision_is_as_if_the_events_had_been_known(instrument: SpectrogramIn
     second, _ = render(instrument, [performance], state, 54, 16)
     found = np.concatenate((first.audio[0], second.audio[0]))
     assert np.abs(found - expected[30 * 320 :]).max() < 1e-4
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("cuts", [[1] * 350, [7] * 50, [100, 3, 200, 47]])
+def test_it_does_not_matter_how_it_is_cut(instrument: SpectrogramInstrument, performance: Performance, cuts: list[int], steps: int) -> None:
+    """All frames that are sampled in one window are one sample, across two of its rolls too."""
+    with torch.no_grad():
+        torch.nn.init.normal_(instrument.decoder.head[-1].conv.weight, std=0.5)
+    notes = [replace(n, onset_s=n.onset_s + late, offset_s=n.offset_s + late) for n in performance.notes for late in (0.0, 4.0)]
+    stepping, long = instrument.with_settings(steps=steps), Performance(sorted(notes, key=lambda n: n.onset_s), performance.controllers)
+    whole, _ = run(stepping, long, [350])
+    assert np.abs(run(stepping, long, cuts)[0] - whole).max() < 1e-4 * np.abs(whole).max()
 
 
 def test_a_state_is_a_value(instrument: SpectrogramInstrument, performance: Performance) -> None:

@@ -128,7 +128,7 @@ def train_decoder(
     reflow_steps: int | None = None,
     learning_rate: float = 5e-4,
 ) -> None:
-    """Train encoders and decoder upon a finished prior, as they will run: causally, with known past frames.
+    """Train encoders and decoder upon a finished prior, as they will run: causally, all frames of a window at one time of the flow.
 
     Args:
         start: a checkpoint whose weights a new run begins with.
@@ -217,7 +217,7 @@ class FlowModel(nn.Module):
         device: str,
         teacher: Teacher | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
-        """Velocity error of the flow at a random time, on the frames after a random "now"; those before are known."""
+        """Velocity error of the flow at a random time."""
         c = self.decoder.config
         with reduced_precision(device):
             with torch.no_grad():
@@ -225,38 +225,25 @@ class FlowModel(nn.Module):
             conditioning = self.conditioning(examples, fmt, device)
             natural = torch.stack([e.target for e in examples]).to(device)
             target = fmt.scale(natural)
-            size, frames = target.shape[:2]
-            now = torch.from_numpy(np.where(rng.random(size) < 0.25, 0, rng.integers(0, frames - 16, size))).to(device)
-            known = torch.arange(frames, device=device) < now[:, None]
-            past = target
-            if rng.random() < 0.3:  # what it will see when it plays is its own output
-                with torch.no_grad():
-                    films = self.decoder.schedule(torch.ones(1, device=device)).at(
-                        torch.zeros(size, frames, dtype=torch.int64, device=device)
-                    )
-                    x = guess + c.noise_scale * torch.randn_like(guess)
-                    past = x - c.noise_scale * self.decoder.step(x, guess, films, conditioning, self.decoder.init_state(size))[0]
+            size = len(target)
             t = torch.from_numpy(np.where(rng.random(size) < 0.4, 1.0, rng.random(size))).to(device, torch.float32)
-            times = torch.cat((torch.zeros(1, device=device), t))
-            films = self.decoder.schedule(times).at(torch.where(known, 0, torch.arange(1, size + 1, device=device)[:, None]))
-            t = torch.where(known, 0.0, t[:, None])
+            films = self.decoder.schedule(t).at(torch.arange(size, device=device)[:, None])
+            t = t[:, None, None]
             noise = torch.randn_like(target)
             if teacher is None:
                 residual = ((target - guess) / c.noise_scale).clamp(-8.0, 8.0)
             else:
-                residual = teacher(noise, guess, torch.where(known[..., None], past, guess), known, examples, fmt)
-            x = torch.where(known[..., None], past, guess + c.noise_scale * ((1 - t[..., None]) * residual + t[..., None] * noise))
+                residual = teacher(noise, guess, examples, fmt)
+            x = guess + c.noise_scale * ((1 - t) * residual + t * noise)
             predicted, _ = self.decoder.step(x, guess, films, conditioning, self.decoder.init_state(size))
         error = predicted - (noise - residual)
-        weight = (0.25 + 0.75 * torch.sigmoid(natural + 6.0)) * ~known[..., None]
+        weight = 0.25 + 0.75 * torch.sigmoid(natural + 6.0)
         loss = (error.square() * weight).sum() / weight.sum()
         with torch.no_grad():
-            clean = x - t[..., None] * c.noise_scale * predicted
-            fresh = (~known).float()[..., None]
+            clean = x - t * c.noise_scale * predicted
             half_range = (fmt.log_ceiling - fmt.log_floor) / 2
-            l1 = ((clean - target).abs() * fresh).mean() / fresh.mean() * half_range
-            prior_l1 = ((guess - target).abs() * fresh).mean() / fresh.mean() * half_range
-        return loss, {"loss": float(loss.detach()), "l1": float(l1), "prior_l1": float(prior_l1)}
+            l1, prior_l1 = (float((mel - target).abs().mean() * half_range) for mel in (clean, guess))
+        return loss, {"loss": float(loss.detach()), "l1": l1, "prior_l1": prior_l1}
 
 
 class Teacher(NamedTuple):
@@ -266,25 +253,17 @@ class Teacher(NamedTuple):
     steps: int
 
     @torch.no_grad()
-    def __call__(
-        self, noise: Tensor, guess: Tensor, past: Tensor, known: Tensor, examples: Sequence[WindowExample], fmt: MelFormat
-    ) -> Tensor:
-        """What the decoder adds to ``guess`` (B, F, mel_bins), in units of its noise scale, from ``noise``; zero where known.
-
-        Args:
-            past: the known frames, where ``known`` (B, F).
-        """
-        decoder, size = self.model.decoder, len(noise)
-        scale = decoder.config.noise_scale
+    def __call__(self, noise: Tensor, guess: Tensor, examples: Sequence[WindowExample], fmt: MelFormat) -> Tensor:
+        """What the decoder adds to ``guess`` (B, F, mel_bins), in units of its noise scale, from ``noise``."""
+        decoder, scale = self.model.decoder, self.model.decoder.config.noise_scale
         conditioning = self.model.conditioning(examples, fmt, str(noise.device))
-        films = decoder.schedule(torch.tensor([0.0, *flow_times(self.steps)[:-1]], device=noise.device))
-
-        x = torch.where(known[..., None], past, guess + scale * noise)
+        films = decoder.schedule(torch.tensor(flow_times(self.steps)[:-1], device=noise.device))
+        x = guess + scale * noise
         for number in range(self.steps):
-            place = torch.where(known, 0, number + 1)
-            velocity, _ = decoder.step(x, guess, films.at(place), conditioning, decoder.init_state(size))
-            x = flow_step(x, torch.where(known[..., None], 0.0, velocity), number, self.steps, scale)
-        return torch.where(known[..., None], 0.0, (x - guess) / scale)
+            place = torch.full((1, 1), number, device=noise.device)
+            velocity, _ = decoder.step(x, guess, films.at(place), conditioning, decoder.init_state(len(noise)))
+            x = flow_step(x, velocity, number, self.steps, scale)
+        return (x - guess) / scale
 
 
 def begin(module: M, folder: Path | None) -> M:
