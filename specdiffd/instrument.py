@@ -344,9 +344,7 @@ class SpectrogramInstrument:
         mels, guides = zip(*parts, strict=True)
         return torch.stack(mels), torch.stack(guides)
 
-    def _in_windows(
-        self, performances: Sequence[Performance], state: StreamState, prior: Tensor
-    ) -> Generator[None, None, StreamState]:
+    def _in_windows(self, performances: Sequence[Performance], state: StreamState, prior: Tensor) -> Generator[None, None, StreamState]:
         """Sample the frames of ``prior`` (natural log), which follow those of ``state``, each in the window that is its own.
 
         So a frame comes out the same whichever stretch it is part of, and a revision near a roll goes on as the forecast did.

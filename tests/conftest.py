@@ -1,11 +1,13 @@
 """Instruments small enough for tests, of odd sizes."""
 
+import numpy as np
 import pytest
 import torch
 
 from specdiffd.events import Event, Performance
 from specdiffd.formats import MelFormat
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
+from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
 from specdiffd.model.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.prior import NotePrior, PriorConfig
@@ -66,3 +68,9 @@ def events() -> list[Event]:
 @pytest.fixture
 def performance(events: list[Event]) -> Performance:
     return Score().extend(events).performance
+
+
+def next_block(player: Player, samples: int = 256) -> np.ndarray:
+    """A copy of what a player puts out next, (samples, 2)."""
+    block = player.fill(samples)
+    return np.zeros((samples, 2), np.float32) if block is None else block.copy()

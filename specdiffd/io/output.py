@@ -52,17 +52,17 @@ class Player:
         self._resting = 0  # blocks of silence in a row
         shared.timeline.header.clock_start = shared.timeline.playhead
 
-    def fill(self, samples: int) -> NDArray[np.float32]:
-        """The next block that is put out, (samples, STEREO); valid until the next call."""
+    def fill(self, samples: int) -> NDArray[np.float32] | None:
+        """The next block that is put out, (samples, STEREO), valid until the next call; None for silence on purpose."""
         header = self._timeline.header
         playhead = header.playhead
-        bus = self._bus[:samples]
         header.callbacks += 1
         if header.silent and playhead >= header.valid_until and (self._reverb is None or self._reverb.quiet):
-            self._rest(bus, playhead)
-            return bus
+            self._rest(samples, playhead)
+            return None
         self._resting = 0
         self._tick(playhead)
+        bus = self._bus[:samples]
         read = self._read[:samples]
         missing = self._timeline.advance(read) > 0
         if missing and not self._missing:
@@ -86,18 +86,17 @@ class Player:
         header.clock_early_s = max(self._clock.early_s(playhead, now_ns), header.clock_early_s * EARLY_DECAY)
         self._timeline.set_clock(self._clock.update(playhead, now_ns))
 
-    def _rest(self, bus: NDArray[np.float32], playhead: int) -> None:
+    def _rest(self, samples: int, playhead: int) -> None:
         """A block of silence on purpose, for next to nothing: a daemon is idle for most of its life."""
         if self._resting == 0:
-            self._bus.fill(0)
             self._limiter, self._missing = 1.0, False
         if self._resting % RESTING_TICKS == 0:
             self._tick(playhead)
             self._gain = self._target
             self._timeline.header.peak *= PEAK_DECAY**RESTING_TICKS
         self._resting += 1
-        self._timeline.header.playhead = playhead + len(bus)
-        self._played.add_silence(len(bus))
+        self._timeline.header.playhead = playhead + samples
+        self._played.add_silence(samples)
 
     @property
     def _target(self) -> float:
@@ -183,6 +182,9 @@ class PortAudioSink:
         if status:
             self._header.xruns += 1
         bus = self._player.fill(frames)
+        if bus is None:
+            buffer[:] = bytes(len(buffer))  # an array of it would take as long as all the rest of an idle callback
+            return
         out = np.frombuffer(buffer, np.float32).reshape(frames, -1)
         if out.shape[1] == STEREO:
             out[:] = bus
@@ -248,12 +250,13 @@ class PacedSink:
 
     def _run(self) -> None:
         block_s = self._config.block_size / self._config.sample_rate_hz
+        silence = np.zeros((self._config.block_size, STEREO), np.float32)
         due_s = time.monotonic()
         try:
             while not self._stop.wait(max(0.0, due_s - time.monotonic())):
                 bus = self._player.fill(self._config.block_size)
                 if self._file is not None:
-                    self._file.write(bus)
+                    self._file.write(silence if bus is None else bus)
                 due_s += block_s
                 if time.monotonic() - due_s > 1.0:  # suspended: do not try to catch up
                     due_s = time.monotonic()

@@ -434,7 +434,9 @@ class DecoderState(NamedTuple):
     """Frames of a window that others follow, as the causal decoder keeps them."""
 
     keys_values: Growing
-    images: tuple[Growing, ...]  # (1, B, C, 2 + frames, mel) what each convolution of stem and head saw of them, and two empty frames before
+    images: tuple[
+        Growing, ...
+    ]  # (1, B, C, 2 + frames, mel) what each convolution of stem and head saw of them, and two empty frames before
 
     @property
     def frames(self) -> int:

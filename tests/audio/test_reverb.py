@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import next_block
 
 from specdiffd.audio.reverb import Reverb, impulse_response, sends
 from specdiffd.config import AudioConfig
@@ -73,7 +74,7 @@ def test_played_live_it_is_heard_after_the_note_and_the_dry_sound_is_the_same() 
                 engine.play(event._replace(time_s=event.time_s + 0.05))
             while engine.work():
                 pass
-            blocks.append(player.fill(256).copy())
+            blocks.append(next_block(player))
         heard[level] = np.concatenate(blocks)
     dry, wet = heard[0.0], heard[0.5]
     assert np.array_equal(dry[:, 0], dry[:, 1])

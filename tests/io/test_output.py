@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import next_block
 
 from specdiffd.config import AudioConfig
 from specdiffd.errors import DeviceError
@@ -23,7 +24,7 @@ def fill(shared: SharedBlock, audio: np.ndarray, config: AudioConfig, block: int
     at = shared.timeline.playhead
     shared.timeline.write(at, np.repeat(audio[:, None].astype(np.float32), 2, 1))
     shared.timeline.publish(at + len(audio), silent=True)
-    return np.concatenate([player.fill(block).copy() for _ in range(len(audio) // block)])[:, 0]
+    return np.concatenate([next_block(player, block) for _ in range(len(audio) // block)])[:, 0]
 
 
 def test_it_plays_the_timeline(shared: SharedBlock) -> None:
@@ -39,11 +40,11 @@ def test_gain_is_ramped_over_a_block(shared: SharedBlock) -> None:
     shared.timeline.write(at, np.full((2560, 2), 0.5, np.float32))
     shared.timeline.publish(at + 2560, silent=True)
     shared.timeline.header.gain = 0.25
-    first, second = player.fill(256).copy(), player.fill(256).copy()
+    first, second = next_block(player), next_block(player)
     assert np.abs(np.diff(first[:, 0])).max() < 0.002
     assert second[:, 0] == pytest.approx(0.125)
     shared.timeline.header.running = 0
-    assert player.fill(256)[-1, 0] == pytest.approx(0)
+    assert next_block(player)[-1, 0] == pytest.approx(0)
 
 
 def test_the_limiter_keeps_peaks_below_full_scale_without_a_jump(shared: SharedBlock) -> None:
@@ -122,13 +123,13 @@ def test_unknown_devices_are_answered_with_what_is_there(wanted: str | int) -> N
 def test_silence_between_sounds_is_played_and_recorded_as_silence(shared: SharedBlock) -> None:
     """Idle blocks take a shorter way through the callback: the clock and what comes after are as without it."""
     player = Player(shared, AudioConfig())
-    heard = [player.fill(256).copy() for _ in range(20)]
+    heard = [next_block(player) for _ in range(20)]
     assert shared.timeline.playhead == 20 * 256 == shared.played.count
     assert shared.timeline.clock() is not None
     at = shared.timeline.playhead + 256
     shared.timeline.write(at, np.full((256, 2), 0.25, np.float32))
     shared.timeline.publish(at + 256, silent=True)
-    heard += [player.fill(256).copy() for _ in range(4)]
+    heard += [next_block(player) for _ in range(4)]
     expected = np.repeat([*[0.0] * 21, 0.25, 0.0, 0.0], 256)
     for audio in (np.concatenate(heard), shared.played.since(0)[0]):
         assert np.abs(audio[:, 0] - expected).max() < 1e-6
