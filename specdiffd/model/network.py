@@ -1,8 +1,8 @@
 """Notes encoder, context encoder and FiLM decoder of Spectrogram Diffusion (arXiv 2206.05408, section 3.3).
 
 With the default configs these are the published networks. The built-in instrument turns on fields that they leave off:
-``causal`` (a frame attends to itself and earlier frames, and only to tokens that it can have heard; every frame has its
-own diffusion time, so known frames enter clean and their keys and values are kept) and ``stem_channels`` (small causal
+``causal`` (a frame attends to itself and earlier frames, and only to tokens that it can have heard; so keys and values are
+kept for the frames that follow) and ``stem_channels`` (small causal
 2-D convolutions around the transformer, which also see the note prior).
 """
 
@@ -533,7 +533,7 @@ class Decoder(nn.Module):
         Args:
             x: (B, F, mel) in the model's range.
             prior: (B, F, mel) the note prior of the same frames.
-            films: of each frame's diffusion time, 0 for known ones (``Schedule.at``).
+            films: of each frame's diffusion time (``Schedule.at``).
             conditioning: of the window.
             state: the frames before; no more than ``targets_length`` frames in all.
 
@@ -645,7 +645,7 @@ class Decoder(nn.Module):
                 *inputs,
             ),
             outputs,
-            {"B": (1,), "F": (10, 14, 20, 28, 64), "K": (c.targets_length,), "S": 256},
+            {"B": (1,), "F": (10, 14, 64), "K": (c.targets_length,), "S": 256},
             threads,
         )
 
