@@ -250,7 +250,7 @@ def evaluate(
     """Compare the instrument with FluidSynth playing the same (needs specdiffd[evaluate] and basic-pitch): the right notes,
     single sounds (program, loudness, onset, drums, brightness), and whether spectrograms are more than a blurred mean."""
     from specdiffd.evaluate.honesty import MODELS, evaluate_honesty
-    from specdiffd.evaluate.notes import ABLATION, Row, evaluate_notes, table
+    from specdiffd.evaluate.notes import ABLATION, ALWAYS, Row, evaluate_notes, table
     from specdiffd.evaluate.pieces import test_set
     from specdiffd.evaluate.rendering import Renderers
     from specdiffd.evaluate.report import write_report
@@ -268,7 +268,7 @@ def evaluate(
     figures: dict[str, Any] = {}
     rows: list[Row] = []
     wanted = parts or known
-    work = {"notes": len(pieces) * (4 + len(variants)), "sounds": 5, "honesty": len(pieces) * (len(MODELS) + 1)}
+    work = {"notes": len(pieces) * (len(ALWAYS) + len(variants)), "sounds": 5, "honesty": len(pieces) * (len(MODELS) + 1)}
     with _progress(not as_json) as progress:
         task = progress.add_task("evaluating", total=sum(work[part] for part in wanted))
 

@@ -17,6 +17,8 @@ from specdiffd.train.losses import spectral_loss
 # What each part adds, by leaving it out.
 ABLATION = {name: changes for name, changes in VARIANTS.items() if name != "8 steps"}
 
+ALWAYS = ("reference", "other soundfont", "vocoder copy", "vocoder copy, no score", "instrument")
+
 
 class Row(NamedTuple):
     """One way of rendering one piece."""
@@ -56,12 +58,12 @@ def evaluate_notes(
 def _renderings(
     renderers: Renderers, events: Sequence[Event], score: Performance, target: Audio, duration_s: float, variants: dict[str, dict[str, Any]]
 ) -> Iterator[tuple[str, Audio, float]]:
-    yield "reference", target, 0.0
-    yield "other soundfont", renderers.font(events, duration_s, "other"), 0.0
-    yield "vocoder copy", copy_synthesis(renderers.instrument, target), 0.0
-    yield "instrument", *timed_rendering(renderers.instrument, score, duration_s)
+    instrument, other = renderers.instrument, renderers.font(events, duration_s, "other")
+    untimed = (target, other, copy_synthesis(instrument, target, score), copy_synthesis(instrument, target))
+    yield from zip(ALWAYS, untimed, (0.0,) * len(untimed), strict=False)
+    yield ALWAYS[-1], *timed_rendering(instrument, score, duration_s)
     for name, changes in variants.items():
-        yield name, *timed_rendering(renderers.instrument.with_settings(**changes), score, duration_s)
+        yield name, *timed_rendering(instrument.with_settings(**changes), score, duration_s)
 
 
 def table(rows: Sequence[Row]) -> list[dict[str, Any]]:

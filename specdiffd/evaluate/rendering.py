@@ -15,6 +15,7 @@ from specdiffd.audio.mel import log_mel
 from specdiffd.events import Event, Performance
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.midi.score import Score
+from specdiffd.model.note_features import note_features
 from specdiffd.render import stretches
 from specdiffd.train.fluid import FluidRenderer
 
@@ -75,8 +76,13 @@ def model_mel(instrument: SpectrogramInstrument, score: Performance, frames: int
 
 
 @torch.inference_mode()
-def copy_synthesis(instrument: SpectrogramInstrument, audio: Audio) -> Audio:
-    """The reference's own mel through the vocoder, without a score."""
-    mel = log_mel(torch.from_numpy(audio), instrument.format)
-    out = instrument.vocoder(mel[None])[0].numpy()
+def copy_synthesis(instrument: SpectrogramInstrument, audio: Audio, score: Performance | None = None) -> Audio:
+    """The reference's own mel through the vocoder, with the guide that it has of a score when it plays, or without."""
+    fmt, prior = instrument.format, instrument.prior
+    mel = log_mel(torch.from_numpy(audio), fmt)
+    guides = None
+    if score is not None:
+        starts_s = np.arange(len(mel)) * fmt.frame_s
+        guides = prior.guide(note_features(score, starts_s, prior.config.window_s, prior.config.ring_s))[None]
+    out = instrument.vocoder(mel[None], guides)[0].numpy()
     return np.pad(out, (0, max(0, len(audio) - len(out))))[: len(audio)]

@@ -81,4 +81,6 @@ def test_renderings_are_as_long_as_asked(instrument: SpectrogramInstrument, perf
     assert audio.shape == (2 * instrument.sample_rate_hz,)
     assert np.abs(audio).max() > 0
     assert factor > 0
-    assert copy_synthesis(instrument, audio).shape == audio.shape
+    alone, guided = copy_synthesis(instrument, audio), copy_synthesis(instrument, audio, performance)
+    assert alone.shape == guided.shape == audio.shape
+    assert np.abs(alone - guided).max() > 1e-4
