@@ -498,6 +498,23 @@ def bench_decoder_command(
     _show(result, _readable(result), as_json)
 
 
+@bench_app.command("vocoder")
+def bench_vocoder_command(
+    instrument: InstrumentOption = "builtin",
+    frames: Annotated[int, typer.Option(help="Frames of the short stretch.", min=1, max=64)] = 26,
+    repeats: Annotated[int, typer.Option(help="How many to measure.", min=5)] = 50,
+    device: Annotated[str, typer.Option()] = "auto",
+    dtype: Annotated[str, typer.Option()] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """The vocoder alone: a short stretch, and seconds of compute per second of audio."""
+    from specdiffd.bench.latency import bench_vocoder
+    from specdiffd.loading import load_builtin_family, pick_device
+
+    result = bench_vocoder(load_builtin_family(instrument, pick_device(device), dtype), frames, repeats)
+    _show(result, _readable(result), as_json)
+
+
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("-O", "--output", help="Folder for the recording, the picture and the figures.")] = Path("demo"),

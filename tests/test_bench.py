@@ -36,3 +36,11 @@ def test_the_engine_bench_covers_polyphony_fullness_and_stretch() -> None:
     assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in rows)
     mean = {f: sum(row["p50_ms"] for row in rows if row["frames"] == f) for f in (10, 24)}
     assert mean[10] < mean[24]
+
+
+def test_the_vocoder_bench_times_a_stretch_and_a_second() -> None:
+    result = CliRunner().invoke(cli.app, ["bench", "vocoder", "--repeats", "5", "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert figures["frames"] == 26
+    assert 0.01 < figures["p50_ms"] < 1e3 * 64 / 50 * figures["seconds_per_second"] * 3

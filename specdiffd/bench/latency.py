@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from specdiffd.engine import Engine, EngineSettings
-from specdiffd.events import Event
-from specdiffd.instrument import SpectrogramInstrument
+from specdiffd.events import Controllers, Event, Note, Performance
+from specdiffd.instrument import MOST_FRAMES, SpectrogramInstrument
 from specdiffd.io.timeline import Timeline
+from specdiffd.model.note_features import note_features
 
 
 def machine() -> dict[str, Any]:
@@ -62,6 +63,31 @@ def bench_decoder(instrument: SpectrogramInstrument, frames: int, repeats: int) 
         "window_frames": whole,
         "cached_p50_ms": round(float(np.median(times["cached"])), 2),
         "whole_p50_ms": round(float(np.median(times["whole"])), 2),
+    }
+
+
+@torch.inference_mode()
+def bench_vocoder(instrument: SpectrogramInstrument, frames: int, repeats: int) -> dict[str, Any]:
+    """The vocoder alone, on a chord of eight notes and its guide: ``frames`` at once, and a second in the longest stretches there are graphs of."""
+    instrument.warm_up()
+    fmt, prior, vocoder = instrument.format, instrument.prior, instrument.vocoder
+    notes = [Note(0.0, pitch, velocity=100, program=0, channel=0) for pitch in range(40, 80, 5)]
+    performance = Performance(notes, {0: Controllers()})
+    features = note_features(performance, np.arange(MOST_FRAMES) * fmt.frame_s, prior.config.window_s, prior.config.ring_s)
+    mel, guides = prior(features)[None], prior.guide(features)[None]
+    state = vocoder.init_state(1)
+    times: dict[int, list[float]] = {frames: [], MOST_FRAMES: []}
+    for k in range(repeats + repeats // 5):
+        for count, found in times.items():
+            started = time.perf_counter()
+            vocoder.step(mel[:, :count], state, guides[:, :count])[0].sum().item()  # an accelerator has finished
+            if k >= repeats // 5:
+                found.append(time.perf_counter() - started)
+    return {
+        "machine": machine(),
+        "frames": frames,
+        "p50_ms": round(1e3 * float(np.median(times[frames])), 2),
+        "seconds_per_second": round(float(np.median(times[MOST_FRAMES])) / (MOST_FRAMES * fmt.frame_s), 4),
     }
 
 
