@@ -55,6 +55,7 @@ bench: $(VENV)/.play
 	$(BIN)/specdiffd bench latency
 	$(BIN)/specdiffd bench engine
 	$(BIN)/specdiffd bench decoder
+	$(BIN)/specdiffd bench vocoder
 
 # make train SONGS=folder-of-midi MINUTES=240; goes on where it stopped.
 train: $(VENV)/.dev
