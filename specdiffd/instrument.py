@@ -184,7 +184,7 @@ class SpectrogramInstrument:
         self.stopwatch = Stopwatch()
         self._graphs = tuple(graphs)
         self._timbres = TimbreCache(prior)
-        self._films = decoder.schedule(torch.tensor(flow_times(self.steps), device=self.device))
+        self._films = decoder.schedule(torch.tensor(flow_times(self.steps)[:-1], device=self.device))
 
     def with_settings(self, **changes: Any) -> SpectrogramInstrument:
         """The same networks with other settings."""
@@ -253,6 +253,8 @@ class SpectrogramInstrument:
         clean, prior = self._known(state, first, first + frames)
         noisy, after = self._noisy(prior, first), []
         for step, decoder in enumerate(window.decoder):
+            if step:
+                yield
             x = torch.lerp(clean, noisy, flow_times(self.steps)[step])
             _, decoder = yield from self._at_step(step, x, prior, window, decoder)
             after.append(decoder)
@@ -308,7 +310,7 @@ class SpectrogramInstrument:
         yield None
         rendered, vocoder = yield from self._voice(mel, guides, state, first_frame)
         self.stopwatch.lap("vocoder")
-        return rendered, sampled._replace(vocoder=vocoder)
+        return rendered, self._kept(sampled._replace(vocoder=vocoder))
 
     def _voice(
         self, mel: Tensor, guides: Tensor, state: StreamState, first_frame: int
@@ -364,11 +366,15 @@ class SpectrogramInstrument:
             prior = prior[:, here:]
         return state
 
-    def _followed(self, state: StreamState, mel: Tensor, prior: Tensor) -> StreamState:
-        """The state with more frames (natural log); those that no window can see any more go."""
-        mels, priors = torch.cat((state.mel, mel), 1), torch.cat((state.prior, prior), 1)
-        drop = max(0, mels.shape[1] - 2 * self.window_frames)
-        return state._replace(first_frame=state.first_frame + drop, mel=mels[:, drop:], prior=priors[:, drop:])
+    @staticmethod
+    def _followed(state: StreamState, mel: Tensor, prior: Tensor) -> StreamState:
+        """The state with more frames (natural log)."""
+        return state._replace(mel=torch.cat((state.mel, mel), 1), prior=torch.cat((state.prior, prior), 1))
+
+    def _kept(self, state: StreamState) -> StreamState:
+        """The state without the frames that no window can see any more."""
+        drop = max(0, state.mel.shape[1] - 2 * self.window_frames)
+        return state._replace(first_frame=state.first_frame + drop, mel=state.mel[:, drop:], prior=state.prior[:, drop:])
 
     def _sample(
         self, performances: Sequence[Performance], state: StreamState, prior: Tensor, window: _Window
