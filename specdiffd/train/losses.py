@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specdiffd.audio.mel import mel_filters
+from specdiffd.formats import MelFormat
+
 # FFT sizes at 16 kHz; hop a quarter. The long ones tell noise from a comb of steady oscillators, which the others do not resolve.
 RESOLUTIONS = (128, 256, 512, 1024, 2048, 4096, 8192)
-PATCH = (8, 8)  # frames, mel bins
-PATCH_FLOOR = 1e-7  # of mel power: what is softer is not judged
+PATCH, PATCH_STEP = (8, 8), (4, 4)  # frames, mel bins
 
 
 def stft(audio: Tensor, size: int) -> Tensor:
@@ -39,17 +41,19 @@ def spectral_loss(predicted: Tensor, target: Tensor, scale: int = 1) -> Tensor:
     return total / len(RESOLUTIONS)
 
 
-def power_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean distance in nepers of the power of patches of :data:`PATCH` frames and bins, half of which overlap.
+def power_loss(predicted: Tensor, target: Tensor, fmt: MelFormat) -> Tensor:
+    """Mean distance in nepers of the power of patches of :data:`PATCH` frames and mel bins, half of which overlap.
 
-    The magnitudes of two noises differ bin by bin, so what fits them best in the mean square is 2 dB too soft, and more where
-    there are few; the power of a patch is the same.
+    The magnitudes of two noises differ bin by bin, so the noise that fits them best in the mean square is 2 dB too soft, and one
+    that has the mean magnitude of close partials is softer still; the power of a patch is the same.
 
     Args:
-        predicted, target: (B, frames, mel_bins) natural log.
+        predicted, target: (B, samples).
     """
-    p, t = (F.avg_pool2d(torch.exp(2 * mel)[:, None], PATCH, tuple(n // 2 for n in PATCH)) for mel in (predicted, target))
-    return 0.5 * (torch.log(p + PATCH_FLOOR) - torch.log(t + PATCH_FLOOR)).abs().mean()
+    bands = mel_filters(fmt).to(target)
+    p, t = (F.avg_pool2d((stft(x, fmt.fft_size).abs().square() @ bands)[:, None], PATCH, PATCH_STEP) for x in (predicted, target))
+    floor = 1e-9 * (fmt.fft_size / 4) ** 2  # 90 dB below a full-scale sinusoid
+    return 0.5 * (torch.log(p + floor) - torch.log(t + floor)).abs().mean()
 
 
 def frequency_loss(

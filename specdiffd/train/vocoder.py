@@ -131,11 +131,10 @@ def _reconstruct(
     predicted = stream[:, late + skip :]
     target = audio[:, skip : skip + predicted.shape[1]]
     hz = vocoder.frequencies(heads.offset)[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
-    heard, wanted = log_mel(predicted, fmt), log_mel(target, fmt)
     losses = {
         "spectral": spectral_loss(predicted, target, scale),
-        "mel": 0.5 * (heard - wanted).abs().mean(),
-        "power": 0.5 * power_loss(heard, wanted),
+        "mel": 0.5 * (log_mel(predicted, fmt) - log_mel(target, fmt)).abs().mean(),
+        "power": 0.5 * power_loss(predicted, target, fmt),
         "frequency": 0.2
         * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048 * scale),
     }

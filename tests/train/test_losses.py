@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.audio.mel import log_mel
 from specdiffd.formats import FORMATS
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss, spectral_loss
 
@@ -41,11 +40,23 @@ def test_noise_has_its_power_whatever_noise_it_is() -> None:
     """Of two noises the best gain by magnitudes is too small; by the power of patches it is 1."""
     generator = torch.Generator().manual_seed(0)
     fmt = FORMATS["full-band"]
-    noise, other = (log_mel(0.1 * torch.randn(1, 2 * fmt.sample_rate_hz, generator=generator), fmt) for _ in range(2))
-    distances = {gain: float(power_loss(noise + math.log(gain), other)) for gain in (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4)}
+    noise, other = (0.1 * torch.randn(1, 2 * fmt.sample_rate_hz, generator=generator) for _ in range(2))
+    distances = {gain: float(power_loss(gain * noise, other, fmt)) for gain in (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4)}
     assert min(distances, key=distances.__getitem__) == 1.0
     assert distances[1.0] < 0.1
     assert distances[0.7] == pytest.approx(-math.log(0.7), abs=0.05)
+
+
+def test_a_partial_has_its_power_though_it_be_noise() -> None:
+    """Noise in the place of a tone is judged by its power, not by its mean magnitude."""
+    fmt, n = FORMATS["full-band"], torch.arange(2 * 48000)
+    tone = 0.1 * torch.sin(2 * math.pi * 10000 * n / 48000)[None]
+    spectrum = torch.fft.rfft(torch.randn(1, len(n), generator=torch.Generator().manual_seed(0)))
+    hertz = torch.arange(spectrum.shape[1]) / 2
+    band = torch.fft.irfft(torch.where((hertz - 10000).abs() < 150, spectrum, 0.0))
+    band = band * (tone.std() / band.std())
+    distances = {gain: float(power_loss(gain * band, tone, fmt)) for gain in (0.5, 1.0, 2.0)}
+    assert min(distances, key=distances.__getitem__) == 1.0
 
 
 @pytest.mark.parametrize(("offset", "low", "high"), [(0.0, 0.0, 0.08), (8.0, 0.2, 0.6)])
