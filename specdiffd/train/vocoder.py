@@ -31,6 +31,7 @@ JUDGED_CROPS, JUDGED_S = 2, 0.512  # of a batch, at random, by the discriminator
 # Spectrograms that are predicted, not measured, are a few milliseconds wrong about when a note began; the guide is not. So the mel of
 # guided crops is up to this much early or late: the vocoder learns whom to believe.
 ASTRAY_S = 0.004
+OWN_SHARE = 0.4  # of the guided crops have the prior's mel, since that, or what is made of it, is what the vocoder is given when it plays
 BASE_RATE_HZ = 16000  # whose sizes the losses' are given for
 
 
@@ -66,8 +67,7 @@ def train_vocoder(
     with compiled_oscillators(device):
         for _ in run:
             bank.check()
-            audio, astray, guides = crops(bank, prior, fmt, rng, batch, frames, device)
-            target, predicted, losses = _reconstruct(vocoder, audio, astray, guides, fmt, scale)
+            target, predicted, losses = _reconstruct(vocoder, *crops(bank, prior, fmt, rng, batch, frames, device), fmt, scale)
             if run.progress >= adversarial_from:
                 losses |= _adversarial(judges, judge_optimizer, target, predicted, round(JUDGED_S * fmt.sample_rate_hz), rng)
             loss = torch.stack(list(losses.values())).sum()
@@ -94,10 +94,10 @@ def compiled_oscillators(device: str) -> Iterator[None]:
 def crops(
     bank: PieceBank, prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples), the same a little early or late, and
-    guides (B, frames, mel, 5)."""
+    """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples), their mel (B, frames, mel; of some the
+    prior's, else the audio's own, a little early or late) and guides (B, frames, mel, 5)."""
     audio: list[Tensor] = []
-    astray: list[Tensor] = []
+    mels: list[Tensor] = []
     guides: list[Tensor] = []
     none = torch.tensor(NO_GUIDE, device=device).expand(frames, fmt.mel_bins, len(NO_GUIDE))
     while len(audio) < batch:
@@ -109,20 +109,23 @@ def crops(
             continue
         features = note_features(piece.performance, frame_times_s(fmt, start, frames), prior.config.window_s, prior.config.ring_s)
         guided = rng.random() > 1 / 3 and len(features.key) < 400
+        features = features.to(device)
+        audio.append(crop)
+        guides.append(prior.guide(features) if guided else none)
+        if guided and rng.random() < OWN_SHARE:
+            mels.append(prior(features))
+            continue
         most = round(ASTRAY_S * fmt.sample_rate_hz) if guided else 0
         early = fmt.hop_samples + int(rng.integers(-most, most + 1))
-        audio.append(crop)
-        astray.append(around[early : early + len(crop)])
-        guides.append(prior.guide(features.to(device)) if guided else none)
-    return torch.stack(audio).to(device), torch.stack(astray).to(device), torch.stack(guides)
+        mels.append(log_mel(around[early : early + len(crop)].to(device), fmt)[:-1])
+    return torch.stack(audio).to(device), torch.stack(mels), torch.stack(guides)
 
 
 def _reconstruct(
-    vocoder: Vocoder, audio: Tensor, astray: Tensor, guides: Tensor, fmt: MelFormat, scale: int
+    vocoder: Vocoder, audio: Tensor, mel: Tensor, guides: Tensor, fmt: MelFormat, scale: int
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Copy-synthesis of a batch from the mel of ``astray``: target and prediction (B, samples) of the judged stretch, and the losses."""
+    """Synthesis of a batch from ``mel``: target and prediction (B, samples) of the judged stretch, and the losses."""
     c = vocoder.config
-    mel = log_mel(astray, fmt)[:, :-1]
     state = vocoder.init_state(len(audio))
     with reduced_precision(audio.device.type):
         heads, seen = vocoder.analyse(mel, state, guides)
