@@ -87,7 +87,7 @@ class Player:
         self._timeline.set_clock(self._clock.update(playhead, now_ns))
 
     def _rest(self, samples: int, playhead: int) -> None:
-        """A block of silence on purpose, for next to nothing: a daemon is idle for most of its life."""
+        """A block of silence on purpose, for next to nothing."""
         if self._resting == 0:
             self._limiter, self._missing = 1.0, False
         if self._resting % RESTING_TICKS == 0:
@@ -183,7 +183,7 @@ class PortAudioSink:
             self._header.xruns += 1
         bus = self._player.fill(frames)
         if bus is None:
-            buffer[:] = bytes(len(buffer))  # an array of it would take as long as all the rest of an idle callback
+            buffer[:] = bytes(len(buffer))  # cheaper than an array of it, and a daemon is idle for most of its life
             return
         out = np.frombuffer(buffer, np.float32).reshape(frames, -1)
         if out.shape[1] == STEREO:

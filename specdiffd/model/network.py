@@ -1,9 +1,9 @@
 """Notes encoder, context encoder and FiLM decoder of Spectrogram Diffusion (arXiv 2206.05408, section 3.3).
 
 With the default configs these are the published networks. The built-in instrument turns on fields that they leave off:
-``causal`` (a frame attends to itself and earlier frames, and only to tokens that it can have heard; so keys and values are
-kept for the frames that follow) and ``stem_channels`` (small causal
-2-D convolutions around the transformer, which also see the note prior).
+``causal`` (a frame attends to itself and earlier frames, and only to tokens that it can have heard; so keys and values
+are kept for the frames that follow) and ``stem_channels`` (small causal 2-D convolutions around the transformer, which
+also see the note prior).
 """
 
 from __future__ import annotations
@@ -434,9 +434,7 @@ class DecoderState(NamedTuple):
     """Frames of a window that others follow, as the causal decoder keeps them."""
 
     keys_values: Growing
-    images: tuple[
-        Growing, ...
-    ]  # (1, B, C, 2 + frames, mel) what each convolution of stem and head saw of them, and two empty frames before
+    images: tuple[Growing, ...]  # (1, B, C, 2 + frames, mel) what each convolution saw of them, and two empty frames before
 
     @property
     def frames(self) -> int:
