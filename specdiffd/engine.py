@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,14 +24,14 @@ from specdiffd.audio.resample import Resampler
 from specdiffd.audio.reverb import to_room
 from specdiffd.audio.splice import crossfade, fade_out
 from specdiffd.events import CHANNELS, Event
-from specdiffd.instrument import Instrument, Preparation, Rendered
+from specdiffd.instrument import Instrument, Preparation, Rendered, Stages
 from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
 
 JOIN_STAGES = 1  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
-COMFORTABLE_S = 0.05  # of forecast: what is not needed next may be done
+SCARCE_S = 0.08  # of forecast: the next slice comes as a draft first, since all of it, with a new window, may take as long
 # Amid dense playing more forecast than this is only made to be replaced, and takes the processor from whoever plays and listens.
 BUSY_FORECAST_S = 0.25
 CALM_S = 0.15  # since the last revision
@@ -239,18 +239,7 @@ class Engine:
         frames = max(0, self._first_frame(start) - first) + s.urgent_frames
         performances = [score.performance for score in self.scores]
         stages = self.instrument.stages(performances, state, first, frames, draft=s.drafts)
-        while True:
-            try:
-                draft = next(stages)
-            except StopIteration as stop:
-                rendered, after = stop.value
-                break
-            if draft is not None:
-                self._put(forecast, draft)
-                self._first_splice(forecast, revision)
-            yield None
-        self._put(forecast, rendered)
-        self._remember(forecast, after)
+        yield from self._rendered(forecast, stages, lambda: self._first_splice(forecast, revision))
         if revision.spliced_s is None:
             self._first_splice(forecast, revision)
         else:
@@ -259,6 +248,23 @@ class Engine:
                 fade_end = start + s.crossfade_samples  # amid the sound, of which the draft is much alike
             self._write(forecast, start, fade_end)
         self._forget()
+
+    def _rendered(
+        self, forecast: _Forecast, stages: Stages[Any], splice_draft: Callable[[], None]
+    ) -> Generator[object, None, NDArray[np.float32]]:
+        """All stages of what is rendered, to the source buffer; a draft is spliced in as soon as it is there."""
+        while True:
+            try:
+                draft = next(stages)
+            except StopIteration as stop:
+                rendered, after = stop.value
+                audio = self._put(forecast, rendered)
+                self._remember(forecast, after)
+                return audio
+            if draft is not None:
+                self._put(forecast, draft)
+                splice_draft()
+            yield None
 
     def _first_splice(self, forecast: _Forecast, revision: _Revision) -> None:
         """What the events change comes into the timeline."""
@@ -383,8 +389,9 @@ class Engine:
             return False
         ahead_s = (forecast.solid_until - playhead) / s.sample_rate_hz
         state, performances = forecast.states[-1], [score.performance for score in self.scores]
-        # First what the next slice needs; what slices will need soon, only while there is time for it.
-        for frames in (s.slice_frames, s.slice_frames + s.prepared_frames) if ahead_s > COMFORTABLE_S else (s.slice_frames,):
+        scarce = ahead_s < SCARCE_S
+        # First what the next slice needs, then what slices will need soon; all that, only while there is time for it.
+        for frames in () if scarce else (s.slice_frames, s.slice_frames + s.prepared_frames):
             preparation = self.instrument.prepare(performances, state, frames)
             if preparation is not None:
                 self._slice = self._prepare(forecast, preparation)
@@ -392,7 +399,7 @@ class Engine:
         calm = playhead - self._revised_at > CALM_S * s.sample_rate_hz
         if ahead_s >= (s.forecast_s if calm else min(s.forecast_s, BUSY_FORECAST_S)):
             return False
-        self._slice = self._slice_stages(forecast, state)
+        self._slice = self._slice_stages(forecast, state, draft=scarce and s.drafts)
         return True
 
     @staticmethod
@@ -400,25 +407,39 @@ class Engine:
         """What slices will need, likewise."""
         forecast.states[-1] = yield from preparation
 
-    def _slice_stages(self, forecast: _Forecast, state: Any) -> Generator[object, None, None]:
-        """A slice, a few milliseconds at a time; nothing of it is in the timeline before the last of them."""
+    def _slice_stages(self, forecast: _Forecast, state: Any, draft: bool) -> Generator[object, None, None]:
+        """A slice, a few milliseconds at a time; unless it begins with a draft, nothing of it is in the timeline before the last of them."""
         s = self.settings
         performances = [score.performance for score in self.scores]
-        rendered, after = yield from self.instrument.stages(performances, state, state.next_frame, s.slice_frames)
+        begin, drafted = forecast.solid_until, False
+
+        def splice_draft() -> None:
+            nonlocal drafted
+            drafted = True
+            self._append(forecast, begin)
+
+        stages = self.instrument.stages(performances, state, state.next_frame, s.slice_frames, draft=draft)
+        audio = yield from self._rendered(forecast, stages, splice_draft)
         yield None
-        audio = self._put(forecast, rendered)
-        self._remember(forecast, after)
         over = self._is_over(forecast, audio)
-        start = fade_end = forecast.solid_until
-        earliest = self._safe_from()
-        if start < earliest:  # part of the end fade has been heard: fade in again
-            self.counters.stale_fades += 1
-            start, fade_end = earliest, earliest + s.crossfade_samples
-        self._write(forecast, start, fade_end)
+        if drafted:
+            start = max(begin, self._safe_from())
+            self._write(forecast, start, start if start == begin else start + s.crossfade_samples)
+        else:
+            self._append(forecast, begin)
         if over:
             self.timeline.publish(self.timeline.valid_until, silent=True)
         self.counters.slices += 1
         self._prune(forecast)
+
+    def _append(self, forecast: _Forecast, begin: int) -> None:
+        """Go on from timeline sample ``begin`` where the end fade begins; if part of that has been heard, fade in again."""
+        start = fade_end = begin
+        earliest = self._safe_from()
+        if start < earliest:
+            self.counters.stale_fades += 1
+            start, fade_end = earliest, earliest + self.settings.crossfade_samples
+        self._write(forecast, start, fade_end)
 
     def _is_over(self, forecast: _Forecast, audio: NDArray[np.float32]) -> bool:
         """No note is held, and all have rung out: by the clock, or by the level of the last slice."""

@@ -229,6 +229,19 @@ def test_an_event_that_cannot_wait_overtakes_a_draft() -> None:
     assert level(heard - wanted, 0.28, 1.0) < 2e-4
 
 
+def test_a_slice_that_cannot_wait_begins_with_a_draft() -> None:
+    """A revision is finished 80 ms after its draft; then less than that is left until the next slice must be there."""
+    events = [Event(0.2, 0x90, 69, 127)]
+    engine, stream = drafting(28, 0.03, pieces=2)
+    heard = stream.run(events, 2.0)[:, 0]
+    wanted = expected(events, len(heard), 0.03)
+    assert engine.counters.stale_fades == 0
+    assert engine.timeline.header.missing_samples == 0
+    assert level(heard - wanted, 0.23, 0.7) > 2e-3  # a draft was heard
+    assert level(heard - wanted, 0.7, 2.0) < 2e-4  # there was time
+    assert np.abs(np.diff(heard)).max() < 1.2 * np.abs(np.diff(wanted)).max()
+
+
 def test_drafts_are_finished_however_fast_events_come() -> None:
     """After a few that were overtaken one is not: known frames must not fall behind."""
     events = [Event(0.2 + 0.01 * k, 0x90, 40 + k, 100) for k in range(50)]
