@@ -59,7 +59,7 @@ class EngineConfig(Section, frozen=True):
     render_delay_ms: Annotated[float, Meta(gt=0, le=2000)] | Literal["auto"] = "auto"
     forecast_s: Annotated[float, Meta(ge=0.5, le=8)] = 2.0
     crossfade_ms: Annotated[float, Meta(ge=0.5, le=100)] = 3.0
-    hop_frames: Annotated[int, Meta(ge=1, le=256)] = 64
+    hop_frames: Annotated[int, Meta(ge=1, le=256)] = 128
     parts: Annotated[int, Meta(ge=1, le=16)] | Literal["auto"] = "auto"
     standby: bool = True
 
@@ -129,7 +129,7 @@ def check_config(raw: dict[str, Any], source: str) -> Config:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_readable(str(error))}") from error
     if 256 % config.engine.hop_frames:
-        raise ConfigError(f"{source}: engine.hop_frames {config.engine.hop_frames} must divide a window of 256 frames (64, 32, 128 ...)")
+        raise ConfigError(f"{source}: engine.hop_frames {config.engine.hop_frames} must divide a window of 256 frames (128, 64, 32 ...)")
     return config
 
 

@@ -162,7 +162,7 @@ class SpectrogramInstrument:
         decoder: Decoder,
         vocoder: Vocoder,
         settings: RenderSettings | None = None,
-        hop_frames: int = 64,
+        hop_frames: int = 128,
         flow: FlowConfig | None = None,
         graphs: Sequence[Graph] = (),
     ) -> None:

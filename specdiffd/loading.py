@@ -61,7 +61,7 @@ def load_instrument(
     device: str = "cpu",
     dtype: str = "auto",
     settings: RenderSettings | None = None,
-    hop_frames: int = 64,
+    hop_frames: int = 128,
     random_weights: bool = False,
     threads: int | None = None,
 ) -> AnyInstrument:

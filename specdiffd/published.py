@@ -91,7 +91,7 @@ class PublishedInstrument:
         diffusion: DiffusionConfig,
         scheduler: str,
         settings: RenderSettings,
-        hop_frames: int = 64,
+        hop_frames: int = 128,
     ) -> None:
         self.format, self.codec, self.settings = fmt, codec, settings
         self.notes_encoder, self.context_encoder, self.decoder, self.vocoder = notes_encoder, context_encoder, decoder, vocoder
