@@ -1,6 +1,7 @@
 """The whole daemon, with sines, on an output that only keeps time: processes, control, signals, supervision."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -297,6 +298,27 @@ def test_the_render_delay_is_measured_by_playing() -> None:
     slack, _ = rehearse(SlowSine(), settings, slow.delay_s, 4.0, seed=5)
     assert np.mean(slack < 0) < 0.15
     assert np.mean(rehearse(SlowSine(), settings, 0.02, 2.0, seed=5)[0] < 0) > 0.5
+
+
+class StallingSine(SineInstrument):
+    """Its machine stands still for a fifth of a second, once it has gone on for two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stalls_at_s = time.monotonic() + 2
+
+    def stages(self, *arguments: Any, **options: Any) -> Any:
+        if time.monotonic() > self.stalls_at_s:
+            self.stalls_at_s = math.inf
+            time.sleep(0.2)
+        return (yield from super().stages(*arguments, **options))
+
+
+def test_one_stall_of_the_machine_does_not_lengthen_the_render_delay() -> None:
+    settings = settings_for(48000, 256, 10.0, 2.0, 1)
+    instrument = StallingSine()
+    assert measure(instrument, settings, 3.0).delay_s < 0.06
+    assert math.isinf(instrument.stalls_at_s)
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (3, 3), (64, 4)])
