@@ -163,7 +163,7 @@ def offline(score: Performance, seconds: float) -> Audio:
     return soxr.resample(timed_rendering(instrument, score, seconds)[0], instrument.sample_rate_hz, RATE)
 
 
-def test_ten_minutes_and_a_minute_of_rest(daemon: ControlClient) -> None:
+def test_ten_minutes_and_three_of_rest(daemon: ControlClient) -> None:
     midi = song(1.2, 60)
     delay = round(daemon.call("status")["render_delay_ms"] / 1e3 * RATE)
     recordings = []
@@ -189,12 +189,14 @@ def test_ten_minutes_and_a_minute_of_rest(daemon: ControlClient) -> None:
         "growth_after_first_minute": last / first - 1,
     }
     time.sleep(5)
-    before = busy_s(daemon)
-    time.sleep(60)
-    FIGURES["idle, share of a core"] = (busy_s(daemon) - before) / 60
+    busy = [busy_s(daemon)]
+    for _ in range(3):  # the machine's mood moves it by a third
+        time.sleep(60)
+        busy.append(busy_s(daemon))
+    FIGURES["idle, share of a core"] = list(np.diff(busy) / 60)
     assert not any(missing)
     assert last / first - 1 < 0.01
-    assert FIGURES["idle, share of a core"] < 0.02
+    assert np.median(FIGURES["idle, share of a core"]) < 0.02
 
 
 @pytest.mark.filterwarnings("ignore")  # the transcriber's own
