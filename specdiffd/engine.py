@@ -411,18 +411,12 @@ class Engine:
         """A slice, a few milliseconds at a time; unless it begins with a draft, nothing of it is in the timeline before the last of them."""
         s = self.settings
         performances = [score.performance for score in self.scores]
-        begin, drafted = forecast.solid_until, False
-
-        def splice_draft() -> None:
-            nonlocal drafted
-            drafted = True
-            self._append(forecast, begin)
-
+        begin = forecast.solid_until
         stages = self.instrument.stages(performances, state, state.next_frame, s.slice_frames, draft=draft)
-        audio = yield from self._rendered(forecast, stages, splice_draft)
+        audio = yield from self._rendered(forecast, stages, lambda: self._append(forecast, begin))
         yield None
         over = self._is_over(forecast, audio)
-        if drafted:
+        if forecast.solid_until > begin:  # a draft is there
             start = max(begin, self._safe_from())
             self._write(forecast, start, start if start == begin else start + s.crossfade_samples)
         else:
