@@ -27,6 +27,7 @@ class SampleClock:
     """
 
     BANDWIDTH_HZ = 0.5
+    MOST = 0.02  # of the loop's correction: where updates are far apart, in rest, one of them says no more than usual
     RESET_S = 0.25  # a jump beyond this is a new start (suspend, server restart), not jitter
 
     def __init__(self, sample_rate_hz: float) -> None:
@@ -49,7 +50,7 @@ class SampleClock:
         elapsed_s = (sample - state.sample) / state.rate_hz
         predicted_ns = state.time_ns + elapsed_s * NS_PER_S
         error_ns = time_ns - predicted_ns
-        omega = min(0.5, 2 * math.pi * self.BANDWIDTH_HZ * elapsed_s)
+        omega = min(self.MOST, 2 * math.pi * self.BANDWIDTH_HZ * elapsed_s)
         filtered_ns = predicted_ns + math.sqrt(2) * omega * error_ns
         period_s = elapsed_s + omega * omega * error_ns / NS_PER_S
         rate_hz = (sample - state.sample) / period_s

@@ -23,7 +23,7 @@ CEILING = 0.98  # of the limiter
 RELEASE_PER_S = 4.0  # how fast the limiter lets go, in gain per second
 LONGEST_PAUSE_S = 0.8  # without a callback, before a stream counts as stopped
 PEAK_DECAY = 0.999  # a block
-RESTING_TICKS = 8  # blocks of silence between two looks at the clock
+RESTING_TICKS = 32  # blocks of silence between two looks at the clock
 EARLY_DECAY = 0.9995  # a callback, of how early they have come: half is forgotten in 1,400
 HOST_APIS = {
     "alsa": "ALSA",
@@ -42,25 +42,23 @@ class Player:
         self._timeline, self._played = shared.timeline, shared.played
         self._limit, self._rate = config.limiter, config.sample_rate_hz
         self._clock = SampleClock(config.sample_rate_hz)
-        self._bus = np.zeros((MAX_BLOCK, STEREO), np.float32)
+        self._bus, self._silence = np.zeros((2, MAX_BLOCK, STEREO), np.float32)
         self._read = np.zeros((MAX_BLOCK, CHANNELS), np.float32)
         self._scratch = np.zeros((MAX_BLOCK, CHANNELS), np.float32)
         self._ramp = np.zeros((MAX_BLOCK, 1), np.float32)
         self._count = np.arange(1, MAX_BLOCK + 1, dtype=np.float32)[:, None]
         self._gain, self._limiter, self._missing = 0.0, 1.0, False
         self._reverb = Reverb(config.sample_rate_hz, config.block_size, config.reverb) if config.reverb else None
-        self._resting = 0  # blocks of silence in a row
         shared.timeline.header.clock_start = shared.timeline.playhead
 
     def fill(self, samples: int) -> NDArray[np.float32] | None:
         """The next block that is put out, (samples, STEREO), valid until the next call; None for silence on purpose."""
         header = self._timeline.header
         playhead = header.playhead
-        header.callbacks += 1
         if header.silent and playhead >= header.valid_until and (self._reverb is None or self._reverb.quiet):
             self._rest(samples, playhead)
             return None
-        self._resting = 0
+        header.resting_blocks = 0
         self._tick(playhead)
         bus = self._bus[:samples]
         read = self._read[:samples]
@@ -88,15 +86,16 @@ class Player:
 
     def _rest(self, samples: int, playhead: int) -> None:
         """A block of silence on purpose, for next to nothing."""
-        if self._resting == 0:
-            self._limiter, self._missing = 1.0, False
-        if self._resting % RESTING_TICKS == 0:
+        header = self._timeline.header
+        if header.resting_blocks > 0:
+            header.resting_blocks -= 1
+        else:
+            self._limiter, self._missing, self._gain = 1.0, False, self._target
             self._tick(playhead)
-            self._gain = self._target
-            self._timeline.header.peak *= PEAK_DECAY**RESTING_TICKS
-        self._resting += 1
-        self._timeline.header.playhead = playhead + samples
-        self._played.add_silence(samples)
+            header.peak *= PEAK_DECAY**RESTING_TICKS
+            header.resting_blocks = RESTING_TICKS - 1
+        header.playhead = playhead + samples
+        self._played.add(self._silence[:samples])
 
     @property
     def _target(self) -> float:
@@ -157,20 +156,28 @@ class PortAudioSink:
     """
 
     def __init__(self, player: Player, shared: SharedBlock, config: AudioConfig) -> None:
+        from specdiffd.io.resting import resting_callback  # and with it a compiler, which no other sink needs
+
         sd = import_sounddevice()
         device = find_device(sd, config.device)
         self._player, self._header = player, shared.timeline.header
         info = sd.query_devices(device)
-        channels = min(config.channels, int(info["max_output_channels"]))
+        channels = self._channels = min(config.channels, int(info["max_output_channels"]))
+        # Both are held for as long as the stream may call them.
+        self._play = sd._ffi.callback("PaStreamCallback", self._callback, error=sd._lib.paAbort)
+        self._rest = resting_callback(shared, channels, int(sd._ffi.cast("uintptr_t", self._play)))
+        self._buffer = sd._ffi.buffer
         try:
-            self._stream = sd.RawOutputStream(
+            self._stream = sd._StreamBase(  # meant for libraries whose callback is a function in C
+                "output",
                 samplerate=config.sample_rate_hz,
                 blocksize=config.block_size,
                 device=device,
                 channels=channels,
                 dtype="float32",
                 latency="low",
-                callback=self._callback,
+                callback=sd._ffi.cast("PaStreamCallback *", self._rest.address),
+                userdata=sd._ffi.cast("void *", shared.words.ctypes.data),
             )
         except Exception as error:
             raise DeviceError(f"audio device {info['name']}: {error}") from error
@@ -178,26 +185,26 @@ class PortAudioSink:
         self._header.output_latency_s = self._stream.latency
         self.description = f"{info['name']} ({api}), {config.sample_rate_hz} Hz, blocks of {config.block_size}, {channels} channels"
 
-    def _callback(self, buffer: Any, frames: int, time_info: object, status: Any) -> None:
+    def _callback(self, _input: object, output: Any, frames: int, _time: object, status: int, _user: object) -> int:
+        """PortAudio's, for blocks that are not at rest."""
         if status:
             self._header.xruns += 1
         bus = self._player.fill(frames)
+        out = np.frombuffer(self._buffer(output, frames * self._channels * 4), np.float32).reshape(frames, -1)
         if bus is None:
-            buffer[:] = bytes(len(buffer))  # cheaper than an array of it, and a daemon is idle for most of its life
-            return
-        out = np.frombuffer(buffer, np.float32).reshape(frames, -1)
-        if out.shape[1] == STEREO:
+            out[:] = 0
+        elif self._channels == STEREO:
             out[:] = bus
-            return
-        if out.shape[1] == 1:
+        elif self._channels == 1:
             np.mean(bus, axis=1, out=out[:, 0])
-            return
-        out[:, :STEREO] = bus
-        out[:, STEREO:] = 0
+        else:
+            out[:, :STEREO] = bus
+            out[:, STEREO:] = 0
+        return 0
 
     def start(self) -> None:
         """Begin to play."""
-        self._callbacks, self._called_s = -1, time.monotonic()
+        self._playhead, self._called_s = -1, time.monotonic()
         self._stream.start()
 
     def stop(self) -> None:
@@ -207,9 +214,9 @@ class PortAudioSink:
 
     def check(self) -> None:
         """Raise if the stream has ended by itself; a server that is gone does not always say so."""
-        callbacks, now_s = self._header.callbacks, time.monotonic()
-        if callbacks != self._callbacks:
-            self._callbacks, self._called_s = callbacks, now_s
+        playhead, now_s = self._header.playhead, time.monotonic()
+        if playhead != self._playhead:
+            self._playhead, self._called_s = playhead, now_s
         if not self._stream.active or now_s - self._called_s > LONGEST_PAUSE_S:
             raise DeviceError("the audio stream has stopped")
 

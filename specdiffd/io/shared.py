@@ -25,8 +25,6 @@ class PlayedRing:
 
     def __init__(self, buffer: Any) -> None:
         self._count = ctypes.c_int64.from_buffer(buffer)
-        self._silence = 0  # samples of it behind each other
-        self._zeros = np.zeros((MAX_BLOCK, STEREO), np.float32)
         self._audio: NDArray[np.float32] = np.frombuffer(buffer, np.float32, PLAYED_SAMPLES * STEREO, 8).reshape(PLAYED_SAMPLES, STEREO)
 
     @staticmethod
@@ -41,18 +39,6 @@ class PlayedRing:
 
     def add(self, audio: NDArray[np.float32]) -> None:
         """The callback's write: (samples, STEREO)."""
-        self._silence = 0
-        self._add(audio)
-
-    def add_silence(self, samples: int) -> None:
-        """The callback's write of so many zeros; what holds nothing else any more is not written again."""
-        if self._silence < PLAYED_SAMPLES:
-            self._silence += samples
-            self._add(self._zeros[:samples])
-        else:
-            self._count.value += samples
-
-    def _add(self, audio: NDArray[np.float32]) -> None:
         first = self.count % PLAYED_SAMPLES
         head = min(len(audio), PLAYED_SAMPLES - first)
         self._audio[first : first + head] = audio[:head]
@@ -85,6 +71,7 @@ class SharedBlock:
 
     def _map(self) -> None:
         buffer = memoryview(mmap.mmap(self._fd, _STARTS[-1]))
+        self.words: NDArray[np.int64] = np.frombuffer(buffer, np.int64)  # all of it, for compiled code
         views = [buffer[a : a + s] for a, s in zip(_STARTS, _SIZES, strict=False)]
         self.timeline = Timeline(views[0])
         self.played = PlayedRing(views[1])
@@ -101,3 +88,4 @@ class SharedBlock:
 
 _SIZES = (Timeline.size(), PlayedRing.size(), EventRing.size(), EventRing.size())
 _STARTS: list[int] = np.concatenate(([0], np.cumsum([-(-s // 64) * 64 for s in _SIZES]))).tolist()
+PLAYED_WORD = _STARTS[1] // 8  # among SharedBlock.words: PlayedRing's count, with its audio behind it

@@ -28,7 +28,7 @@ class Header(ctypes.Structure):
     playhead: int  # the next sample to be read
     missing_samples: int  # read where there was no forecast, outside silence
     missing_runs: int  # how many times that began
-    callbacks: int
+    resting_blocks: int  # of silence on purpose that may be played without another look at anything
     xruns: int
     clock_version: int  # odd while the clock is being written
     clock_sample: float

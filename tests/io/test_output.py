@@ -9,7 +9,7 @@ from conftest import next_block
 from specdiffd.config import AudioConfig
 from specdiffd.errors import DeviceError
 from specdiffd.io.output import PacedSink, Player, find_device, open_sink
-from specdiffd.io.shared import PLAYED_SAMPLES, PlayedRing, SharedBlock
+from specdiffd.io.shared import SharedBlock
 
 
 @pytest.fixture
@@ -134,14 +134,3 @@ def test_silence_between_sounds_is_played_and_recorded_as_silence(shared: Shared
     for audio in (np.concatenate(heard), shared.played.since(0)[0]):
         assert np.abs(audio[:, 0] - expected).max() < 1e-6
     assert shared.timeline.header.missing_samples == 0
-
-
-def test_what_was_played_is_forgotten_in_silence() -> None:
-    played = PlayedRing(bytearray(PlayedRing.size()))
-    played.add(np.ones((512, 2), np.float32))
-    for _ in range(3 * PLAYED_SAMPLES // 4096):
-        played.add_silence(4096)
-    assert not played.since(0)[0].any()
-    assert played.count == 512 + 3 * PLAYED_SAMPLES
-    played.add(np.ones((512, 2), np.float32))
-    assert played.since(played.count - 512)[0].all()
