@@ -31,7 +31,10 @@ from specdiffd.midi.score import Score
 
 JOIN_STAGES = 1  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
-SCARCE_S = 0.08  # of forecast: the next slice comes as a draft first, since all of it, with a new window, may take as long
+SCARCE_S = 0.08  # of forecast, or so many times what a slice takes: the next one comes as a draft first, since all of it may take as long
+SCARCE = 3.0
+PRESSING_S = 0.03  # likewise, or so many times what a draft takes: what there is of a slice or a revision must do, the next one waits
+PRESSING = 3.0
 # Amid dense playing more forecast than this is only made to be replaced, and takes the processor from whoever plays and listens.
 BUSY_FORECAST_S = 0.25
 CALM_S = 0.15  # since the last revision
@@ -70,6 +73,7 @@ class Counters:
     revisions: int = 0
     late_splices: int = 0
     overtaken: int = 0  # drafts that another event replaced before they were finished
+    kept_drafts: int = 0  # drafts that were not finished, since the next slice could not wait
     stale_fades: int = 0  # a forecast ended before the rest of it came
     slices: int = 0
 
@@ -170,8 +174,7 @@ class Engine:
     def _spare(self, changed_s: float) -> float:
         """Samples that are expected to be left when a revision that begins now is spliced in for what happens at ``changed_s``."""
         s = self.settings
-        takes_s = TYPICAL * self._mean_s if self.timeline.clock() is not None else 0.0
-        return self._fade_end(changed_s) - s.least_fade_samples - self._safe_from() - takes_s * s.sample_rate_hz
+        return self._fade_end(changed_s) - s.least_fade_samples - self._safe_from() - TYPICAL * self._takes_s * s.sample_rate_hz
 
     def _joins(self, revision: _Revision) -> bool:
         """Whether what waits is taken into the revision in hand."""
@@ -184,6 +187,19 @@ class Engine:
             behind = self._first_frame(self._safe_from()) - revision.base.next_frame
             return behind + s.urgent_frames <= s.most_frames and self._spare(self._changed_s) < self._reserve + left
         return revision.stage <= JOIN_STAGES and self._spare(min(self._changed_s, revision.changed_s)) >= self._reserve
+
+    @property
+    def _takes_s(self) -> float:
+        """What a revision takes until it is spliced in, by the clock if there is one."""
+        return self._mean_s if self.timeline.clock() is not None else 0.0
+
+    def _ahead_s(self, forecast: _Forecast) -> float:
+        """How much of the forecast is left."""
+        return (forecast.solid_until - self.timeline.playhead) / self.settings.sample_rate_hz
+
+    def _pressing(self, forecast: _Forecast) -> bool:
+        """Of the forecast so little is left that the next draft must be begun."""
+        return self._ahead_s(forecast) < max(PRESSING_S, PRESSING * self._takes_s)
 
     @property
     def _reserve(self) -> float:
@@ -252,19 +268,26 @@ class Engine:
     def _rendered(
         self, forecast: _Forecast, stages: Stages[Any], splice_draft: Callable[[], None]
     ) -> Generator[object, None, NDArray[np.float32]]:
-        """All stages of what is rendered, to the source buffer; a draft is spliced in as soon as it is there."""
+        """All stages of what is rendered, to the source buffer; a draft is spliced in as soon as it is there, and kept if time is short."""
+        drafted: tuple[Rendered, Any] | None = None
         while True:
+            if drafted is not None and self._pressing(forecast):
+                self.counters.kept_drafts += 1
+                rendered, after = drafted
+                break
             try:
                 draft = next(stages)
             except StopIteration as stop:
                 rendered, after = stop.value
-                audio = self._put(forecast, rendered)
-                self._remember(forecast, after)
-                return audio
+                break
             if draft is not None:
-                self._put(forecast, draft)
+                drafted = draft
+                self._put(forecast, draft[0])
                 splice_draft()
             yield None
+        audio = self._put(forecast, rendered)
+        self._remember(forecast, after)
+        return audio
 
     def _first_splice(self, forecast: _Forecast, revision: _Revision) -> None:
         """What the events change comes into the timeline."""
@@ -387,11 +410,10 @@ class Engine:
             if playhead >= self.timeline.valid_until:
                 self._forecast = None
             return False
-        ahead_s = (forecast.solid_until - playhead) / s.sample_rate_hz
+        ahead_s = self._ahead_s(forecast)
         state, performances = forecast.states[-1], [score.performance for score in self.scores]
-        scarce = ahead_s < SCARCE_S
         # First what the next slice needs, then what slices will need soon; all that, only while there is time for it.
-        for frames in () if scarce else (s.slice_frames, s.slice_frames + s.prepared_frames):
+        for frames in () if ahead_s < SCARCE_S else (s.slice_frames, s.slice_frames + s.prepared_frames):
             preparation = self.instrument.prepare(performances, state, frames)
             if preparation is not None:
                 self._slice = self._prepare(forecast, preparation)
@@ -399,6 +421,7 @@ class Engine:
         calm = playhead - self._revised_at > CALM_S * s.sample_rate_hz
         if ahead_s >= (s.forecast_s if calm else min(s.forecast_s, BUSY_FORECAST_S)):
             return False
+        scarce = ahead_s < max(SCARCE_S, SCARCE * (self._takes_s + self._finishing_s))
         self._slice = self._slice_stages(forecast, state, draft=scarce and s.drafts)
         return True
 

@@ -177,7 +177,7 @@ class DraftingSine(SineInstrument):
     ) -> Stages[SineState]:
         rendered, after = yield from super().stages(performances, state, first_frame, frames)
         if draft:
-            yield rendered._replace(audio=self.SOFTER * rendered.audio)
+            yield rendered._replace(audio=self.SOFTER * rendered.audio), after
         for _ in range(self._stages):
             yield None
         return rendered, after
@@ -240,6 +240,18 @@ def test_a_slice_that_cannot_wait_begins_with_a_draft() -> None:
     assert level(heard - wanted, 0.23, 0.7) > 2e-3  # a draft was heard
     assert level(heard - wanted, 0.7, 2.0) < 2e-4  # there was time
     assert np.abs(np.diff(heard)).max() < 1.2 * np.abs(np.diff(wanted)).max()
+
+
+def test_a_draft_is_kept_where_there_is_no_time_to_finish_it() -> None:
+    """Finishing takes 270 ms, more than any forecast; then nothing is heard but drafts, all of them."""
+    events = [Event(0.2, 0x90, 69, 127), Event(0.55, 0x90, 76, 127), Event(0.9, 0x80, 69, 0)]
+    engine, stream = drafting(98, 0.03, pieces=2)
+    heard = stream.run(events, 2.0)[:, 0]
+    wanted = DraftingSine.SOFTER * expected(events, len(heard), 0.03)
+    assert engine.counters.kept_drafts > 5
+    assert engine.counters.stale_fades == engine.counters.late_splices == 0
+    assert engine.timeline.header.missing_samples == 0
+    assert np.abs(heard - wanted).max() < 2e-4
 
 
 def test_drafts_are_finished_however_fast_events_come() -> None:
