@@ -31,10 +31,9 @@ from specdiffd.midi.score import Score
 
 JOIN_STAGES = 1  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
-SCARCE_S = 0.08  # of forecast, or so many times what a slice takes: the next one comes as a draft first, since all of it may take as long
-SCARCE = 3.0
-PRESSING_S = 0.03  # likewise, or so many times what a draft takes: what there is of a slice or a revision must do, the next one waits
-PRESSING = 3.0
+SCARCE_S = 0.08  # of forecast: the next slice comes as a draft first, since all of it, with a new window, may take as long
+OUTLASTS = 3.0  # times what is rendered takes usually, forecast should last until then
+REVISION_LASTS_S = 0.1  # what one of ``urgent_frames`` leaves of forecast, about
 # Amid dense playing more forecast than this is only made to be replaced, and takes the processor from whoever plays and listens.
 BUSY_FORECAST_S = 0.25
 CALM_S = 0.15  # since the last revision
@@ -73,7 +72,6 @@ class Counters:
     revisions: int = 0
     late_splices: int = 0
     overtaken: int = 0  # drafts that another event replaced before they were finished
-    kept_drafts: int = 0  # drafts that were not finished, since the next slice could not wait
     stale_fades: int = 0  # a forecast ended before the rest of it came
     slices: int = 0
 
@@ -193,13 +191,10 @@ class Engine:
         """What a revision takes until it is spliced in, by the clock if there is one."""
         return self._mean_s if self.timeline.clock() is not None else 0.0
 
-    def _ahead_s(self, forecast: _Forecast) -> float:
-        """How much of the forecast is left."""
-        return (forecast.solid_until - self.timeline.playhead) / self.settings.sample_rate_hz
-
-    def _pressing(self, forecast: _Forecast) -> bool:
-        """Of the forecast so little is left that the next draft must be begun."""
-        return self._ahead_s(forecast) < max(PRESSING_S, PRESSING * self._takes_s)
+    @property
+    def _should_last_s(self) -> float:
+        """How much forecast there should be when a revision or a slice is begun; more on a slower machine."""
+        return OUTLASTS * (self._takes_s + self._finishing_s)
 
     @property
     def _reserve(self) -> float:
@@ -253,6 +248,8 @@ class Engine:
         revision.base = state
         first = state.next_frame
         frames = max(0, self._first_frame(start) - first) + s.urgent_frames
+        if self._should_last_s > REVISION_LASTS_S:
+            frames = max(frames, s.most_frames)
         performances = [score.performance for score in self.scores]
         stages = self.instrument.stages(performances, state, first, frames, draft=s.drafts)
         yield from self._rendered(forecast, stages, lambda: self._first_splice(forecast, revision))
@@ -268,26 +265,19 @@ class Engine:
     def _rendered(
         self, forecast: _Forecast, stages: Stages[Any], splice_draft: Callable[[], None]
     ) -> Generator[object, None, NDArray[np.float32]]:
-        """All stages of what is rendered, to the source buffer; a draft is spliced in as soon as it is there, and kept if time is short."""
-        drafted: tuple[Rendered, Any] | None = None
+        """All stages of what is rendered, to the source buffer; a draft is spliced in as soon as it is there."""
         while True:
-            if drafted is not None and self._pressing(forecast):
-                self.counters.kept_drafts += 1
-                rendered, after = drafted
-                break
             try:
                 draft = next(stages)
             except StopIteration as stop:
                 rendered, after = stop.value
-                break
+                audio = self._put(forecast, rendered)
+                self._remember(forecast, after)
+                return audio
             if draft is not None:
-                drafted = draft
-                self._put(forecast, draft[0])
+                self._put(forecast, draft)
                 splice_draft()
             yield None
-        audio = self._put(forecast, rendered)
-        self._remember(forecast, after)
-        return audio
 
     def _first_splice(self, forecast: _Forecast, revision: _Revision) -> None:
         """What the events change comes into the timeline."""
@@ -410,7 +400,7 @@ class Engine:
             if playhead >= self.timeline.valid_until:
                 self._forecast = None
             return False
-        ahead_s = self._ahead_s(forecast)
+        ahead_s = (forecast.solid_until - playhead) / s.sample_rate_hz
         state, performances = forecast.states[-1], [score.performance for score in self.scores]
         # First what the next slice needs, then what slices will need soon; all that, only while there is time for it.
         for frames in () if ahead_s < SCARCE_S else (s.slice_frames, s.slice_frames + s.prepared_frames):
@@ -421,7 +411,7 @@ class Engine:
         calm = playhead - self._revised_at > CALM_S * s.sample_rate_hz
         if ahead_s >= (s.forecast_s if calm else min(s.forecast_s, BUSY_FORECAST_S)):
             return False
-        scarce = ahead_s < max(SCARCE_S, SCARCE * (self._takes_s + self._finishing_s))
+        scarce = ahead_s < max(SCARCE_S, self._should_last_s)
         self._slice = self._slice_stages(forecast, state, draft=scarce and s.drafts)
         return True
 

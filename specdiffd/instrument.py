@@ -84,13 +84,13 @@ class Instrument(Protocol[S]):
         """Render frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
 
         A stage takes a few milliseconds: whoever waits for something else may stop between. With ``draft``, an instrument that
-        can have the same audio sooner, less well made, yields it on the way, with the state that goes on from it if nobody waits for more.
+        can have the same audio sooner, less well made, yields it on the way.
         Times of the performances are seconds on the absolute frame axis (frame i begins at i * hop_samples samples).
         The audio is that of hops ``first_frame - lookahead_frames`` and on, as many as frames.
         """
 
 
-Stages = Generator[tuple[Rendered, S] | None, None, tuple[Rendered, S]]
+Stages = Generator[Rendered | None, None, tuple[Rendered, S]]
 Preparation = Generator[None, None, S]
 
 
@@ -298,9 +298,9 @@ class SpectrogramInstrument:
         self.stopwatch.lap("prior")
         yield None
         if draft and self.settings.use_decoder:
-            sketch, vocoder = yield from self._voice(prior, guides, state, first_frame)
+            sketch, _ = yield from self._voice(prior, guides, state, first_frame)
             self.stopwatch.lap("draft")
-            yield sketch, self._kept(self._followed(state, prior, prior)._replace(vocoder=vocoder))
+            yield sketch
         if self.settings.use_decoder:
             sampled = yield from self._in_windows(performances, state, prior)
         else:
