@@ -32,7 +32,7 @@ from specdiffd.midi.score import Score
 JOIN_STAGES = 1  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
 SCARCE_S = 0.08  # of forecast: the next slice comes as a draft first, since all of it, with a new window, may take as long
-OUTLASTS = 3.0  # times what is rendered takes usually, forecast should last until then
+OUTLASTS = 2.0  # times what is rendered takes usually, forecast should last until then
 REVISION_LASTS_S = 0.1  # what one of ``urgent_frames`` leaves of forecast, about
 # Amid dense playing more forecast than this is only made to be replaced, and takes the processor from whoever plays and listens.
 BUSY_FORECAST_S = 0.25

@@ -244,7 +244,7 @@ def test_a_slice_that_cannot_wait_begins_with_a_draft() -> None:
 
 def test_where_finishing_takes_long_a_revision_leaves_more_forecast() -> None:
     ends = []
-    for finishing_s in (0.01, 0.05):
+    for finishing_s in (0.01, 0.06):
         engine, _ = drafting(4, 0.03, pieces=2)
         engine._finishing_s = finishing_s  # as measured on a faster and on a slower machine
         engine.play(Event(0.05, 0x90, 69, 127))
