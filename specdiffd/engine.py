@@ -24,7 +24,7 @@ from specdiffd.audio.resample import Resampler
 from specdiffd.audio.reverb import to_room
 from specdiffd.audio.splice import crossfade, fade_out
 from specdiffd.events import CHANNELS, Event
-from specdiffd.instrument import Instrument, Preparation, Rendered, Stages
+from specdiffd.instrument import Instrument, Preparation, Rendered
 from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
@@ -34,6 +34,7 @@ TYPICAL = 1.25  # times the mean is what a revision is expected to take
 SCARCE_S = 0.08  # of forecast: the next slice comes as a draft first, since all of it, with a new window, may take as long
 OUTLASTS = 2.0  # times what is rendered takes usually, forecast should last until then
 REVISION_LASTS_S = 0.1  # what one of ``urgent_frames`` leaves of forecast, about
+UNPREPARED_FRAMES = 20  # so many take longer to go through than a draft lasts: they wait until there is time
 # Amid dense playing more forecast than this is only made to be replaced, and takes the processor from whoever plays and listens.
 BUSY_FORECAST_S = 0.25
 CALM_S = 0.15  # since the last revision
@@ -72,6 +73,7 @@ class Counters:
     revisions: int = 0
     late_splices: int = 0
     overtaken: int = 0  # drafts that another event replaced before they were finished
+    kept_drafts: int = 0  # drafts that were not finished, since a window for that was not prepared
     stale_fades: int = 0  # a forecast ended before the rest of it came
     slices: int = 0
 
@@ -250,9 +252,7 @@ class Engine:
         frames = max(0, self._first_frame(start) - first) + s.urgent_frames
         if self._should_last_s > REVISION_LASTS_S:
             frames = max(frames, s.most_frames)
-        performances = [score.performance for score in self.scores]
-        stages = self.instrument.stages(performances, state, first, frames, draft=s.drafts)
-        yield from self._rendered(forecast, stages, lambda: self._first_splice(forecast, revision))
+        yield from self._rendered(forecast, state, frames, s.drafts, lambda: self._first_splice(forecast, revision))
         if revision.spliced_s is None:
             self._first_splice(forecast, revision)
         else:
@@ -263,21 +263,33 @@ class Engine:
         self._forget()
 
     def _rendered(
-        self, forecast: _Forecast, stages: Stages[Any], splice_draft: Callable[[], None]
+        self, forecast: _Forecast, state: Any, frames: int, draft: bool, splice_draft: Callable[[], object]
     ) -> Generator[object, None, NDArray[np.float32]]:
-        """All stages of what is rendered, to the source buffer; a draft is spliced in as soon as it is there."""
+        """All stages of the ``frames`` that follow ``state``, to the source buffer.
+
+        A draft is spliced in as soon as it is there. Where it could not be finished while it lasts, since a window is to be prepared first,
+        it is all there is: that is then done piece by piece, and an event in between takes away nothing but a piece.
+        """
+        performances = [score.performance for score in self.scores]
+        unprepared = self.instrument.unprepared(state, frames) >= UNPREPARED_FRAMES
+        stages = self.instrument.stages(performances, state, state.next_frame, frames, draft=draft)
         while True:
             try:
-                draft = next(stages)
+                sketch = next(stages)
             except StopIteration as stop:
                 rendered, after = stop.value
-                audio = self._put(forecast, rendered)
-                self._remember(forecast, after)
-                return audio
-            if draft is not None:
-                self._put(forecast, draft)
+                break
+            if sketch is not None:
+                rendered, after = sketch
+                self._put(forecast, rendered)
                 splice_draft()
+                if unprepared:
+                    self.counters.kept_drafts += 1
+                    break
             yield None
+        audio = self._put(forecast, rendered)
+        self._remember(forecast, after)
+        return audio
 
     def _first_splice(self, forecast: _Forecast, revision: _Revision) -> None:
         """What the events change comes into the timeline."""
@@ -423,10 +435,8 @@ class Engine:
     def _slice_stages(self, forecast: _Forecast, state: Any, draft: bool) -> Generator[object, None, None]:
         """A slice, a few milliseconds at a time; unless it begins with a draft, nothing of it is in the timeline before the last of them."""
         s = self.settings
-        performances = [score.performance for score in self.scores]
         begin = forecast.solid_until
-        stages = self.instrument.stages(performances, state, state.next_frame, s.slice_frames, draft=draft)
-        audio = yield from self._rendered(forecast, stages, lambda: self._append(forecast, begin))
+        audio = yield from self._rendered(forecast, state, s.slice_frames, draft, lambda: self._append(forecast, begin))
         yield None
         over = self._is_over(forecast, audio)
         if forecast.solid_until > begin:  # a draft is there

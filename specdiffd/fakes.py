@@ -63,6 +63,10 @@ class SineInstrument:
         """Nothing needs to be prepared."""
         return None
 
+    def unprepared(self, state: SineState, frames: int) -> int:
+        """Nothing."""
+        return 0
+
     def stages(
         self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int, draft: bool = False
     ) -> Stages[SineState]:

@@ -80,17 +80,20 @@ class Instrument(Protocol[S]):
     def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> Preparation[S] | None:
         """A little of what rendering the next ``frames`` will need besides, in stages; None when there is nothing left to do."""
 
+    def unprepared(self, state: S, frames: int) -> int:
+        """How many known frames rendering the next ``frames`` must go through first."""
+
     def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int, draft: bool = False) -> Stages[S]:
         """Render frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
 
         A stage takes a few milliseconds: whoever waits for something else may stop between. With ``draft``, an instrument that
-        can have the same audio sooner, less well made, yields it on the way.
+        can have the same audio sooner, less well made, yields it on the way, with the state that goes on from it if nobody waits for more.
         Times of the performances are seconds on the absolute frame axis (frame i begins at i * hop_samples samples).
         The audio is that of hops ``first_frame - lookahead_frames`` and on, as many as frames.
         """
 
 
-Stages = Generator[Rendered | None, None, tuple[Rendered, S]]
+Stages = Generator[tuple[Rendered, S] | None, None, tuple[Rendered, S]]
 Preparation = Generator[None, None, S]
 
 
@@ -240,8 +243,15 @@ class SpectrogramInstrument:
         window = self._window(old, performances, MOST_TOKENS)
         if window.notes.tokens > old.notes.tokens:
             return self._prepared(state, _at_once(window))
-        missing = state.next_frame - start - window.frames
-        return None if missing < PREPARED_FRAMES else self._prepared(state, self._remembered(state, window, PREPARED_FRAMES))
+        if self.unprepared(state, frames) < PREPARED_FRAMES:
+            return None
+        return self._prepared(state, self._remembered(state, window, PREPARED_FRAMES))
+
+    def unprepared(self, state: StreamState, frames: int) -> int:
+        """See :class:`Instrument`."""
+        start = window_start(state.origin, state.next_frame + frames, self.window_frames, self.hop_frames)
+        window = self._window_at(start, state)
+        return state.next_frame - start - (window.frames if window else 0) if self.settings.use_decoder else 0
 
     @torch.inference_mode()
     def _prepared(self, state: StreamState, stages: Generator[None, None, _Window]) -> Preparation[StreamState]:
@@ -298,9 +308,9 @@ class SpectrogramInstrument:
         self.stopwatch.lap("prior")
         yield None
         if draft and self.settings.use_decoder:
-            sketch, _ = yield from self._voice(prior, guides, state, first_frame)
+            sketch, vocoder = yield from self._voice(prior, guides, state, first_frame)
             self.stopwatch.lap("draft")
-            yield sketch
+            yield sketch, self._kept(self._followed(state, prior, prior)._replace(vocoder=vocoder))
         if self.settings.use_decoder:
             sampled = yield from self._in_windows(performances, state, prior)
         else:

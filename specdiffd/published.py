@@ -167,6 +167,10 @@ class PublishedInstrument:
         """See :class:`specdiffd.instrument.Instrument`: there is nothing that could be done before."""
         return None
 
+    def unprepared(self, state: PublishedState, frames: int) -> int:
+        """See :class:`specdiffd.instrument.Instrument`: nothing is."""
+        return 0
+
     @torch.inference_mode()
     def stages(
         self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int, draft: bool = False

@@ -9,7 +9,7 @@ import pytest
 from specdiffd.engine import Engine, settings_for
 from specdiffd.events import Event, Performance
 from specdiffd.fakes import SineInstrument, SineState, VirtualStream
-from specdiffd.instrument import Stages
+from specdiffd.instrument import Preparation, Stages
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
 
@@ -177,16 +177,34 @@ class DraftingSine(SineInstrument):
     ) -> Stages[SineState]:
         rendered, after = yield from super().stages(performances, state, first_frame, frames)
         if draft:
-            yield rendered._replace(audio=self.SOFTER * rendered.audio)
-        for _ in range(self._stages):
+            yield rendered._replace(audio=self.SOFTER * rendered.audio), after
+        for _ in range(self._stages + 3 * self.unprepared(state, frames)):
             yield None
         return rendered, after
 
 
-def drafting(stages: int, delay_s: float, pieces: int) -> tuple[Engine, VirtualStream]:
+class UnpreparedSine(DraftingSine):
+    """Goes through 60 known frames before it finishes anything, unless that has been done before."""
+
+    missing = 60
+
+    def prepare(self, performances: Sequence[Performance], state: SineState, frames: int) -> Preparation[SineState] | None:
+        return self._ten_more(state) if self.missing else None
+
+    def _ten_more(self, state: SineState) -> Preparation[SineState]:
+        for _ in range(4):
+            yield
+        self.missing -= 10
+        return state
+
+    def unprepared(self, state: SineState, frames: int) -> int:
+        return self.missing
+
+
+def drafting(stages: int, delay_s: float, pieces: int, kind: type[DraftingSine] = DraftingSine) -> tuple[Engine, VirtualStream]:
     timeline = Timeline()
     timeline.clear()
-    engine = Engine(DraftingSine(stages), timeline, settings_for(RATE, 256, 3.0, 2.0, 1))
+    engine = Engine(kind(stages), timeline, settings_for(RATE, 256, 3.0, 2.0, 1))
     return engine, VirtualStream(timeline, engine.play, engine.work, delay_s=delay_s, pieces_per_block=pieces)
 
 
@@ -240,6 +258,19 @@ def test_a_slice_that_cannot_wait_begins_with_a_draft() -> None:
     assert level(heard - wanted, 0.23, 0.7) > 2e-3  # a draft was heard
     assert level(heard - wanted, 0.7, 2.0) < 2e-4  # there was time
     assert np.abs(np.diff(heard)).max() < 1.2 * np.abs(np.diff(wanted)).max()
+
+
+def test_a_draft_is_kept_while_a_window_must_be_prepared_first() -> None:
+    """Finishing would take 480 ms; the pieces of the preparation 64."""
+    events = [Event(0.2, 0x90, 69, 127)]
+    engine, stream = drafting(4, 0.03, pieces=2, kind=UnpreparedSine)
+    heard = stream.run(events, 1.5)[:, 0]
+    wanted = expected(events, len(heard), 0.03)
+    assert engine.counters.stale_fades == engine.counters.late_splices == 0
+    assert engine.timeline.header.missing_samples == 0
+    assert engine.counters.kept_drafts > 0
+    assert level(heard - DraftingSine.SOFTER * wanted, 0.23, 0.36) < 2e-4
+    assert level(heard - wanted, 0.8, 1.5) < 2e-4
 
 
 def test_where_finishing_takes_long_a_revision_leaves_more_forecast() -> None:
