@@ -50,6 +50,7 @@ class Player:
         self._gain, self._limiter, self._missing = 0.0, 1.0, False
         self._reverb = Reverb(config.sample_rate_hz, config.block_size, config.reverb) if config.reverb else None
         shared.timeline.header.clock_start = shared.timeline.playhead
+        shared.timeline.header.resting_blocks = 0  # a player before this one may have left some
 
     def fill(self, samples: int) -> NDArray[np.float32] | None:
         """The next block that is put out, (samples, STEREO), valid until the next call; None for silence on purpose."""

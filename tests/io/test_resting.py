@@ -102,6 +102,15 @@ def test_a_forecast_that_ends_without_silence_is_missing(stream: Stream) -> None
     assert timeline.header.missing_samples == BLOCK
 
 
+def test_a_new_player_looks_at_once(stream: Stream) -> None:
+    """After the death of the process that had the last one, say: the clock starts with its first block."""
+    stream.block()
+    stream.shared.timeline.stop_clock()
+    stream.player = Player(stream.shared, AudioConfig())
+    stream.block()
+    assert stream.shared.timeline.clock() is not None
+
+
 def test_a_block_with_a_status_is_handed_on(stream: Stream) -> None:
     stream.block()
     stream.block(status=4)  # an output underflow: to be counted
