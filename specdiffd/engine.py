@@ -174,7 +174,8 @@ class Engine:
     def _spare(self, changed_s: float) -> float:
         """Samples that are expected to be left when a revision that begins now is spliced in for what happens at ``changed_s``."""
         s = self.settings
-        return self._fade_end(changed_s) - s.least_fade_samples - self._safe_from() - TYPICAL * self._takes_s * s.sample_rate_hz
+        takes_s = TYPICAL * self._mean_s if self._timed else 0.0
+        return self._fade_end(changed_s) - s.least_fade_samples - self._safe_from() - takes_s * s.sample_rate_hz
 
     def _joins(self, revision: _Revision) -> bool:
         """Whether what waits is taken into the revision in hand."""
@@ -189,14 +190,14 @@ class Engine:
         return revision.stage <= JOIN_STAGES and self._spare(min(self._changed_s, revision.changed_s)) >= self._reserve
 
     @property
-    def _takes_s(self) -> float:
-        """What a revision takes until it is spliced in, by the clock if there is one."""
-        return self._mean_s if self.timeline.clock() is not None else 0.0
+    def _timed(self) -> bool:
+        """Whether the timeline has a clock: where it has none, what work takes says nothing of how much is played meanwhile."""
+        return self.timeline.clock() is not None
 
     @property
     def _should_last_s(self) -> float:
         """How much forecast there should be when a revision or a slice is begun; more on a slower machine."""
-        return OUTLASTS * (self._takes_s + self._finishing_s)
+        return OUTLASTS * (self._mean_s + self._finishing_s) if self._timed else 0.0
 
     @property
     def _reserve(self) -> float:
@@ -278,16 +279,16 @@ class Engine:
                 sketch = next(stages)
             except StopIteration as stop:
                 rendered, after = stop.value
+                audio = self._put(forecast, rendered)
                 break
             if sketch is not None:
                 rendered, after = sketch
-                self._put(forecast, rendered)
+                audio = self._put(forecast, rendered)
                 splice_draft()
                 if unprepared:
                     self.counters.kept_drafts += 1
                     break
             yield None
-        audio = self._put(forecast, rendered)
         self._remember(forecast, after)
         return audio
 

@@ -1,11 +1,13 @@
 """The engine on a virtual clock with the sine instrument: what is heard is known sample by sample."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from specdiffd.clock import SampleClock
 from specdiffd.engine import Engine, settings_for
 from specdiffd.events import Event, Performance
 from specdiffd.fakes import SineInstrument, SineState, VirtualStream
@@ -277,6 +279,7 @@ def test_where_finishing_takes_long_a_revision_leaves_more_forecast() -> None:
     ends = []
     for finishing_s in (0.01, 0.06):
         engine, _ = drafting(4, 0.03, pieces=2)
+        engine.timeline.set_clock(SampleClock(RATE).update(0, time.monotonic_ns()))
         engine._finishing_s = finishing_s  # as measured on a faster and on a slower machine
         engine.play(Event(0.05, 0x90, 69, 127))
         while engine.counters.revisions == 0:

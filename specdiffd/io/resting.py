@@ -18,7 +18,9 @@ PLAYHEAD, RESTING, VALID_UNTIL, SILENT = (
 )
 RING_START = 2 * (PLAYED_WORD + 1)  # of the block as float32
 # PaStreamCallback: input, output, frames, time info, status flags, user data
-_ARGUMENTS = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p)
+CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p
+)
 _SIGNATURE = types.int32(types.voidptr, types.voidptr, types.uint64, types.voidptr, types.uint64, types.voidptr)
 
 
@@ -35,7 +37,7 @@ def resting_callback(shared: SharedBlock, channels: int, sounding: int) -> Any:
     Returns:
         a compiled function with its ``address``, to be kept while it may be called.
     """
-    play = ctypes.CFUNCTYPE(ctypes.c_int, *_ARGUMENTS)(sounding)
+    play = CALLBACK(sounding)
     size = len(shared.words)
 
     @numba.cfunc(_SIGNATURE)

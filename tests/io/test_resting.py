@@ -7,13 +7,10 @@ import pytest
 
 from specdiffd.config import AudioConfig
 from specdiffd.io.output import RESTING_TICKS, Player
-from specdiffd.io.resting import resting_callback
+from specdiffd.io.resting import CALLBACK, resting_callback
 from specdiffd.io.shared import PLAYED_SAMPLES, SharedBlock
 
 BLOCK, CHANNELS = 300, 3
-CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p
-)
 
 
 class Stream:
