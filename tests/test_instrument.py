@@ -1,5 +1,6 @@
 """The streaming instrument: what is heard does not depend on how it was asked for."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from conftest import small_instrument
 
+from specdiffd.audio.mel import centres_hz
 from specdiffd.errors import CheckpointError, DeviceError
 from specdiffd.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument, render, window_start
@@ -72,6 +74,29 @@ def test_it_does_not_matter_how_it_is_cut(instrument: SpectrogramInstrument, per
     stepping, long = instrument.with_settings(steps=steps), Performance(sorted(notes, key=lambda n: n.onset_s), performance.controllers)
     whole, _ = run(stepping, long, [350])
     assert np.abs(run(stepping, long, cuts)[0] - whole).max() < 1e-4 * np.abs(whole).max()
+
+
+@pytest.mark.parametrize("use_decoder", [False, True])
+def test_texture_is_drawn(instrument: SpectrogramInstrument, performance: Performance, use_decoder: bool) -> None:
+    """Above 2 kHz the spectrograms of a score differ by what the prior calls its roughness, finished or not."""
+    roughness = 0.25
+    with torch.no_grad():
+        instrument.prior.roughness.weight.zero_()
+        instrument.prior.roughness.bias.fill_(math.log(roughness))
+        instrument.prior.beats.fill_(-20.0)
+        instrument.decoder.head[-1].conv.weight.zero_()  # frames end where they began
+    mels = []
+    for seed in range(40):
+        one = instrument.with_settings(seed=seed, use_decoder=use_decoder)
+        mel = render(one, [performance], one.start(0, 1), 0, 40)[0].mel
+        assert mel is not None
+        mels.append(mel[0])
+    variance, loud = torch.stack(mels).var(0), mels[0] > -4.0
+    fmt = instrument.format
+    high = torch.from_numpy(centres_hz(fmt) >= 2000)
+    start = use_decoder * instrument.decoder.config.noise_scale * (fmt.log_ceiling - fmt.log_floor) / 2
+    assert float(variance[loud & ~high].mean().sqrt()) == pytest.approx(start, rel=0.06)
+    assert float(variance[loud & high].mean().sqrt()) == pytest.approx(math.hypot(start, roughness), rel=0.06)
 
 
 def test_a_state_is_a_value(instrument: SpectrogramInstrument, performance: Performance) -> None:

@@ -28,6 +28,13 @@ def mel_to_hz(mel: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 
 @lru_cache
+def centres_hz(fmt: MelFormat) -> NDArray[np.float64]:
+    """Where the mel bins' triangles have their tops."""
+    edges = np.linspace(hz_to_mel(fmt.low_hz), hz_to_mel(fmt.high_hz), fmt.mel_bins + 2)
+    return np.asarray(mel_to_hz(edges))[1:-1]
+
+
+@lru_cache
 def mel_filters(fmt: MelFormat) -> Tensor:
     """Filter bank (fft_size / 2 + 1, mel_bins): triangles in mel, height 1, nothing from the DC bin.
 

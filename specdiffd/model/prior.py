@@ -65,6 +65,8 @@ class NotePrior(nn.Module):
         self.note = nn.Sequential(nn.Linear(32 + 16 + PITCH_FEATURES + 3, c.width), nn.GELU(), nn.Linear(c.width, c.width), nn.GELU())
         self.harmonics = nn.Linear(c.width, c.shapes * c.harmonics)
         self.spectrum = nn.Linear(c.width, c.shapes * c.mel_bins)
+        self.roughness = nn.Linear(c.width, c.shapes * c.mel_bins)
+        self.beats = nn.Parameter(torch.full((c.mel_bins,), -1.0))
         self.inharmonicity = nn.Linear(c.width, 1)
         self.frame_note = nn.Linear(c.width, c.frame_width)
         self.frame = nn.Linear(frame_feature_count(c.window_s), c.frame_width)
@@ -72,6 +74,7 @@ class NotePrior(nn.Module):
         with torch.no_grad():
             self.harmonics.bias.fill_(-6.5)
             self.spectrum.bias.fill_(-9.0)
+            self.roughness.bias.fill_(-1.5)
             self.inharmonicity.bias.fill_(-10.0)
             self.inharmonicity.weight.zero_()
         self.make_constants()
@@ -118,8 +121,10 @@ class NotePrior(nn.Module):
         partials_hz = self._partials_hz(pitch, self.inharmonicity(note).float().squeeze(-1))
         partials = (2 * levels).exp()
         shapes = partials @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
+        # The means learn nothing from how far they are missed.
+        roughness = self.roughness(note.detach()).float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-6.0, 0.5).exp()
         envelope = self.frame_note(note)
-        return envelope, shapes, partials, partials_hz, self._lasting(envelope, shapes)
+        return envelope, shapes, roughness * shapes, partials, partials_hz, self._lasting(envelope, shapes)
 
     def _lasting(self, envelope: Tensor, shapes: Tensor) -> Tensor:
         """From when on a held note goes on as it does there, in seconds, and how: in nepers a second. (N, 2).
@@ -143,22 +148,24 @@ class NotePrior(nn.Module):
         frames = self.frame(torch.cat((*ages, pedal[..., None], mod[..., None]), -1)) + envelope
         return (2 * (self.weights(frames).float().clamp(-16.0, 6.0) + gain[..., None])).exp()
 
-    def mix(self, envelope: Tensor, shapes: Tensor, lasting: Tensor, active: Tensor, *ages: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The rows over time, their sum and its mean age, as a function of tensors alone.
+    def mix(self, envelope: Tensor, shapes: Tensor, rough: Tensor, lasting: Tensor, active: Tensor, *ages: Tensor) -> tuple[Tensor, ...]:
+        """The rows over time, their sum, its roughness and its mean age, as a function of tensors alone.
 
         Args:
-            envelope, shapes, lasting: (N, frame_width), (N, K, mel) and (N, 2) of the timbres.
+            envelope, shapes, rough, lasting: (N, frame_width), twice (N, K, mel), and (N, 2) of the timbres.
             active: (N, F) 0 or 1.
             ages: (N, F) each: those of the onset, the release and the choke, pedal, modulation, gain.
 
         Returns:
-            log mel (F, mel), the weights (N, K, F), :func:`mean_heard` (F, mel).
+            log mel (F, mel), its :func:`mean_roughness` (F, mel), the weights (N, K, F), :func:`mean_heard` (F, mel).
         """
         floor = self.config.log_floor
         age, *others, gain = ages
         weights = (self._weights(envelope[:, None], *_lasted(age, gain, lasting[:, None], others)) * active[..., None]).transpose(1, 2)
         total = total_power(weights, shapes)
-        return log_mel_of(total, floor), weights, mean_heard(weights, shapes, heard(age, self.config.window_s), total, floor)
+        behind = mean_heard(weights, shapes, heard(age, self.config.window_s), total, floor)
+        roughness = mean_roughness(weights, shapes, rough, self.beats, total, floor)
+        return log_mel_of(total, floor), roughness, weights, behind
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`timbre` and :meth:`mix` as graphs from now on."""
@@ -173,7 +180,7 @@ class NotePrior(nn.Module):
             NotePrior.timbre,
             (torch.zeros(rows, first.in_features), torch.zeros(rows)),
             (of_notes, of_notes),
-            [{0: "N"}] * 5,
+            [{0: "N"}] * 6,
             {"N": (1, 4, 16)},
             threads,
         )
@@ -183,12 +190,12 @@ class NotePrior(nn.Module):
             NotePrior.mix,
             (
                 torch.zeros(rows, c.frame_width),
-                torch.zeros(rows, c.shapes, c.mel_bins),
+                *[torch.zeros(rows, c.shapes, c.mel_bins)] * 2,
                 torch.zeros(rows, 2),
                 *[torch.zeros(rows, frames)] * 7,
             ),
-            (of_notes, of_notes, of_notes, *[of_frames] * 7),
-            ({0: "F"}, {0: "N", 2: "F"}, {0: "F"}),
+            (*[of_notes] * 4, *[of_frames] * 7),
+            ({0: "F"}, {0: "F"}, {0: "N", 2: "F"}, {0: "F"}),
             {"N": (8, 16, 32, 64, 128, 256), "F": (10, 14, 64)},
             threads,
         )
@@ -216,6 +223,7 @@ class Timbres(NamedTuple):
 
     envelope: Tensor  # (N, frame_width) what the frame network knows of the note
     shapes: Tensor  # (N, K, mel_bins)
+    rough: Tensor  # (N, K, mel_bins) the same times each one's roughness
     partials: Tensor  # (N, K, H)
     partials_hz: Tensor  # (N, H)
     lasting: Tensor  # (N, 2) see NotePrior._lasting
@@ -287,6 +295,25 @@ def mean_heard(weights: Tensor, shapes: Tensor, heard: Tensor, total: Tensor, lo
     """
     floor = math.exp(2 * log_floor)
     return (total_power(weights * heard[:, None], shapes) + floor) / (total + floor)
+
+
+def mean_roughness(weights: Tensor, shapes: Tensor, rough: Tensor, beats: Tensor, total: Tensor, log_floor: float) -> Tensor:
+    """How much a frame's log mel differs from what is expected of its notes, beyond what the frames beside it do too: (F, mel).
+
+    The standard deviation in nepers, 0 where nothing sounds: a mean over the notes by power, and with it what notes beside each other
+    add, whose partials beat; that goes by the chance that two parcels of power are not of the same note.
+
+    Args:
+        rough: the shapes times the notes' roughness.
+        beats: (mel_bins,) log of what notes add where each is nothing beside all.
+        total: the :func:`total_power` of the notes.
+    """
+    whole = total + math.exp(2 * log_floor)
+    own = total_power(weights, rough) / whole
+    shares = (weights.transpose(1, 2) @ shapes).square().sum(0) / whole.square()
+    crowd = (total / whole).square() - shares
+    variance = own.square() + (2 * beats).exp() * crowd.clamp_min(0.0)
+    return (variance + 1e-12).sqrt()  # at 0 a root has no slope to learn by
 
 
 def log_mel_of(power: Tensor, log_floor: float) -> Tensor:

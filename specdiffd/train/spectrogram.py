@@ -21,8 +21,8 @@ from specdiffd.layout import PRIOR
 from specdiffd.model.checkpoint import read_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
-from specdiffd.model.prior import NotePrior, PriorConfig, log_mel_of, total_power
-from specdiffd.model.sampler import flow_step, flow_times
+from specdiffd.model.prior import NotePrior, PriorConfig, log_mel_of, mean_roughness, total_power
+from specdiffd.model.sampler import NEXT_FRAME, flow_step, flow_times
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank
@@ -30,6 +30,9 @@ from specdiffd.train.loop import Run, descend, reduced_precision
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
+ROUGHNESS_SHARE = 0.1  # of the prior's loss
+LEAST_ROUGHNESS = 0.02  # nepers: less is not told apart
+STEADY_NEPERS = 0.25  # a frame
 
 
 def mel_target(piece: Piece, fmt: MelFormat, start: int, frames: int) -> Tensor:
@@ -52,22 +55,55 @@ def concatenate(windows: Sequence[NoteFeatures]) -> NoteFeatures:
     return NoteFeatures(*(torch.cat(columns) for columns in zip(*windows, strict=True)))
 
 
-def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
-    """Log mel (B, F, mel_bins) of several windows in one pass."""
+def _per_window(prior: NotePrior, windows: Sequence[NoteFeatures]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Weights, shapes and roughness times shapes of each window's notes, from one pass."""
     sizes = [len(w.key) for w in windows]
     notes = prior.contributions(concatenate(windows))
-    return torch.stack(
-        [
-            log_mel_of(total_power(w, s), prior.config.log_floor)
-            for w, s in zip(notes.weights.split(sizes), notes.timbres.shapes.split(sizes), strict=True)
-        ]
-    )
+    return list(zip(*(x.split(sizes) for x in (notes.weights, notes.timbres.shapes, notes.timbres.rough)), strict=True))
+
+
+def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
+    """Log mel (B, F, mel_bins) of several windows in one pass."""
+    return torch.stack([log_mel_of(total_power(w, s), prior.config.log_floor) for w, s, _ in _per_window(prior, windows)])
+
+
+def rough_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> tuple[Tensor, Tensor]:
+    """Likewise, and its roughness, from which the mean learns nothing."""
+    mels, roughness, floor = [], [], prior.config.log_floor
+    for weights, shapes, rough in _per_window(prior, windows):
+        total = total_power(weights, shapes)
+        mels.append(log_mel_of(total, floor))
+        roughness.append(mean_roughness(weights.detach(), shapes.detach(), rough, prior.beats, total.detach(), floor))
+    return torch.stack(mels), torch.stack(roughness)
+
+
+def unlikelihood(error: Tensor, roughness: Tensor) -> Tensor:
+    """Negative log-likelihood (B, F - 1, mel) of what changes from frame to frame in what the prior leaves open.
+
+    What does not change, a level that was misjudged for the length of a note, is no texture. Laplace's: by a normal distribution the
+    few onsets that are misjudged by nepers would say it all.
+
+    Args:
+        error: (B, F, mel) of the log mel.
+        roughness: likewise, as predicted, a standard deviation.
+    """
+    spread = roughness[:, 1:].clamp_min(LEAST_ROUGHNESS)
+    change = error.diff(dim=1).abs() * math.sqrt(math.pi / (4 * (1 - NEXT_FRAME)))  # mean: the deviation of one frame, if normal
+    return change / spread + spread.log()
+
+
+def steady(predicted: Tensor) -> Tensor:
+    """1 where a log mel (B, F, mel) goes on much as it did, 0 at onsets and releases; (B, F - 1, mel)."""
+    return (predicted.detach().diff(dim=1).abs() < STEADY_NEPERS).float()
 
 
 def audible_l1(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference in nepers; bins more than 50 dB below a usual note count a quarter."""
-    weight = 0.25 + 0.75 * torch.sigmoid(torch.maximum(predicted.detach(), target) + 6.0)
-    return ((predicted - target).abs() * weight).mean()
+    return ((predicted - target).abs() * _audible(predicted, target)).mean()
+
+
+def _audible(predicted: Tensor, target: Tensor) -> Tensor:
+    return 0.25 + 0.75 * torch.sigmoid(torch.maximum(predicted.detach(), target) + 6.0)
 
 
 def train_prior(
@@ -105,11 +141,13 @@ def train_prior(
                 windows.append(features.to(device))
                 targets.append(mel_target(piece, fmt, first, frames))
         with reduced_precision(device):
-            predicted = prior_batch(prior, windows)
+            predicted, roughness = rough_batch(prior, windows)
         target = torch.stack(targets).to(device)
+        error = (target - predicted).detach()
+        unlikely = (unlikelihood(error, roughness) * _audible(predicted, target)[:, 1:] * steady(predicted)).mean()
         loss = audible_l1(predicted, target)
-        descend(optimizer, loss, 1.0)
-        run.note({"loss": float(loss.detach()), "l1": float((predicted.detach() - target).abs().mean())})
+        descend(optimizer, loss + ROUGHNESS_SHARE * unlikely, 1.0)
+        run.note({"loss": float(loss.detach()), "l1": float(error.abs().mean()), "unlikely": float(unlikely.detach())})
 
 
 def train_decoder(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from specdiffd.audio.mel import hz_to_mel, mel_to_hz
+from specdiffd.audio.mel import centres_hz
 from specdiffd.errors import UsageError
 from specdiffd.formats import FORMATS, MelFormat
 from specdiffd.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
@@ -78,7 +78,6 @@ TONES_HZ = 7000.0  # partials above it are left to the noise: chosen, not yet me
 
 def vocoder_config(fmt: MelFormat) -> VocoderConfig:
     """Likewise the vocoder."""
-    centres_hz = mel_to_hz(np.linspace(hz_to_mel(fmt.low_hz), hz_to_mel(fmt.high_hz), fmt.mel_bins + 2))[1:-1]
     return VocoderConfig(
         fmt.sample_rate_hz,
         fmt.hop_samples,
@@ -87,7 +86,7 @@ def vocoder_config(fmt: MelFormat) -> VocoderConfig:
         fmt.high_hz,
         log_floor=fmt.log_floor,
         mel_fft_size=fmt.fft_size,
-        oscillators=fmt.mel_bins if fmt.high_hz < 2 * TONES_HZ else int(np.searchsorted(centres_hz, TONES_HZ)) // 8 * 8,
+        oscillators=fmt.mel_bins if fmt.high_hz < 2 * TONES_HZ else int(np.searchsorted(centres_hz(fmt), TONES_HZ)) // 8 * 8,
     )
 
 

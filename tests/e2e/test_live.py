@@ -201,7 +201,10 @@ def test_ten_minutes_and_three_of_rest(daemon: ControlClient) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the transcriber's own
 def test_live_is_what_offline_is(daemon: ControlClient) -> None:
-    """The recording of a minute, aligned by the render delay, and the offline rendering, against FluidSynth's."""
+    """The recording of three minutes, aligned by the render delay, and the offline rendering, against FluidSynth's.
+
+    Of one minute the transcriber finds 0.677 to 0.700 by the seed and the place in the frame alone, offline.
+    """
     pytest.importorskip("basic_pitch")
     import soxr
     import torch
@@ -213,7 +216,7 @@ def test_live_is_what_offline_is(daemon: ControlClient) -> None:
     from specdiffd.evaluate.transcribe import note_f1, played, transcribe
     from specdiffd.train.fluid import FluidRenderer
 
-    seconds = 60.0
+    seconds = 180.0
     midi = song(1.0, seconds)
     with Peer() as peer:
         audio = peer.play(midi, seconds + 0.5)

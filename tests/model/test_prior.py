@@ -12,7 +12,7 @@ from specdiffd.layout import CONFIG as CONFIG_FILE
 from specdiffd.midi.score import Score
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
-from specdiffd.model.prior import NO_GUIDE, NotePrior, PriorConfig, TimbreCache, harmonic_lobes
+from specdiffd.model.prior import NO_GUIDE, NotePrior, PriorConfig, TimbreCache, harmonic_lobes, mean_roughness, total_power
 
 CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16)
 
@@ -73,6 +73,31 @@ def test_the_prior_is_causal(prior: NotePrior) -> None:
     first = MelFormat().first_frame_of(0.4)
     assert torch.allclose(before[:first], after[:first], atol=1e-5)
     assert not torch.allclose(before[first], after[first], atol=1e-3)
+
+
+def test_roughness_is_a_mean_over_the_notes_by_power_and_beats(prior: NotePrior) -> None:
+    """Alone each note has its own, together they lie between, nearer to the louder one's, and partials beat; in silence there is none."""
+
+    def roughness(*rows: tuple[float, int, int, int], beats: float = -20.0) -> torch.Tensor:
+        x = features(played(*rows))
+        weights, timbres = prior.contributions(x)
+        total = total_power(weights, timbres.shapes)
+        of_bins = torch.full((CONFIG.mel_bins,), beats)
+        return mean_roughness(weights, timbres.shapes, timbres.rough, of_bins, total, CONFIG.log_floor)
+
+    torch.nn.init.normal_(prior.roughness.weight, std=2.0)
+    one, other = (0.1, 0x90, 60, 127), (0.1, 0x90, 72, 100)
+    alone, too, both = (roughness(*rows)[20:] for rows in ((one,), (other,), (one, other)))
+    powers = [(2 * prior(features(played(n)))[20:]).exp() for n in (one, other)]
+    total = powers[0] + powers[1]
+    expected = (alone * powers[0] + too * powers[1]) / total
+    assert float((alone - too).abs().max()) > 0.1
+    assert torch.allclose(both, expected, atol=1e-3)
+    assert float(roughness(one)[:4].max()) < 1e-5  # before the onset
+    beating = roughness(one, other, beats=-0.5)[20:]
+    shared = 1 - (powers[0] / total).square() - (powers[1] / total).square()
+    assert torch.allclose(beating.square(), both.square() + math.exp(-1.0) * shared, atol=1e-3)
+    assert torch.allclose(roughness(one, beats=-0.5)[20:], alone, atol=1e-3)
 
 
 def test_nothing_is_silence(prior: NotePrior) -> None:

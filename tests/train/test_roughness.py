@@ -1,0 +1,24 @@
+"""The note prior learns a mean, and how far from it single frames may be."""
+
+import math
+
+import pytest
+import torch
+
+from specdiffd.model.sampler import NEXT_FRAME
+from specdiffd.train.spectrogram import unlikelihood
+
+
+def test_the_likeliest_roughness_is_that_of_what_changes() -> None:
+    """A level that is misjudged throughout has no part in it; independent frames change as much as wider texture does, whose frames are alike."""
+    torch.manual_seed(0)
+    spread = torch.tensor([0.1, 0.3, 0.6])
+    misjudged = torch.tensor([1.0, -2.0, 0.0])
+    error = misjudged + spread * torch.randn(8, 400, 3)
+    roughness = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.Adam([roughness], lr=0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        unlikelihood(error, roughness.exp().expand_as(error)).mean().backward()
+        optimizer.step()
+    assert roughness.exp().tolist() == pytest.approx((spread / math.sqrt(1 - NEXT_FRAME)).tolist(), rel=0.05)
