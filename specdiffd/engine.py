@@ -133,14 +133,26 @@ class Engine:
             score.apply(event)
         self._changed_s = min(self._changed_s, event.time_s)
 
-    def resume(self, scores: list[Score]) -> None:
-        """Take over from an engine that died: what sounds goes on, ages and all, from the timeline's playhead on."""
+    @property
+    def unrendered_s(self) -> float:
+        """The earliest event that is in the timeline in a draft at most."""
+        return min(self._changed_s, self._revision.unfinished_s if self._revision else math.inf)
+
+    def resume(self, scores: list[Score], unrendered_s: float) -> None:
+        """Take over from an engine that died: what sounds goes on, ages and all, where the forecast that it left ends.
+
+        Args:
+            scores: what it knew.
+            unrendered_s: from when on the forecast is not of that.
+        """
         self.scores = scores
-        now_s = self.timeline.playhead / self.settings.sample_rate_hz
-        if self._anything_sounds(now_s):
-            self._changed_s = now_s
-        else:
+        solid_until = self.timeline.valid_until - self.settings.end_fade_samples
+        now_s, end_s = (at / self.settings.sample_rate_hz for at in (self.timeline.playhead, solid_until))
+        if not self._anything_sounds(now_s):
             self.timeline.publish(self.timeline.valid_until, silent=True)
+        elif not self.timeline.silent or math.isfinite(unrendered_s):
+            self._changed_s = max(now_s, min(unrendered_s, end_s))
+
 
     def work(self) -> bool:
         """One stage of an urgent revision or of a slice of forecast; False when there is nothing to do.

@@ -84,7 +84,7 @@ class Worker:
         self._echo: deque[tuple[int, int, int, int]] = deque(maxlen=QUEUE_PER_REPORT)
         self._reported_s = 0.0
         self._reported_asleep: int | None = None  # with so many events; nothing has changed since
-        self._kept_events = -1  # of the last snapshot
+        self._kept: tuple[int, float] | None = None  # how much of the score the last snapshot had, and what was not rendered
         self._last_s = 0.0  # time of the last event
         self._heard_s = time.monotonic()
 
@@ -146,10 +146,10 @@ class Worker:
         for ring in rings:
             ring.answer()  # it may have died between the bell and the answer
         if snapshot is not None:
-            scores, tails = pickle.loads(snapshot)
+            scores, tails, unrendered_s = pickle.loads(snapshot)
             for ring, tail in zip(rings, tails, strict=True):
                 ring.go_back(tail)
-            self._engine.resume(scores)
+            self._engine.resume(scores, unrendered_s)
 
     @property
     def _delay_ms(self) -> float:
@@ -242,10 +242,11 @@ class Worker:
             "midi": list(self._echo),
             "render_delay_ms": self._delay_ms,
         }
-        if self._kept_events != counters.events:
-            self._kept_events = counters.events
+        kept = counters.events, self._engine.unrendered_s
+        if self._kept != kept:
+            self._kept = kept
             rings = (self._shared.live_events, self._shared.control_events)
-            report["snapshot"] = pickle.dumps((self._engine.scores, [ring.tail for ring in rings]))
+            report["snapshot"] = pickle.dumps((self._engine.scores, [ring.tail for ring in rings], self._engine.unrendered_s))
         self._latencies.clear()
         self._echo.clear()
         self._supervisor.send(("report", report))

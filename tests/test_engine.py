@@ -103,6 +103,28 @@ def test_a_dead_engine_ends_in_a_fade() -> None:
     assert engine.timeline.header.missing_samples > 0
 
 
+@pytest.mark.parametrize("rendered", [True, False])
+def test_another_engine_takes_over_where_the_forecast_ends(rendered: bool) -> None:
+    """What stands in the timeline is not touched; unless the dead engine knew of more than it had rendered."""
+    events = [Event(0.1, 0x90, 60, 100)]
+    engine, stream = build()
+    heard = [stream.run(events, 1.0)]
+    if not rendered:
+        events.append(Event(1.0, 0x90, 67, 100))
+        engine.play(events[1]._replace(time_s=1.0 + DELAY_S))
+    successor = Engine(SineInstrument(), engine.timeline, engine.settings)
+    successor.resume(engine.scores, engine.unrendered_s)
+    before = engine.timeline.read(engine.timeline.playhead, RATE)
+    while successor.urgent:
+        successor.work()
+    assert np.array_equal(before, engine.timeline.read(engine.timeline.playhead, RATE)) == rendered
+    heard.append(VirtualStream(engine.timeline, successor.play, successor.work).run([], 3.0))
+    whole = np.concatenate(heard)[:, 0]
+    assert np.abs(whole - expected(events, len(whole), DELAY_S)).max() < 2e-4
+    assert successor.counters.late_splices == successor.counters.stale_fades == 0
+    assert engine.timeline.header.missing_samples == 0
+
+
 def test_late_event_keeps_its_note() -> None:
     """An event whose sound is already due starts as soon as it can, faded in."""
     engine, _ = build()

@@ -36,10 +36,12 @@ def test_a_killed_engine_is_not_missed(tmp_path: Path) -> None:
             os.kill(client.call("status")["processes"]["engine"], signal.SIGKILL)
             audio = peer.play([(2.5, bytes([0x90, 67, 110]))], 4.0)
             status = client.call("status")
-            assert status["counters"]["restarts"] == {"io": 0, "engine": 1}
-            assert status["counters"]["missing_samples"] == 0
+            counters = status["counters"]
+            assert counters["restarts"] == {"io": 0, "engine": 1}
+            assert counters["missing_samples"] == counters["stale_fades"] == counters["late_splices"] == 0
             assert {n["pitch"] for n in status["sounding_notes"]} == {60, 67}
-            levels = [level(block) for block in audio[: len(audio) // 960 * 960].reshape(-1, 960)]
+            block = RATE // 20  # of several periods of the server, which loses single ones on a busy machine
+            levels = [level(x) for x in audio[: len(audio) // block * block].reshape(-1, block)]
             assert min(levels) > 0.3 * np.median(levels)
             os.kill(status["processes"]["engine"], signal.SIGKILL)  # and once more, before there is a standby again
             silent_s = wait_until(lambda: client.call("status")["counters"]["restarts"]["engine"] == 2)
