@@ -153,7 +153,6 @@ class Engine:
         elif not self.timeline.silent or math.isfinite(unrendered_s):
             self._changed_s = max(now_s, min(unrendered_s, end_s))
 
-
     def work(self) -> bool:
         """One stage of an urgent revision or of a slice of forecast; False when there is nothing to do.
 

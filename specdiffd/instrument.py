@@ -21,6 +21,7 @@ from specdiffd.events import Controllers, Note, Performance
 from specdiffd.formats import MelFormat
 from specdiffd.graph import Graph
 from specdiffd.metrics import Stopwatch
+from specdiffd.model import texture
 from specdiffd.model.layers import finish
 from specdiffd.model.network import (
     NEVER_VISIBLE,
@@ -33,7 +34,7 @@ from specdiffd.model.network import (
 )
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import NotePrior, TimbreCache, guide
-from specdiffd.model.sampler import FlowConfig, flow_step, flow_times, part_noise, texture
+from specdiffd.model.sampler import FlowConfig, flow_step, flow_times, part_noise
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.vocoder.melgan import Vocoder, VocoderState
@@ -191,7 +192,8 @@ class SpectrogramInstrument:
         self.stopwatch = Stopwatch()
         self._graphs = tuple(graphs)
         self._timbres = TimbreCache(prior)
-        self._drawn_bins = torch.from_numpy(centres_hz(fmt) >= DRAWN_FROM_HZ).to(self.device)
+        drawn_bins = torch.from_numpy((centres_hz(fmt) >= DRAWN_FROM_HZ).astype(np.float32))
+        self._texture = (texture.noise(fmt.mel_bins) * drawn_bins).to(self.device)
         self._films = decoder.schedule(torch.tensor(flow_times(self.steps)[:-1], device=self.device))
 
     def with_settings(self, **changes: Any) -> SpectrogramInstrument:
@@ -350,18 +352,17 @@ class SpectrogramInstrument:
         return StreamState(state.origin, state.first_frame, state.mel[:, :known], state.prior[:, :known], windows, vocoder)
 
     def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Natural-log mel (B, frames, mel) of the notes, a draw of its texture, and the vocoder's guide (B, frames, mel, 5)."""
+        """Natural-log mel (B, frames, mel) of the notes, its texture, and the vocoder's guide (B, frames, mel, 5)."""
         starts_s = (first_frame + np.arange(frames)) * self.format.frame_s
         config = self.prior.config
-        noise = texture(self.settings.seed, len(performances), first_frame, frames, config.mel_bins).to(self.device)
-        noise = noise * (self.settings.noise * self._drawn_bins)
         parts = []
-        for performance, of_part in zip(performances, noise, strict=True):
+        for performance in performances:
             features = note_features(performance, starts_s, config.window_s, config.ring_s).to(self.device)
             timbres = self._timbres(features)
             of_notes = (timbres.envelope, timbres.shapes, timbres.rough, timbres.lasting)
-            mel, roughness, weights, heard = self.prior.mix(*of_notes, *features.over_time)
-            parts.append((mel.clone(), roughness * of_part, guide(weights, timbres, heard, features.age_s, mel, config)))
+            noise = self._texture[texture.rows(features, self.format.frame_s)]
+            mel, drawn, weights, heard = self.prior.mix(*of_notes, noise, *features.over_time)
+            parts.append((mel.clone(), self.settings.noise * drawn, guide(weights, timbres, heard, features.age_s, mel, config)))
         mels, drawn, guides = (torch.stack(x) for x in zip(*parts, strict=True))
         return mels, drawn, guides
 

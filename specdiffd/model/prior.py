@@ -148,16 +148,19 @@ class NotePrior(nn.Module):
         frames = self.frame(torch.cat((*ages, pedal[..., None], mod[..., None]), -1)) + envelope
         return (2 * (self.weights(frames).float().clamp(-16.0, 6.0) + gain[..., None])).exp()
 
-    def mix(self, envelope: Tensor, shapes: Tensor, rough: Tensor, lasting: Tensor, active: Tensor, *ages: Tensor) -> tuple[Tensor, ...]:
-        """The rows over time, their sum, its roughness and its mean age, as a function of tensors alone.
+    def mix(
+        self, envelope: Tensor, shapes: Tensor, rough: Tensor, lasting: Tensor, noise: Tensor, active: Tensor, *ages: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The rows over time, their sum, its texture and its mean age, as a function of tensors alone.
 
         Args:
             envelope, shapes, rough, lasting: (N, frame_width), twice (N, K, mel), and (N, 2) of the timbres.
+            noise: (N, F, mel) of variance 1, each note's own.
             active: (N, F) 0 or 1.
             ages: (N, F) each: those of the onset, the release and the choke, pedal, modulation, gain.
 
         Returns:
-            log mel (F, mel), its :func:`mean_roughness` (F, mel), the weights (N, K, F), :func:`mean_heard` (F, mel).
+            log mel (F, mel), its texture (F, mel), :func:`mean_roughness` times :func:`shared_noise`, the weights (N, K, F), :func:`mean_heard` (F, mel).
         """
         floor = self.config.log_floor
         age, *others, gain = ages
@@ -165,7 +168,7 @@ class NotePrior(nn.Module):
         total = total_power(weights, shapes)
         behind = mean_heard(weights, shapes, heard(age, self.config.window_s), total, floor)
         roughness = mean_roughness(weights, shapes, rough, self.beats, total, floor)
-        return log_mel_of(total, floor), roughness, weights, behind
+        return log_mel_of(total, floor), roughness * shared_noise(weights, rough, noise, floor), weights, behind
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`timbre` and :meth:`mix` as graphs from now on."""
@@ -192,9 +195,10 @@ class NotePrior(nn.Module):
                 torch.zeros(rows, c.frame_width),
                 *[torch.zeros(rows, c.shapes, c.mel_bins)] * 2,
                 torch.zeros(rows, 2),
+                torch.zeros(rows, frames, c.mel_bins),
                 *[torch.zeros(rows, frames)] * 7,
             ),
-            (*[of_notes] * 4, *[of_frames] * 7),
+            (*[of_notes] * 4, *[of_frames] * 8),
             ({0: "F"}, {0: "F"}, {0: "N", 2: "F"}, {0: "F"}),
             {"N": (8, 16, 32, 64, 128, 256), "F": (10, 14, 64)},
             threads,
@@ -314,6 +318,13 @@ def mean_roughness(weights: Tensor, shapes: Tensor, rough: Tensor, beats: Tensor
     crowd = (total / whole).square() - shares
     variance = own.square() + (2 * beats).exp() * crowd.clamp_min(0.0)
     return (variance + 1e-12).sqrt()  # at 0 a root has no slope to learn by
+
+
+def shared_noise(weights: Tensor, rough: Tensor, noise: Tensor, log_floor: float) -> Tensor:
+    """Noise (F, mel) of variance 1 of the notes' own (N, F, mel), each with its share of what is rough; none where nothing sounds."""
+    shares = torch.einsum("nkf,nkm->nfm", weights, rough)
+    size = shares.square().sum(0) + math.exp(4 * log_floor)
+    return (shares * noise).sum(0) * size.rsqrt()
 
 
 def log_mel_of(power: Tensor, log_floor: float) -> Tensor:

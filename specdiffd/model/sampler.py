@@ -10,7 +10,6 @@ arXiv 2209.03003, with the prior of a lighter network as its source as in arXiv 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,45 +64,6 @@ def flow_step(x: Tensor, velocity: Tensor, number: int, steps: int, noise_scale:
     """Euler's step ``number`` of ``steps``: x at ``flow_times(steps)[number + 1]`` from that before and its velocity, in units of ``noise_scale``."""
     now, after = flow_times(steps)[number : number + 2]
     return x - (now - after) * noise_scale * velocity
-
-
-# What a score leaves open of a spectrogram at 50 frames a second and 160 bins is alike in close frames and bins. In bins as measured on
-# unseen pieces, of what changes from frame to frame; in frames less than measured (0.74 for the next, a long tail), of which misjudged
-# levels are a part: with all of that an organ's level wandered by 2.7 dB, with 0.74 and no tail by 1.8, so by 0.7.
-CORRELATION_OF_FRAMES = 0.70 ** np.arange(256)  # before a second's mean is taken from it
-CORRELATION_OF_BINS = np.append((1, 0.54, 0.25, 0.19, 0.18, 0.15), 0.15 * np.exp(-np.arange(1, 251) / 10))
-TEXTURE_SEED = 104_729  # apart from the noise that the flow begins with
-REACH = 24  # frames and bins to either side that a sample of the noise is made of
-
-
-@functools.cache
-def _taps(of_frames: bool) -> Tensor:
-    """Filter (2 REACH + 1) that gives white noise the correlations, by the square root of their spectrum."""
-    one_side = (CORRELATION_OF_FRAMES if of_frames else CORRELATION_OF_BINS) * np.linspace(1, 0, 256)
-    spectrum = np.fft.fft(np.concatenate((one_side, one_side[:0:-1]))).real
-    taps = np.roll(np.fft.ifft(np.sqrt(np.maximum(spectrum, 0))).real, REACH)[: 2 * REACH + 1]
-    taps -= of_frames * taps.mean()
-    return torch.from_numpy((taps / np.linalg.norm(taps)).astype(np.float32))
-
-
-NEXT_FRAME = float(_taps(True)[1:] @ _taps(True)[:-1])  # the correlation of frames beside each other
-
-
-def texture(seed: int, parts: int, first: int, frames: int, bins: int) -> Tensor:
-    """Normal noise (parts, frames, bins) of variance 1 with the correlations above, a function of seed and absolute frame."""
-    blocks = [
-        _texture_block(seed, parts, block, bins)
-        for block in range(first // NOISE_BLOCK_FRAMES, (first + frames - 1) // NOISE_BLOCK_FRAMES + 1)
-    ]
-    offset = first % NOISE_BLOCK_FRAMES
-    return torch.cat(blocks, 1)[:, offset : offset + frames]
-
-
-@functools.lru_cache(256)  # revisions ask for what a forecast has drawn
-def _texture_block(seed: int, parts: int, block: int, bins: int) -> Tensor:
-    first, frames = block * NOISE_BLOCK_FRAMES - REACH, NOISE_BLOCK_FRAMES + 2 * REACH
-    white = part_noise(seed + TEXTURE_SEED, parts, first, frames, bins + 2 * REACH)
-    return white.unfold(1, 2 * REACH + 1, 1).matmul(_taps(True)).unfold(2, 2 * REACH + 1, 1).matmul(_taps(False))
 
 
 def sample_diffusion(

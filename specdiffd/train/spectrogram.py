@@ -22,7 +22,8 @@ from specdiffd.model.checkpoint import read_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
 from specdiffd.model.prior import NotePrior, PriorConfig, log_mel_of, mean_roughness, total_power
-from specdiffd.model.sampler import NEXT_FRAME, flow_step, flow_times
+from specdiffd.model.sampler import flow_step, flow_times
+from specdiffd.model.texture import NEXT_FRAME
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank
