@@ -193,7 +193,7 @@ class SpectrogramInstrument:
         self._graphs = tuple(graphs)
         self._timbres = TimbreCache(prior)
         drawn_bins = torch.from_numpy((centres_hz(fmt) >= DRAWN_FROM_HZ).astype(np.float32))
-        self._texture = (texture.noise(fmt.mel_bins) * drawn_bins).to(self.device)
+        self._texture = (texture.GAIN * texture.noise(fmt.mel_bins) * drawn_bins).to(self.device)
         self._films = decoder.schedule(torch.tensor(flow_times(self.steps)[:-1], device=self.device))
 
     def with_settings(self, **changes: Any) -> SpectrogramInstrument:
