@@ -27,7 +27,7 @@ REACH = 24  # frames and bins to either side that a sample of the noise is made 
 FRAMES = 8192  # after which it comes again, 164 s
 SEED = 104_729
 # More than what is rough by itself, for what one step of the flow makes too smooth: with as much as was learned the variance from frame
-# to frame is 0.87 of the reference's and one step's Frechet distance 0.73, with 1.2 times 0.94 and 0.53. More makes eight steps worse.
+# to frame is 0.87 of the reference's and one step's Frechet distance 0.73, with 1.2 times 0.95 and 0.54. More makes eight steps worse.
 GAIN = 1.2
 PHASE = 0.37  # of a frame: onsets are often at halves and quarters, which must not be rounded to either side in turn
 KEY_FRAMES, PROGRAM_FRAMES = 997, 3571  # by which keys and programs lie apart in it
