@@ -167,8 +167,9 @@ class NotePrior(nn.Module):
         weights = (self._weights(envelope[:, None], *_lasted(age, gain, lasting[:, None], others)) * active[..., None]).transpose(1, 2)
         total = total_power(weights, shapes)
         behind = mean_heard(weights, shapes, heard(age, self.config.window_s), total, floor)
-        roughness = mean_roughness(weights, shapes, rough, self.beats, total, floor)
-        return log_mel_of(total, floor), roughness * shared_noise(weights, rough, noise, floor), weights, behind
+        shares = torch.einsum("nkf,nkm->nfm", weights, rough)
+        roughness = mean_roughness(weights, shapes, shares.sum(0), self.beats, total, floor)
+        return log_mel_of(total, floor), roughness * shared_noise(shares, noise, floor), weights, behind
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`timbre` and :meth:`mix` as graphs from now on."""
@@ -308,21 +309,20 @@ def mean_roughness(weights: Tensor, shapes: Tensor, rough: Tensor, beats: Tensor
     add, whose partials beat; that goes by the chance that two parcels of power are not of the same note.
 
     Args:
-        rough: the shapes times the notes' roughness.
+        rough: the :func:`total_power` of the notes times their roughness.
         beats: (mel_bins,) log of what notes add where each is nothing beside all.
         total: the :func:`total_power` of the notes.
     """
     whole = total + math.exp(2 * log_floor)
-    own = total_power(weights, rough) / whole
+    own = rough / whole
     shares = (weights.transpose(1, 2) @ shapes).square().sum(0) / whole.square()
     crowd = (total / whole).square() - shares
     variance = own.square() + (2 * beats).exp() * crowd.clamp_min(0.0)
     return (variance + 1e-12).sqrt()  # at 0 a root has no slope to learn by
 
 
-def shared_noise(weights: Tensor, rough: Tensor, noise: Tensor, log_floor: float) -> Tensor:
-    """Noise (F, mel) of variance 1 of the notes' own (N, F, mel), each with its share of what is rough; none where nothing sounds."""
-    shares = torch.einsum("nkf,nkm->nfm", weights, rough)
+def shared_noise(shares: Tensor, noise: Tensor, log_floor: float) -> Tensor:
+    """Noise (F, mel) of variance 1 of the notes' own (N, F, mel), each by its share of what is rough; none where nothing sounds."""
     size = shares.square().sum(0) + math.exp(4 * log_floor)
     return (shares * noise).sum(0) * size.rsqrt()
 

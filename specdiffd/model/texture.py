@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from specdiffd.model.note_features import NoteFeatures
+from specdiffd.model.prior import DRUM_PROGRAM
 
 # What a score leaves open at 50 frames a second and 160 bins is alike in close frames and bins. In bins as measured on
 # unseen pieces, of what changes from frame to frame; in frames less than measured (0.74 for the next, a long tail), of which misjudged
 # levels are a part: with all of that an organ's level wandered by 2.7 dB, with 0.74 and no tail by 1.8, so by 0.7.
 CORRELATION_OF_FRAMES = 0.70 ** np.arange(256)  # before a second's mean is taken from it
 CORRELATION_OF_BINS = np.append((1, 0.54, 0.25, 0.19, 0.18, 0.15), 0.15 * np.exp(-np.arange(1, 251) / 10))
-EULER = 0.5772156649
 LOWEST = 4.0  # deviations below the mean
 REACH = 24  # frames and bins to either side that a sample of the noise is made of
 FRAMES = 8192  # after which it comes again, 164 s
@@ -59,11 +59,11 @@ def noise(bins: int) -> Tensor:
     for of_frames in (True, False):
         normal = F.conv1d(normal.T[:, None], _taps(of_frames)[None, None])[:, 0]
     of_sum = 0.5 * torch.log(-torch.special.log_ndtr(-normal))
-    return ((of_sum + EULER / 2) / (math.pi / math.sqrt(24))).clamp_min(-LOWEST)
+    return ((of_sum + np.euler_gamma / 2) / (math.pi / math.sqrt(24))).clamp_min(-LOWEST)
 
 
 def rows(x: NoteFeatures, frame_s: float) -> Tensor:
     """Which row of :func:`noise` is that of a note in a frame: (N, F)."""
-    program = torch.where(x.drum, 128, x.program)
+    program = torch.where(x.drum, DRUM_PROGRAM, x.program)
     own = x.key * KEY_FRAMES + program * PROGRAM_FRAMES
     return (own[:, None] + (x.age_s / frame_s + PHASE).floor().long()) % FRAMES

@@ -74,7 +74,9 @@ def rough_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> tuple[Tens
     for weights, shapes, rough in _per_window(prior, windows):
         total = total_power(weights, shapes)
         mels.append(log_mel_of(total, floor))
-        roughness.append(mean_roughness(weights.detach(), shapes.detach(), rough, prior.beats, total.detach(), floor))
+        roughness.append(
+            mean_roughness(weights.detach(), shapes.detach(), total_power(weights.detach(), rough), prior.beats, total.detach(), floor)
+        )
     return torch.stack(mels), torch.stack(roughness)
 
 

@@ -29,14 +29,14 @@ def test_a_note_has_the_same_texture_each_time() -> None:
 
 
 def test_notes_share_their_noise_by_how_rough_they_are() -> None:
-    """As loud together as alone, the louder note's prevails, and in silence there is none."""
+    """A loud smooth note and a soft rough one count the same; together they vary as much as alone, and in silence nothing does."""
     floor, bins = math.log(1e-5), 400
     noise = torch.randn(2, 50, bins, generator=torch.Generator().manual_seed(0))
-    rough = torch.tensor([1.0, 0.1])[:, None, None].expand(2, 1, bins)
+    rough = torch.tensor([1.0, 0.1])[:, None, None]
 
     def shared(*levels: float) -> torch.Tensor:
-        weights = torch.tensor(levels)[:, None, None].expand(2, 1, 50)
-        return shared_noise(weights, rough, noise, floor)
+        levels_of_notes = torch.tensor(levels)[:, None, None]
+        return shared_noise((levels_of_notes * rough).expand(2, 50, bins), noise, floor)
 
     both = shared(0.5, 5.0)
     assert float(both.var()) == pytest.approx(1, abs=0.03)
