@@ -33,7 +33,8 @@ from specdiffd.model.network import (
     NotesState,
 )
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import NotePrior, TimbreCache, guide
+from specdiffd.model.playing import PlayedPrior
+from specdiffd.model.prior import NotePrior
 from specdiffd.model.sampler import FlowConfig, flow_step, flow_times, part_noise
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
@@ -191,9 +192,8 @@ class SpectrogramInstrument:
         self.ring_s = prior.config.ring_s
         self.stopwatch = Stopwatch()
         self._graphs = tuple(graphs)
-        self._timbres = TimbreCache(prior)
         drawn_bins = torch.from_numpy((centres_hz(fmt) >= DRAWN_FROM_HZ).astype(np.float32))
-        self._texture = (texture.GAIN * texture.noise(fmt.mel_bins) * drawn_bins).to(self.device)
+        self.played = PlayedPrior(prior, texture.GAIN * texture.noise(fmt.mel_bins) * drawn_bins)
         self._films = decoder.schedule(torch.tensor(flow_times(self.steps)[:-1], device=self.device))
 
     def with_settings(self, **changes: Any) -> SpectrogramInstrument:
@@ -357,14 +357,10 @@ class SpectrogramInstrument:
         config = self.prior.config
         parts = []
         for performance in performances:
-            features = note_features(performance, starts_s, config.window_s, config.ring_s).to(self.device)
-            timbres = self._timbres(features)
-            of_notes = (timbres.envelope, timbres.shapes, timbres.rough, timbres.lasting)
-            noise = self._texture[texture.rows(features, self.format.frame_s)]
-            mel, drawn, weights, heard = self.prior.mix(*of_notes, noise, *features.over_time)
-            parts.append((mel.clone(), self.settings.noise * drawn, guide(weights, timbres, heard, features.age_s, mel, config)))
-        mels, drawn, guides = (torch.stack(x) for x in zip(*parts, strict=True))
-        return mels, drawn, guides
+            features = note_features(performance, starts_s, config.window_s, config.ring_s)
+            parts.append(self.played(features, texture.rows(features, self.format.frame_s)))
+        mels, drawn, guides = (torch.stack(x).to(self.device) for x in zip(*parts, strict=True))
+        return mels, self.settings.noise * drawn, guides
 
     def _in_windows(self, performances: Sequence[Performance], state: StreamState, prior: Tensor) -> Generator[None, None, StreamState]:
         """Sample the frames of ``prior`` (natural log), which follow those of ``state``, each in the window that is its own.

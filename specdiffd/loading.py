@@ -130,7 +130,7 @@ def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int, thre
     note_prior = load(PRIOR, lambda: NotePrior(prior), torch.float32)
     graphs: list[Graph] = []
     if load.device == "cpu":
-        graphs = [graph for part in (note_prior, *parts) for graph in part.use_graph(threads)]
+        graphs = [graph for part in parts for graph in part.use_graph(threads)]
         # What is left to PyTorch is small, and its threads, which spin while they wait, would disturb those of the graphs.
         torch.set_num_threads(1)
     return SpectrogramInstrument(

@@ -74,7 +74,8 @@ def bench_vocoder(instrument: SpectrogramInstrument, frames: int, repeats: int) 
     notes = [Note(0.0, pitch, velocity=100, program=0, channel=0) for pitch in range(40, 80, 5)]
     performance = Performance(notes, {0: Controllers()})
     features = note_features(performance, np.arange(MOST_FRAMES) * fmt.frame_s, prior.config.window_s, prior.config.ring_s)
-    mel, guides = prior(features)[None], prior.guide(features)[None]
+    heard = instrument.played(features)
+    mel, guides = heard.mel[None], heard.guide[None]
     state = vocoder.init_state(1)
     times: dict[int, list[float]] = {frames: [], MOST_FRAMES: []}
     for k in range(repeats + repeats // 5):

@@ -83,6 +83,6 @@ def copy_synthesis(instrument: SpectrogramInstrument, audio: Audio, score: Perfo
     guides = None
     if score is not None:
         starts_s = np.arange(len(mel)) * fmt.frame_s
-        guides = prior.guide(note_features(score, starts_s, prior.config.window_s, prior.config.ring_s))[None]
+        guides = instrument.played(note_features(score, starts_s, prior.config.window_s, prior.config.ring_s)).guide[None]
     out = instrument.vocoder(mel[None], guides)[0].numpy()
     return np.pad(out, (0, max(0, len(audio) - len(out))))[: len(audio)]

@@ -41,9 +41,8 @@ class NoteFeatures(NamedTuple):
 
     @property
     def over_time(self) -> tuple[Tensor, ...]:
-        """(N, F) each: whether active (0 or 1), ages since onset, release and choke, pedal, modulation, gain."""
-        ages = (self.age_s, self.release_s, self.choke_s, self.pedal, self.modulation, self.gain)
-        return (self.active.float(), *ages)
+        """(N, F) each: ages since onset, release and choke, pedal, modulation, gain."""
+        return self.age_s, self.release_s, self.choke_s, self.pedal, self.modulation, self.gain
 
     def rows(self, index: Tensor) -> NoteFeatures:
         """Only some of the notes."""

@@ -12,18 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from specdiffd.formats import NO_GUIDE
-from specdiffd.graph import Graph, Input
+from specdiffd.audio.mel import hz_to_mel
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
 
-Rows = NDArray[np.float32]
 DRUM_PROGRAM = 128  # the row of the program table that all drums share
 KEYS = 128
 
@@ -93,38 +88,26 @@ class NotePrior(nn.Module):
         """Every row's part in the sum, factorised; for training, where most pairs of a note and a frame are silent."""
         timbres = self.timbres(x)
         row, column = x.active.nonzero(as_tuple=True)
-        age, *ages, gain = (values[row, column] for values in x.over_time[1:])
+        age, *ages, gain = (values[row, column] for values in x.over_time)
         pairs = self._weights(timbres.envelope[row], *_lasted(age, gain, timbres.lasting[row], ages))
         weights = pairs.new_zeros(*x.active.shape, self.config.shapes).index_put((row, column), pairs)
         return Contributions(weights.transpose(1, 2), timbres)
-
-    def guide(self, x: NoteFeatures) -> Tensor:
-        """:func:`guide` of one part's notes."""
-        weights, timbres = self.contributions(x)
-        ages, total = heard(x.age_s, self.config.window_s), total_power(weights, timbres.shapes)
-        behind = mean_heard(weights, timbres.shapes, ages, total, self.config.log_floor)
-        return guide(weights, timbres, behind, x.age_s, log_mel_of(total, self.config.log_floor), self.config)
 
     def timbres(self, x: NoteFeatures) -> Timbres:
         """What of each row does not depend on time."""
         program = torch.where(x.drum, DRUM_PROGRAM, x.program)
         velocity = torch.stack((x.velocity, x.velocity.square(), torch.log(x.velocity + 0.02)), -1)
         features = torch.cat((self.program(program), self.key(program * KEYS + x.key), pitch_features(x.pitch), velocity), -1)
-        return Timbres(*self.timbre(features, x.pitch))
-
-    def timbre(self, features: Tensor, pitch: Tensor) -> tuple[Tensor, ...]:
-        """The fields of `Timbres` from (N, features) and (N,) semitones, as a function of tensors alone."""
         c = self.config
         note = self.note(features)  # (N, width)
         levels = self.harmonics(note).float().unflatten(-1, (c.shapes, c.harmonics)).clamp(-14.0, 6.0)
         free = self.spectrum(note).float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-14.0, 6.0)
-        partials_hz = self._partials_hz(pitch, self.inharmonicity(note).float().squeeze(-1))
-        partials = (2 * levels).exp()
-        shapes = partials @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
+        partials_hz = self._partials_hz(x.pitch, self.inharmonicity(note).float().squeeze(-1))
+        shapes = (2 * levels).exp() @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
         # The means learn nothing from how far they are missed.
         roughness = self.roughness(note.detach()).float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-6.0, 0.5).exp()
         envelope = self.frame_note(note)
-        return envelope, shapes, roughness * shapes, partials, partials_hz, self._lasting(envelope, shapes)
+        return Timbres(envelope, shapes, roughness * shapes, self._lasting(envelope, shapes))
 
     def _lasting(self, envelope: Tensor, shapes: Tensor) -> Tensor:
         """From when on a held note goes on as it does there, in seconds, and how: in nepers a second. (N, 2).
@@ -148,66 +131,6 @@ class NotePrior(nn.Module):
         frames = self.frame(torch.cat((*ages, pedal[..., None], mod[..., None]), -1)) + envelope
         return (2 * (self.weights(frames).float().clamp(-16.0, 6.0) + gain[..., None])).exp()
 
-    def mix(
-        self, envelope: Tensor, shapes: Tensor, rough: Tensor, lasting: Tensor, noise: Tensor, active: Tensor, *ages: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The rows over time, their sum, its texture and its mean age, as a function of tensors alone.
-
-        Args:
-            envelope, shapes, rough, lasting: (N, frame_width), twice (N, K, mel), and (N, 2) of the timbres.
-            noise: (N, F, mel) of variance 1, each note's own.
-            active: (N, F) 0 or 1.
-            ages: (N, F) each: those of the onset, the release and the choke, pedal, modulation, gain.
-
-        Returns:
-            log mel (F, mel), its texture (F, mel), :func:`mean_roughness` times :func:`shared_noise`, the weights (N, K, F), :func:`mean_heard` (F, mel).
-        """
-        floor = self.config.log_floor
-        age, *others, gain = ages
-        weights = (self._weights(envelope[:, None], *_lasted(age, gain, lasting[:, None], others)) * active[..., None]).transpose(1, 2)
-        total = total_power(weights, shapes)
-        behind = mean_heard(weights, shapes, heard(age, self.config.window_s), total, floor)
-        shares = torch.einsum("nkf,nkm->nfm", weights, rough)
-        roughness = mean_roughness(weights, shapes, shares.sum(0), self.beats, total, floor)
-        return log_mel_of(total, floor), roughness * shared_noise(shares, noise, floor), weights, behind
-
-    def use_graph(self, threads: int) -> list[Graph]:
-        """Run :meth:`timbre` and :meth:`mix` as graphs from now on."""
-        c = self.config
-        rows, frames = 4, 8
-        first = self.note[0]
-        assert isinstance(first, nn.Linear)
-        of_notes, of_frames = Input({0: "N"}), Input({0: "N", 1: "F"})
-        timbre = Graph(
-            self,
-            torch.float32,
-            NotePrior.timbre,
-            (torch.zeros(rows, first.in_features), torch.zeros(rows)),
-            (of_notes, of_notes),
-            [{0: "N"}] * 6,
-            {"N": (1, 4, 16)},
-            threads,
-        )
-        mix = Graph(
-            self,
-            torch.float32,
-            NotePrior.mix,
-            (
-                torch.zeros(rows, c.frame_width),
-                *[torch.zeros(rows, c.shapes, c.mel_bins)] * 2,
-                torch.zeros(rows, 2),
-                torch.zeros(rows, frames, c.mel_bins),
-                *[torch.zeros(rows, frames)] * 7,
-            ),
-            (*[of_notes] * 4, *[of_frames] * 8),
-            ({0: "F"}, {0: "F"}, {0: "N", 2: "F"}, {0: "F"}),
-            {"N": (8, 16, 32, 64, 128, 256), "F": (10, 14, 64)},
-            threads,
-        )
-        setattr(self, "timbre", lambda *x: tuple(y.clone() for y in timbre(*x)))  # noqa: B010
-        setattr(self, "mix", mix)  # noqa: B010
-        return [timbre, mix]
-
     def _partials_hz(self, pitch: Tensor, log_inharmonicity: Tensor) -> Tensor:
         """Frequencies (N, H) of the partials, stretched as those of a stiff string (Fletcher 1964)."""
         number = torch.arange(1, self.config.harmonics + 1, device=pitch.device, dtype=pitch.dtype)
@@ -229,8 +152,6 @@ class Timbres(NamedTuple):
     envelope: Tensor  # (N, frame_width) what the frame network knows of the note
     shapes: Tensor  # (N, K, mel_bins)
     rough: Tensor  # (N, K, mel_bins) the same times each one's roughness
-    partials: Tensor  # (N, K, H)
-    partials_hz: Tensor  # (N, H)
     lasting: Tensor  # (N, 2) see NotePrior._lasting
 
 
@@ -244,37 +165,6 @@ def _lasted(age_s: Tensor, gain: Tensor, lasting: Tensor, others: Sequence[Tenso
     return torch.minimum(age_s, start_s), *others, gain + rate * (age_s - start_s).clamp_min(0.0)
 
 
-class TimbreCache:
-    """Timbres of the notes seen lately: while a note sounds, only its ages change. A bounded table; the oldest go first."""
-
-    SIZE = 1024
-
-    def __init__(self, prior: NotePrior) -> None:
-        self._prior = prior
-        self._place: dict[tuple[float, ...], int] = {}  # of each note in the table
-        self._table: Timbres | None = None
-
-    def __call__(self, x: NoteFeatures) -> Timbres:
-        """As :meth:`NotePrior.timbres`."""
-        keys = list(zip(*(column.tolist() for column in (x.key, x.pitch, x.velocity, x.program, x.drum)), strict=True))
-        if not keys or len(keys) > self.SIZE:
-            return self._prior.timbres(x)
-        new = {key: row for row, key in enumerate(keys) if key not in self._place}
-        if new:
-            if len(self._place) + len(new) > self.SIZE:
-                self._place.clear()
-                new = {key: row for row, key in enumerate(keys)}
-            made = self._prior.timbres(x.rows(torch.tensor(list(new.values()), device=x.key.device)))
-            self._table = self._table or Timbres(*(column.new_zeros(self.SIZE, *column.shape[1:]) for column in made))
-            first = len(self._place)
-            for table, column in zip(self._table, made, strict=True):
-                table[first : first + len(new)] = column
-            self._place.update({key: first + k for k, key in enumerate(new)})
-        assert self._table is not None
-        places = torch.tensor([self._place[key] for key in keys], device=x.key.device)
-        return Timbres(*(table.index_select(0, places) for table in self._table))
-
-
 class Contributions(NamedTuple):
     """The factors of the notes' power: that of row n in frame f and bin m is sum_k weights[n, k, f] shapes[n, k, m]."""
 
@@ -282,24 +172,9 @@ class Contributions(NamedTuple):
     timbres: Timbres
 
 
-def heard(age_s: Tensor, window_s: float) -> Tensor:
-    """How much of each frame's window lies behind the onset, 0 to 1."""
-    return (1 + age_s / window_s).clamp(0.0, 1.0)
-
-
 def total_power(weights: Tensor, shapes: Tensor) -> Tensor:
     """Of the notes together: weights (N, K, F), shapes (N, K, mel) to (F, mel)."""
     return torch.einsum("nkf,nkm->fm", weights, shapes)
-
-
-def mean_heard(weights: Tensor, shapes: Tensor, heard: Tensor, total: Tensor, log_floor: float) -> Tensor:
-    """For every frame and bin the mean over the notes of :func:`heard`, by power; 1 where nothing sounds: (F, mel).
-
-    Args:
-        total: the :func:`total_power` of the notes.
-    """
-    floor = math.exp(2 * log_floor)
-    return (total_power(weights * heard[:, None], shapes) + floor) / (total + floor)
 
 
 def mean_roughness(weights: Tensor, shapes: Tensor, rough: Tensor, beats: Tensor, total: Tensor, log_floor: float) -> Tensor:
@@ -321,84 +196,9 @@ def mean_roughness(weights: Tensor, shapes: Tensor, rough: Tensor, beats: Tensor
     return (variance + 1e-12).sqrt()  # at 0 a root has no slope to learn by
 
 
-def shared_noise(shares: Tensor, noise: Tensor, log_floor: float) -> Tensor:
-    """Noise (F, mel) of variance 1 of the notes' own (N, F, mel), each by its share of what is rough; none where nothing sounds."""
-    size = shares.square().sum(0) + math.exp(4 * log_floor)
-    return (shares * noise).sum(0) * size.rsqrt()
-
-
 def log_mel_of(power: Tensor, log_floor: float) -> Tensor:
     """Log of its root, not below the floor."""
     return 0.5 * torch.log(power + math.exp(2 * log_floor))
-
-
-def guide(weights: Tensor, timbres: Timbres, mean_heard: Tensor, age_s: Tensor, log_mel: Tensor, c: PriorConfig) -> Tensor:
-    """What a score tells and a mel spectrogram does not, of low and close notes and of onsets: (F, mel_bins, 5).
-
-    For every frame and mel bin the distance of the strongest partial near the bin's centre from it, in bins, the natural
-    log of its amplitude, and :func:`mean_heard`; then the share of the power that is of notes which begin within the frame's
-    window, and where in it the strongest of them does, 0 to 1. ``NO_GUIDE`` where there is nothing.
-
-    Args:
-        age_s: (N, F), as in `NoteFeatures`.
-        log_mel: (F, mel) of the notes together.
-    """
-    mel = 1127 * torch.log1p(timbres.partials_hz / 700)
-    step = (_mel(c.high_hz) - _mel(c.low_hz)) / (c.mel_bins + 1)
-    position = (mel - _mel(c.low_hz)) / step - 1  # in bins
-    power, offset, fresh, begins = (torch.zeros(weights.shape[2], c.mel_bins) for _ in range(4))
-    factors = [
-        x.detach().float().cpu().contiguous().numpy() for x in (weights, timbres.partials, position, timbres.shapes, -age_s / c.window_s)
-    ]
-    _strongest(factors[0], factors[1], factors[2], power.numpy(), offset.numpy())
-    _begun(factors[0], factors[3], factors[4], fresh.numpy(), begins.numpy())
-    power, offset, fresh, begins = (x.to(weights.device) for x in (power, offset, fresh, begins))
-    level = 0.5 * torch.log(power.clamp_min(math.exp(2 * NO_GUIDE[1])))
-    share = (fresh * torch.exp(-2 * log_mel)).clamp(max=1.0)
-    return torch.stack((torch.where(level > NO_GUIDE[1], offset, NO_GUIDE[0]), level, mean_heard, share, begins), -1)
-
-
-@numba.njit(nogil=True, fastmath=True)
-def _begun(weights: Rows, shapes: Rows, place: Rows, fresh: Rows, begins: Rows) -> None:
-    """Into ``fresh`` and ``begins`` (F, mel) the power of the notes whose onset is at 0 < ``place`` (N, F) < 1, and the strongest's place."""
-    notes, count, frames = weights.shape
-    bins = fresh.shape[1]
-    strongest = np.zeros((frames, bins), np.float32)
-    for n in range(notes):
-        for f in range(frames):
-            if not 0 < place[n, f] < 1:
-                continue
-            for m in range(bins):
-                power = np.float32(0)
-                for k in range(count):
-                    power += weights[n, k, f] * shapes[n, k, m]
-                fresh[f, m] += power
-                if power > strongest[f, m]:
-                    strongest[f, m], begins[f, m] = power, place[n, f]
-
-
-@numba.njit(nogil=True, fastmath=True)
-def _strongest(weights: Rows, partials: Rows, position: Rows, power: Rows, offset: Rows) -> None:
-    """Into ``power`` and ``offset`` (F, mel) that of the strongest partial next to each bin: weights (N, K, F), partials (N, K, H)."""
-    notes, shapes, frames = weights.shape
-    count, bins = partials.shape[2], power.shape[1]
-    level = np.empty(count, np.float32)
-    for n in range(notes):
-        for f in range(frames):
-            level[:] = 0
-            audible = np.float32(0)
-            for k in range(shapes):
-                weight = weights[n, k, f]
-                audible += weight
-                for h in range(count):
-                    level[h] += weight * partials[n, k, h]
-            if audible == 0:
-                continue
-            for h in range(count):
-                at = int(np.rint(position[n, h]))
-                if 0 <= at < bins and level[h] > power[f, at]:
-                    power[f, at] = level[h]
-                    offset[f, at] = position[n, h] - at
 
 
 def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:
@@ -411,7 +211,7 @@ def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:
     # The Hann window's transform (Harris 1978), as a function of the distance in cycles per window.
     x = (bins_hz - hertz[:, None]) / c.sample_rate_hz * c.window_samples
     lobe = c.window_samples / 4 * (torch.sinc(x) + 0.5 * torch.sinc(x - 1) + 0.5 * torch.sinc(x + 1)).abs()
-    edges = torch.linspace(_mel(c.low_hz), _mel(c.high_hz), c.mel_bins + 2, dtype=torch.float64)
+    edges = torch.linspace(float(hz_to_mel(c.low_hz)), float(hz_to_mel(c.high_hz)), c.mel_bins + 2, dtype=torch.float64)
     bins_mel = 1127 * torch.log1p(bins_hz / 700)[:, None]
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     triangles = torch.minimum((bins_mel - low) / (centre - low), (high - bins_mel) / (high - centre)).clamp_min(0)
@@ -421,39 +221,37 @@ def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:
     return torch.cat((power, torch.zeros_like(power[:1]))).float()
 
 
-def _mel(hertz: float) -> float:
-    return 1127 * math.log1p(hertz / 700)
-
-
-PITCH_FEATURES = 1 + 2 * 6
+PITCH_OCTAVES = tuple(2 ** (0.9 * k) for k in range(6))  # of the pitch's sinusoids
+PITCH_FEATURES = 1 + 2 * len(PITCH_OCTAVES)
 
 
 def pitch_features(pitch: Tensor) -> Tensor:
     """(N,) semitones to (N, 13): linear, and sinusoids from the whole keyboard down to a third."""
     scaled = (pitch - 64) / 64
-    angles = scaled[:, None] * math.pi * torch.exp2(torch.arange(6, device=pitch.device) * 0.9)
+    angles = scaled[:, None] * math.pi * torch.tensor(PITCH_OCTAVES, device=pitch.device)
     return torch.cat((scaled[:, None], angles.sin(), angles.cos()), -1)
 
 
 HAT_S = 0.005  # distance of the hats: a frame sees where in it an event lies
 HATS_AFTER_S = 0.06
-_DECAYS_S = torch.tensor([0.02, 0.06, 0.2, 0.6, 2.0, 6.0])
+DECAYS_S = torch.tensor([0.02, 0.06, 0.2, 0.6, 2.0, 6.0])
 
 
 def frame_feature_count(window_s: float) -> int:
     """What the frame network reads: the features of three ages, pedal and modulation."""
-    return 3 * (len(_hats_s(window_s)) + len(_DECAYS_S) + 2) + 2
+    return 3 * (len(hats_s(window_s)) + len(DECAYS_S) + 2) + 2
 
 
-def _hats_s(window_s: float) -> Tensor:
+def hats_s(window_s: float) -> Tensor:
+    """Ages at the middles of the hats."""
     return torch.arange(round((window_s + HATS_AFTER_S) / HAT_S) + 1) * HAT_S - window_s
 
 
 def age_features(age_s: Tensor, window_s: float) -> Tensor:
     """Piecewise linear around the event, exponential and log after it; all zero in a frame that ends before it."""
     happened = (age_s > -window_s)[..., None].to(age_s.dtype)
-    hats_s = _hats_s(window_s).to(age_s.device)
-    hats = F.relu(1 - (age_s[..., None] - hats_s).abs() / HAT_S) * happened
+    middles_s = hats_s(window_s).to(age_s.device)
+    hats = F.relu(1 - (age_s[..., None] - middles_s).abs() / HAT_S) * happened
     past = age_s.clamp_min(0.0)[..., None]
-    decays = torch.exp(-past / _DECAYS_S.to(age_s.device)) * happened
+    decays = torch.exp(-past / DECAYS_S.to(age_s.device)) * happened
     return torch.cat((hats, decays, torch.log1p(past.clamp_max(NEVER_S) * 50) / 4 * happened, happened), -1)

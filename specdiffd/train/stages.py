@@ -19,6 +19,7 @@ from specdiffd.formats import FORMATS, MelFormat
 from specdiffd.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import DecoderConfig, EncoderConfig
+from specdiffd.model.playing import PlayedPrior
 from specdiffd.model.prior import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.train.data import PieceBank
@@ -154,7 +155,7 @@ def train(
                         bank,
                         fmt,
                         vocoder_config(fmt),
-                        _prior(run, donor, fmt).to(device),
+                        PlayedPrior(_prior(run, donor, fmt)),
                         start,
                         minutes=budget,
                         batch=batch or 5,

@@ -17,7 +17,7 @@ from specdiffd.audio.mel import log_mel
 from specdiffd.formats import NO_GUIDE, MelFormat
 from specdiffd.layout import VOCODER
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import NotePrior
+from specdiffd.model.playing import PlayedPrior
 from specdiffd.train.data import PieceBank
 from specdiffd.train.loop import Run, descend, reduced_precision
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss, spectral_loss
@@ -40,7 +40,7 @@ def train_vocoder(
     bank: PieceBank,
     fmt: MelFormat,
     config: VocoderConfig,
-    prior: NotePrior,
+    prior: PlayedPrior,
     start: Path | None = None,
     *,
     minutes: float,
@@ -92,7 +92,7 @@ def compiled_oscillators(device: str) -> Iterator[None]:
 
 @torch.no_grad()
 def crops(
-    bank: PieceBank, prior: NotePrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str
+    bank: PieceBank, prior: PlayedPrior, fmt: MelFormat, rng: np.random.Generator, batch: int, frames: int, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Random stretches of ``frames`` + 1 hops, few of them silent: audio (B, samples), their mel (B, frames, mel; of some the
     prior's, else the audio's own, a little early or late) and guides (B, frames, mel, 5)."""
@@ -109,11 +109,11 @@ def crops(
             continue
         features = note_features(piece.performance, frame_times_s(fmt, start, frames), prior.config.window_s, prior.config.ring_s)
         guided = rng.random() > 1 / 3 and len(features.key) < 400
-        features = features.to(device)
         audio.append(crop)
-        guides.append(prior.guide(features) if guided else none)
-        if guided and rng.random() < OWN_SHARE:
-            mels.append(prior(features))
+        heard = prior(features) if guided else None
+        guides.append(heard.guide.to(device) if heard else none)
+        if heard and rng.random() < OWN_SHARE:
+            mels.append(heard.mel.to(device))
             continue
         most = round(ASTRAY_S * fmt.sample_rate_hz) if guided else 0
         early = fmt.hop_samples + int(rng.integers(-most, most + 1))

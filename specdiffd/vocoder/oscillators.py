@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from specdiffd.loops import compiled
 
 Rows = NDArray[np.float32]
 
@@ -54,7 +55,7 @@ def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tens
     return torch.from_numpy(wave).view(*start.shape[:2], samples)
 
 
-@numba.njit(nogil=True, fastmath=True)
+@compiled
 def _turn(
     sine: Rows,
     cosine: Rows,

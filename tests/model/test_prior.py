@@ -12,7 +12,8 @@ from specdiffd.layout import CONFIG as CONFIG_FILE
 from specdiffd.midi.score import Score
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
-from specdiffd.model.prior import NO_GUIDE, NotePrior, PriorConfig, TimbreCache, harmonic_lobes, mean_roughness, total_power
+from specdiffd.model.playing import PlayedPrior
+from specdiffd.model.prior import NotePrior, PriorConfig, harmonic_lobes, mean_roughness, total_power
 
 CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16)
 
@@ -115,61 +116,18 @@ def test_lobes_are_the_mel_spectrum_of_a_sinusoid() -> None:
         assert (measured - analytic)[near].abs().max() < 0.15
 
 
-def test_the_cache_changes_nothing(prior: NotePrior, performance: Performance) -> None:
-    cache = TimbreCache(prior)
-    for first in (0, 10, 20):
-        x = features(performance, first)
-        for cached, plain in zip(cache(x), prior.timbres(x), strict=True):
-            assert torch.allclose(cached, plain, atol=1e-6)
-
-
-def test_guide_points_at_the_partials(prior: NotePrior) -> None:
-    x = features(played((0.0, 0x90, 69, 100)))
-    found = prior.guide(x)[20]
-    step = (1127 * math.log1p(8000 / 700)) / 129
-    where = 1127 * math.log1p(440 / 700) / step - 1
-    nearest = round(where)
-    assert found[nearest, 1] > NO_GUIDE[1]
-    assert found[nearest, 0] == pytest.approx(where - nearest, abs=0.02)
-    assert found[nearest + 3, :2].tolist() == pytest.approx(NO_GUIDE[:2])
-
-
-def test_guide_tells_how_much_of_a_frame_lies_behind_an_onset(prior: NotePrior) -> None:
-    """The window of 40 ms that the onset lies in the middle of is half full; where an older note is louder it says so."""
-    at_s = 10 * 0.02 + 0.02
-    found = prior.guide(features(played((at_s, 0x90, 69, 100))))
-    assert found[8, :, 2].min() == 1  # nothing sounds yet
-    assert found[10, :, 2].min() == pytest.approx(0.5, abs=0.01)
-    assert found[12, :, 2].min() == pytest.approx(1.0, abs=0.01)
-    earlier = prior.guide(features(played((0.0, 0x90, 69, 127), (at_s, 0x90, 69 + 24, 1))))
-    assert earlier[10, :, 2].max() > 0.9
-
-
-def test_guide_tells_where_in_a_window_a_note_begins_and_how_much_of_the_power_is_its(prior: NotePrior) -> None:
-    at_s = 10 * 0.02 + 0.013
-    found = prior.guide(features(played((at_s, 0x90, 69, 100))))
-    loud = found[10, :, 1].argmax()
-    assert found[10, loud, 3:].tolist() == pytest.approx([1.0, 0.013 / 0.04], abs=0.01)
-    assert found[9, loud, 4] == pytest.approx(0.033 / 0.04, abs=0.01)
-    assert not found[[8, 11, 12], :, 3:].any()  # not yet, and no more
-    over_another = prior.guide(features(played((0.0, 0x90, 69, 100), (at_s, 0x90, 69, 100))))
-    assert 0.05 < over_another[10, loud, 3] < 0.95
-
-
-def test_guide_without_notes(prior: NotePrior) -> None:
-    found = prior.guide(features(played()))
-    assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 5))
-
-
 def test_held_notes_go_on_as_they_do_where_training_ends() -> None:
-    """An organ stays, a piano goes on decaying as fast as it did; as a graph of any size and in training alike."""
+    """An organ stays, a piano goes on decaying as fast as it did; as it plays and as it was trained alike."""
     folder = BUILTIN / PRIOR
     prior = load_weights(folder, lambda: NotePrior(read_config(folder / CONFIG_FILE, PriorConfig)))
+    playing = PlayedPrior(prior)
     at_s = np.array([8.0, 12.0, 20.0, 28.0, 180.0])
 
     def levels(program: int) -> list[float]:
         performance = played((0.0, 0xC0, program, 0), (0.0, 0x90, 60, 100))
-        mel = prior(note_features(performance, at_s, prior.config.window_s, prior.config.ring_s))
+        x = note_features(performance, at_s, prior.config.window_s, prior.config.ring_s)
+        mel = playing(x).mel
+        assert torch.allclose(mel, prior(x), atol=2e-3)
         return (5 * torch.log10((2 * mel).exp().sum(1))).tolist()
 
     organ, piano = levels(19), levels(0)

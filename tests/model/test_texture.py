@@ -1,11 +1,8 @@
-import math
-
 import pytest
 import torch
 from test_prior import features, played
 
 from specdiffd.model import texture
-from specdiffd.model.prior import shared_noise
 
 
 def test_texture_is_alike_in_close_frames_and_bins() -> None:
@@ -26,20 +23,3 @@ def test_a_note_has_the_same_texture_each_time() -> None:
     other = texture.rows(features(played((0.1, 0x90, 61, 100))), 0.02)[0]
     apart = (other - once).abs()
     assert int(torch.minimum(apart, texture.FRAMES - apart).min()) > 2 * texture.REACH
-
-
-def test_notes_share_their_noise_by_how_rough_they_are() -> None:
-    """A loud smooth note and a soft rough one count the same; together they vary as much as alone, and in silence nothing does."""
-    floor, bins = math.log(1e-5), 400
-    noise = torch.randn(2, 50, bins, generator=torch.Generator().manual_seed(0))
-    rough = torch.tensor([1.0, 0.1])[:, None, None]
-
-    def shared(*levels: float) -> torch.Tensor:
-        levels_of_notes = torch.tensor(levels)[:, None, None]
-        return shared_noise((levels_of_notes * rough).expand(2, 50, bins), noise, floor)
-
-    both = shared(0.5, 5.0)
-    assert float(both.var()) == pytest.approx(1, abs=0.03)
-    assert [float((both * x).mean()) for x in noise] == pytest.approx([math.sqrt(0.5)] * 2, abs=0.03)
-    assert torch.allclose(shared(1.0, 0.0), noise[0], atol=1e-5)
-    assert not shared(0.0, 0.0).any()

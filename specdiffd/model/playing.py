@@ -1,0 +1,518 @@
+"""The note prior as it plays: what `NotePrior.contributions` says, as loops over the notes that sound.
+
+A stretch of ten frames with a few notes is little arithmetic in many small steps; as operations on tensors it took four times as long, most
+of it in calling them, padding and copying. Here also is what only playing needs, and no training: texture, and the vocoder's guide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from specdiffd.audio.mel import hz_to_mel
+from specdiffd.formats import NO_GUIDE
+from specdiffd.loops import compiled
+from specdiffd.model.note_features import NEVER_S, NoteFeatures
+from specdiffd.model.prior import (
+    DECAYS_S,
+    DRUM_PROGRAM,
+    HAT_S,
+    KEYS,
+    LASTING_S,
+    PITCH_OCTAVES,
+    SUSTAINED_NEPERS_S,
+    NotePrior,
+    hats_s,
+)
+
+Floats = NDArray[np.float32]
+f32 = np.float32
+SILENT = f32(1e-4)  # of the floor: what of a note is less adds nothing to it
+WEIGHT_STEPS = 32767  # of a weight of a large layer: reading them from memory is most of what a new note costs
+
+
+class Layer(NamedTuple):
+    """A linear layer, inputs first."""
+
+    weight: NDArray[Any]  # (inputs, outputs) float32, or int16 in units of ``scale``
+    scale: Floats  # (outputs,)
+    bias: Floats  # (outputs,)
+
+
+class NoteNetwork(NamedTuple):
+    """What makes a timbre of a note."""
+
+    program: Floats  # (programs, 32)
+    key: Floats  # (programs * keys, 16)
+    first: Layer
+    second: Layer
+    spectra: Layer  # harmonics, spectrum and roughness of each shape
+    others: Layer  # envelope and inharmonicity
+    lobes: Floats  # (steps, mel)
+    octaves: Floats
+    step_hz: np.float32  # of the lobes
+    bins_per_mel: np.float32
+    lowest_mel: np.float32
+
+
+class FrameNetwork(NamedTuple):
+    """What makes the weights of a note's shapes of its ages."""
+
+    ages: Layer
+    hidden: Layer
+    out: Layer
+    decays_s: Floats
+    hats: int
+    hat_s: np.float32
+    window_s: np.float32
+    never_s: np.float32
+    lasting_s: Floats  # (4,) see NotePrior._lasting
+    sustained: np.float32
+
+
+class Timbres(NamedTuple):
+    """Notes without their time, a row each."""
+
+    envelope: Floats  # (N, frame_width) what the frame network knows of the note
+    shapes: Floats  # (N, K, mel)
+    rough: Floats  # (N, K, mel) the same times each one's roughness
+    partials: Floats  # (N, K, H) power
+    position: Floats  # (N, H) of the partials on the mel axis, in bins
+    lasting: Floats  # (N, 2) see NotePrior._lasting
+    loudest: Floats  # (N, K) the largest of each shape
+
+
+class OverTime(NamedTuple):
+    """Of notes in frames, (N, F) each, as in `NoteFeatures`."""
+
+    age_s: Floats
+    release_s: Floats
+    choke_s: Floats
+    pedal: Floats
+    modulation: Floats
+    gain: Floats
+
+
+class Heard(NamedTuple):
+    """What a score says of frames."""
+
+    mel: Tensor  # (F, mel) natural log
+    texture: Tensor  # (F, mel) to be added: noise, as rough as the notes are; 0 where there is no noise
+    guide: Tensor  # (F, mel, 5) see PlayedPrior
+
+
+class PlayedPrior:
+    """A note prior's results for playing, on the CPU.
+
+    The guide tells what a score knows and a mel spectrogram does not, of low and close notes and of onsets. For every frame and
+    mel bin: the distance of the strongest partial near the bin's centre from it, in bins; the natural log of its amplitude; the mean over the
+    notes, by power, of how much of the frame's window lies behind their onset (0 to 1); the share of the power that is of notes which
+    begin within the frame's window; and where in it the strongest of them does, 0 to 1. ``NO_GUIDE`` where there is nothing.
+
+    Timbres of the notes seen lately are kept: while a note sounds, only its ages change.
+
+    Args:
+        prior: whose weights are copied.
+        noise: (rows, mel) of variance 1, which texture is made of; None: none.
+    """
+
+    KEPT = 1024  # timbres; when there are more, all are made anew
+
+    def __init__(self, prior: NotePrior, noise: Tensor | None = None) -> None:
+        self.config = c = prior.config
+        lowest, highest = float(hz_to_mel(c.low_hz)), float(hz_to_mel(c.high_hz))
+        step = (highest - lowest) / (c.mel_bins + 1)
+        first, second = (layer for layer in prior.note if isinstance(layer, nn.Linear))
+        self._notes = NoteNetwork(
+            program=_numpy(prior.program.weight),
+            key=_numpy(prior.key.weight),
+            first=_short([first]),
+            second=_short([second]),
+            spectra=_short([prior.harmonics, prior.spectrum, prior.roughness]),
+            others=_plain([prior.frame_note, prior.inharmonicity]),
+            lobes=_numpy(prior.lobes),
+            octaves=np.array(PITCH_OCTAVES, np.float32),
+            step_hz=f32(c.sample_rate_hz / 2 / (len(prior.lobes) - 2)),
+            bins_per_mel=f32(1 / step),
+            lowest_mel=f32(lowest + step),
+        )
+        hidden, out = (layer for layer in prior.weights if isinstance(layer, nn.Linear))
+        self._frames = FrameNetwork(
+            ages=_plain([prior.frame]),
+            hidden=_plain([hidden]),
+            out=_plain([out]),
+            decays_s=_numpy(DECAYS_S),
+            hats=len(hats_s(c.window_s)),
+            hat_s=f32(HAT_S),
+            window_s=f32(c.window_s),
+            never_s=f32(NEVER_S),
+            lasting_s=np.array(LASTING_S, np.float32),
+            sustained=f32(SUSTAINED_NEPERS_S),
+        )
+        self._beats = np.exp(2 * _numpy(prior.beats))
+        self._noise = np.zeros((1, c.mel_bins), np.float32) if noise is None else _numpy(noise)
+        self._place: dict[tuple[float, ...], int] = {}  # of each note in the table
+        self._table = self._empty(self.KEPT)
+
+    def __call__(self, x: NoteFeatures, rows: Tensor | None = None) -> Heard:
+        """One part's notes together.
+
+        Args:
+            rows: (N, F) of the noise, each note's own; None: the first.
+        """
+        c, (count, frames) = self.config, x.active.shape
+        places = self._places(x)
+        at = np.zeros((count, frames), np.int64) if rows is None else rows.numpy()
+        mel, texture = np.empty((frames, c.mel_bins), np.float32), np.empty((frames, c.mel_bins), np.float32)
+        guide = np.empty((frames, c.mel_bins, len(NO_GUIDE)), np.float32)
+        over_time = OverTime(*(y.numpy() for y in x.over_time))
+        floor = f32(math.exp(2 * c.log_floor))
+        nothing = np.array(NO_GUIDE, np.float32)
+        _hear(
+            self._frames,
+            self._table,
+            places,
+            x.active.numpy(),
+            over_time,
+            self._beats,
+            self._noise,
+            at,
+            floor,
+            nothing,
+            mel,
+            texture,
+            guide,
+        )
+        return Heard(*(torch.from_numpy(y) for y in (mel, texture, guide)))
+
+    def _empty(self, rows: int) -> Timbres:
+        c = self.config
+        sizes = ((self._frames.hidden.weight.shape[0],), (c.shapes, c.mel_bins), (c.shapes, c.mel_bins))
+        return Timbres(
+            *(np.zeros((rows, *size), np.float32) for size in (*sizes, (c.shapes, c.harmonics), (c.harmonics,), (2,), (c.shapes,)))
+        )
+
+    def _places(self, x: NoteFeatures) -> NDArray[np.int64]:
+        """Rows of the table that hold the timbres of the notes."""
+        keys = list(zip(*(column.tolist() for column in (x.key, x.pitch, x.velocity, x.program, x.drum)), strict=True))
+        new = [key for key in dict.fromkeys(keys) if key not in self._place]
+        if len(self._place) + len(new) > len(self._table.lasting):
+            self._place.clear()
+            new = list(dict.fromkeys(keys))
+            if len(new) > len(self._table.lasting):
+                self._table = self._empty(2 * len(new))
+        for note in new:
+            key, pitch, velocity, program, drum = note
+            row = DRUM_PROGRAM if drum else int(program)
+            _timbre(self._notes, self._frames, row, row * KEYS + int(key), f32(pitch), f32(velocity), self._table, len(self._place))
+            self._place[note] = len(self._place)
+        return np.array([self._place[key] for key in keys], np.int64)
+
+
+def _numpy(x: Tensor) -> Floats:
+    return np.ascontiguousarray(x.detach().float().cpu().numpy())
+
+
+def _plain(layers: Sequence[nn.Linear]) -> Layer:
+    """Layers that read the same, as one."""
+    weight = _numpy(torch.cat([layer.weight for layer in layers]).T)
+    return Layer(weight, np.ones(weight.shape[1], np.float32), _numpy(torch.cat([layer.bias for layer in layers])))
+
+
+def _short(layers: Sequence[nn.Linear]) -> Layer:
+    """Likewise, in half the memory; the error is 1 part in 65,000 of an output's largest weight."""
+    weight, _, bias = _plain(layers)
+    scale = np.maximum(np.abs(weight).max(0), 1e-30) / WEIGHT_STEPS
+    return Layer(np.round(weight / scale).astype(np.int16), scale.astype(np.float32), bias)
+
+
+# Typed: a constant of Python's would make the loops compute in double precision.
+ZERO, HALF, ONE, TWO = f32(0), f32(0.5), f32(1), f32(2)
+PER_256, SIXTH, PER_24, PER_120 = f32(1 / 256), f32(1 / 6), f32(1 / 24), f32(1 / 120)
+ROOT_HALF, ERF_P = f32(math.sqrt(0.5)), f32(0.3275911)
+ERF_A = tuple(f32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))
+MEL_SCALE, MEL_HZ, SEMITONE = f32(1127), f32(700), f32(math.log(2) / 12)
+
+
+@compiled
+def _exp(x: np.float32) -> np.float32:
+    """exp(x) for |x| < 80, to 2e-5: the 256th power of exp(x / 256). Without branches or calls, so that loops of it become vectors."""
+    y = x * PER_256
+    p = ONE + y * (ONE + y * (HALF + y * (SIXTH + y * (PER_24 + y * PER_120))))
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    return p * p
+
+
+@compiled
+def _gelu(x: np.float32) -> np.float32:
+    """With the error function by Abramowitz and Stegun 7.1.26, to 1.5e-7."""
+    z = min(abs(x) * ROOT_HALF, f32(6))
+    t = ONE / (ONE + ERF_P * z)
+    erf = ONE - t * (ERF_A[0] + t * (ERF_A[1] + t * (ERF_A[2] + t * (ERF_A[3] + t * ERF_A[4])))) * _exp(-z * z)
+    return HALF * (x + abs(x) * erf)
+
+
+@compiled
+def _affine(x: Floats, layer: Layer, y: Floats) -> None:
+    """``y`` = a layer of ``x``; four inputs at a time, since each pass goes through all outputs."""
+    weight = layer.weight
+    inputs, outputs = weight.shape
+    fours = inputs // 4 * 4
+    y[:outputs] = ZERO
+    for i in range(0, fours, 4):
+        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+        for o in range(outputs):
+            y[o] += a * f32(weight[i, o]) + b * f32(weight[i + 1, o]) + c * f32(weight[i + 2, o]) + d * f32(weight[i + 3, o])
+    for i in range(fours, inputs):
+        for o in range(outputs):
+            y[o] += x[i] * f32(weight[i, o])
+    for o in range(outputs):
+        y[o] = y[o] * layer.scale[o] + layer.bias[o]
+
+
+@compiled
+def _add_row(scale: np.float32, row: Floats, y: Floats) -> None:
+    for o in range(len(y)):
+        y[o] += scale * row[o]
+
+
+@compiled
+def _add_age(age_s: np.float32, net: FrameNetwork, first: int, y: Floats) -> None:
+    """To ``y`` what the features of an age (`prior.age_features`) do, which are rows ``first`` and on; nearly all hats are 0."""
+    since = age_s + net.window_s
+    if since <= ZERO:
+        return
+    weight = net.ages.weight
+    place = since / net.hat_s
+    if place < f32(net.hats):
+        hat = int(place)
+        rest = place - f32(hat)
+        _add_row(ONE - rest, weight[first + hat], y)
+        if hat + 1 < net.hats:
+            _add_row(rest, weight[first + hat + 1], y)
+    past, row = max(age_s, ZERO), first + net.hats
+    for d in range(len(net.decays_s)):
+        _add_row(f32(math.exp(-past / net.decays_s[d])), weight[row + d], y)
+    row += len(net.decays_s)
+    _add_row(f32(math.log1p(min(past, net.never_s) * f32(50))) * f32(0.25), weight[row], y)
+    _add_row(ONE, weight[row + 1], y)
+
+
+@compiled
+def _weights(
+    net: FrameNetwork,
+    envelope: Floats,
+    age_s: np.float32,
+    release_s: np.float32,
+    choke_s: np.float32,
+    pedal: np.float32,
+    modulation: np.float32,
+    gain: np.float32,
+    x: Floats,
+    y: Floats,
+    weights: Floats,
+) -> None:
+    """Into ``weights`` (K,) those of a note's shapes in a frame; ``x`` and ``y`` (frame_width,) are for the work."""
+    for o in range(len(x)):
+        x[o] = envelope[o] + net.ages.bias[o]
+    each = net.hats + len(net.decays_s) + 2
+    _add_age(age_s, net, 0, x)
+    _add_age(release_s, net, each, x)
+    _add_age(choke_s, net, 2 * each, x)
+    if pedal != ZERO:
+        _add_row(pedal, net.ages.weight[3 * each], x)
+    if modulation != ZERO:
+        _add_row(modulation, net.ages.weight[3 * each + 1], x)
+    for o in range(len(x)):
+        x[o] = _gelu(x[o])
+    _affine(x, net.hidden, y)
+    for o in range(len(y)):
+        y[o] = _gelu(y[o])
+    _affine(y, net.out, weights)
+    for k in range(len(weights)):
+        weights[k] = _exp(max(TWO * (min(max(weights[k], f32(-16)), f32(6)) + gain), f32(-80)))
+
+
+@compiled
+def _timbre(
+    net: NoteNetwork, frames: FrameNetwork, program: int, key: int, pitch: np.float32, velocity: np.float32, table: Timbres, at: int
+) -> None:
+    """Into row ``at`` of ``table`` what `NotePrior.timbres` says of a note."""
+    shapes, rough, partials, position = table.shapes[at], table.rough[at], table.partials[at], table.position[at]
+    count, bins = shapes.shape
+    harmonics = len(position)
+    wide, programs = net.first.weight.shape[1], net.program.shape[1]
+    x, note, hidden = np.empty(net.first.weight.shape[0], np.float32), np.empty(wide, np.float32), np.empty(wide, np.float32)
+    x[:programs] = net.program[program]
+    i = programs + net.key.shape[1]
+    x[programs:i] = net.key[key]
+    scaled = (pitch - f32(64)) / f32(64)
+    x[i] = scaled
+    waves = len(net.octaves)
+    for k in range(waves):
+        angle = scaled * f32(math.pi) * net.octaves[k]
+        x[i + 1 + k], x[i + 1 + waves + k] = math.sin(angle), math.cos(angle)
+    i += 1 + 2 * waves
+    x[i], x[i + 1], x[i + 2] = velocity, velocity * velocity, math.log(velocity + f32(0.02))
+    _affine(x, net.first, hidden)
+    for o in range(wide):
+        hidden[o] = _gelu(hidden[o])
+    _affine(hidden, net.second, note)
+    for o in range(wide):
+        note[o] = _gelu(note[o])
+    spectra, others = np.empty(net.spectra.weight.shape[1], np.float32), np.empty(net.others.weight.shape[1], np.float32)
+    _affine(note, net.spectra, spectra)
+    level, free, roughness = partials.reshape(-1), shapes.reshape(-1), rough.reshape(-1)
+    free_at, rough_at = len(level), len(level) + len(free)
+    for o in range(len(level)):
+        level[o] = _exp(TWO * min(max(spectra[o], f32(-14)), f32(6)))
+    for o in range(len(free)):
+        free[o] = _exp(TWO * min(max(spectra[free_at + o], f32(-14)), f32(6)))
+    _affine(note, net.others, others)
+    table.envelope[at] = others[:-1]
+    stiffness = _exp(min(max(others[-1], f32(-14)), f32(-3)))
+    response = np.empty(bins, np.float32)
+    fundamental = f32(440) * math.exp((pitch - f32(69)) * SEMITONE)
+    for h in range(harmonics):
+        number = f32(h + 1)
+        hertz = fundamental * number * math.sqrt(ONE + stiffness * number * number)
+        position[h] = (MEL_SCALE * math.log1p(hertz / MEL_HZ) - net.lowest_mel) * net.bins_per_mel
+        place = hertz / net.step_hz
+        if place >= f32(len(net.lobes) - 2):
+            continue  # above the format's range
+        below = int(place)
+        rest = place - f32(below)
+        for m in range(bins):
+            response[m] = (ONE - rest) * net.lobes[below, m] + rest * net.lobes[below + 1, m]
+        for k in range(count):
+            _add_row(partials[k, h], response, shapes[k])
+    for o in range(len(roughness)):
+        roughness[o] = _exp(min(max(spectra[rough_at + o], f32(-6)), HALF)) * free[o]
+    for k in range(count):
+        table.loudest[at, k] = shapes[k].max()
+    _lasting(frames, table, at)
+
+
+@compiled
+def _lasting(net: FrameNetwork, table: Timbres, at: int) -> None:
+    """Into ``table`` from when on a note goes on as it does there, and how: `NotePrior._lasting`."""
+    shapes, envelope = table.shapes[at], table.envelope[at]
+    count, bins = shapes.shape
+    x, y, weights = np.empty(len(envelope), np.float32), np.empty(len(envelope), np.float32), np.empty(count, np.float32)
+    levels = np.empty(4, np.float32)
+    for j in range(4):
+        _weights(net, envelope, net.lasting_s[j], -net.never_s, -net.never_s, ZERO, ZERO, ZERO, x, y, weights)
+        power = f32(1e-30)
+        for k in range(count):
+            for m in range(bins):
+                power += weights[k] * shapes[k, m]
+        levels[j] = HALF * math.log(power)
+    stays = (levels[1] - levels[0]) / (net.lasting_s[1] - net.lasting_s[0]) > -net.sustained
+    table.lasting[at, 0] = net.lasting_s[1] if stays else net.lasting_s[3]
+    table.lasting[at, 1] = ZERO if stays else min((levels[3] - levels[2]) / (net.lasting_s[3] - net.lasting_s[2]), ZERO)
+
+
+@compiled
+def _hear(
+    net: FrameNetwork,
+    table: Timbres,
+    places: NDArray[np.int64],
+    active: NDArray[np.bool_],
+    over_time: OverTime,
+    beats: Floats,
+    noise: Floats,
+    noise_rows: NDArray[np.int64],
+    floor: np.float32,
+    nothing: Floats,
+    mel: Floats,
+    texture: Floats,
+    guide: Floats,
+) -> None:
+    """The fields of `Heard` into the last three: notes at ``places`` of the table, ``floor`` a power, ``nothing`` a guide."""
+    notes, frames = active.shape
+    audible = np.exp(TWO * nothing[1])
+    count, bins = table.shapes.shape[1:]
+    harmonics = table.position.shape[1]
+    x, y = np.empty(table.envelope.shape[1], np.float32), np.empty(table.envelope.shape[1], np.float32)
+    weights, power, rough, level = (
+        np.empty(count, np.float32),
+        np.empty(bins, np.float32),
+        np.empty(bins, np.float32),
+        np.empty(harmonics, np.float32),
+    )
+    sums = np.zeros((9, frames, bins), np.float32)
+    guide[:] = ZERO
+    for n in range(notes):
+        at = places[n]
+        start, rate = table.lasting[at, 0], table.lasting[at, 1]
+        shapes, roughness, partials, position = table.shapes[at], table.rough[at], table.partials[at], table.position[at]
+        for f in range(frames):
+            if not active[n, f]:
+                continue
+            age = over_time.age_s[n, f]
+            gain = over_time.gain[n, f] + rate * max(age - start, ZERO)
+            lasted = min(age, start)
+            release, choke = over_time.release_s[n, f], over_time.choke_s[n, f]
+            pedal, modulation = over_time.pedal[n, f], over_time.modulation[n, f]
+            _weights(net, table.envelope[at], lasted, release, choke, pedal, modulation, gain, x, y, weights)
+            most = ZERO
+            for k in range(count):
+                most += weights[k] * table.loudest[at, k]
+            if most < SILENT * floor:
+                continue
+            power[:], rough[:], level[:] = ZERO, ZERO, ZERO
+            for k in range(count):
+                _add_row(weights[k], shapes[k], power)
+                _add_row(weights[k], roughness[k], rough)
+                _add_row(weights[k], partials[k], level)
+            began = -age / net.window_s
+            heard = min(max(ONE - began, ZERO), ONE)
+            row = noise[noise_rows[n, f]]
+            total, same, behind, own, squares, drawn, fresh, latest, strongest = sums[:, f]
+            offset, begins = guide[f, :, 0], guide[f, :, 4]
+            for m in range(bins):
+                total[m] += power[m]
+                same[m] += power[m] * power[m]
+                behind[m] += heard * power[m]
+                own[m] += rough[m]
+                squares[m] += rough[m] * rough[m]
+                drawn[m] += rough[m] * row[m]
+            if ZERO < began < ONE:
+                for m in range(bins):
+                    fresh[m] += power[m]
+                    if power[m] > latest[m]:
+                        latest[m], begins[m] = power[m], began
+            for h in range(harmonics):
+                nearest = int(np.rint(position[h]))
+                if 0 <= nearest < bins and level[h] > strongest[nearest]:
+                    strongest[nearest], offset[nearest] = level[h], position[h] - f32(nearest)
+    for f in range(frames):
+        total, same, behind, own, squares, drawn, fresh, latest, strongest = sums[:, f]
+        offset = guide[f, :, 0]
+        for m in range(bins):
+            whole = total[m] + floor
+            mel[f, m] = HALF * math.log(whole)
+            # A mean over the notes by power, and what notes beside each other add, whose partials beat (`prior.mean_roughness`); of the
+            # notes' own noise each has the share that it has of what is rough.
+            mean, alone = own[m] / whole, total[m] / whole
+            deviation = math.sqrt(mean * mean + beats[m] * max(alone * alone - same[m] / (whole * whole), ZERO))
+            texture[f, m] = deviation * drawn[m] / math.sqrt(squares[m] + floor * floor)
+            guide[f, m, 1] = nothing[1]
+            if strongest[m] > audible:
+                guide[f, m, 1] = HALF * math.log(strongest[m])
+            else:
+                offset[m] = nothing[0]
+            guide[f, m, 2] = (behind[m] + floor) / whole
+            guide[f, m, 3] = min(fresh[m] / whole, ONE)

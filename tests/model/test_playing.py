@@ -1,0 +1,108 @@
+"""The note prior as it plays is the note prior, and what only playing has."""
+
+import math
+
+import pytest
+import torch
+from test_prior import CONFIG, features, played
+
+from specdiffd.events import Performance
+from specdiffd.formats import NO_GUIDE
+from specdiffd.model.playing import PlayedPrior
+from specdiffd.model.prior import NotePrior, mean_roughness, total_power
+
+
+@pytest.fixture
+def prior() -> NotePrior:
+    torch.manual_seed(0)
+    prior = NotePrior(CONFIG).eval().requires_grad_(False)
+    for layer in (prior.harmonics, prior.spectrum, prior.roughness):
+        torch.nn.init.normal_(layer.weight, std=1.0)
+    return prior
+
+
+@pytest.fixture
+def playing(prior: NotePrior) -> PlayedPrior:
+    return PlayedPrior(prior)
+
+
+CONTROLLED = played(
+    (0.0, 0xC0, 40, 0),
+    (0.0, 0xB0, 64, 127),
+    (0.0, 0xB0, 1, 90),
+    (0.0, 0xB0, 11, 60),
+    (0.05, 0x90, 62, 100),
+    (0.1, 0x90, 66, 20),
+    (0.1, 0x99, 42, 80),
+    (0.2, 0xE0, 0, 0x60),
+    (0.25, 0x99, 46, 80),
+    (0.3, 0x99, 42, 127),
+    (0.4, 0x80, 62, 0),
+)
+
+
+def test_it_is_the_note_prior(prior: NotePrior, playing: PlayedPrior, performance: Performance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether timbres are made anew or kept, more at once than the table holds, with everything that changes a note."""
+    monkeypatch.setattr(PlayedPrior, "KEPT", 1)
+    tight = PlayedPrior(prior)
+    for score in (performance, CONTROLLED):
+        for first in (0, 10, 20, 10):
+            x = features(score, first)
+            assert torch.allclose(playing(x).mel, prior(x), atol=2e-3)
+            assert torch.allclose(tight(x).mel, prior(x), atol=2e-3)
+    assert float(prior(features(CONTROLLED)).std()) > 0.5
+
+
+def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -> None:
+    """Each note's by its share of what is rough, so that together they vary as much as alone; in silence nothing does."""
+    x = features(CONTROLLED)
+    rows = torch.arange(x.active.numel()).view(x.active.shape)
+    noise = torch.randn(x.active.numel(), CONFIG.mel_bins, generator=torch.Generator().manual_seed(0))
+    heard = PlayedPrior(prior, noise)(x, rows)
+    weights, timbres = prior.contributions(x)
+    shares = torch.einsum("nkf,nkm->nfm", weights, timbres.rough)
+    total = total_power(weights, timbres.shapes)
+    roughness = mean_roughness(weights, timbres.shapes, shares.sum(0), prior.beats, total, CONFIG.log_floor)
+    mixed = (shares * noise[rows]).sum(0) / (shares.square().sum(0) + math.exp(4 * CONFIG.log_floor)).sqrt()
+    assert torch.allclose(heard.texture, roughness * mixed, atol=2e-3)
+    assert float(heard.texture.std()) > 0.05
+    assert not PlayedPrior(prior, noise)(features(played())).texture.any()
+    assert not PlayedPrior(prior)(x).texture.any()
+
+
+def test_guide_points_at_the_partials(playing: PlayedPrior) -> None:
+    x = features(played((0.0, 0x90, 69, 100)))
+    found = playing(x).guide[20]
+    step = (1127 * math.log1p(8000 / 700)) / 129
+    where = 1127 * math.log1p(440 / 700) / step - 1
+    nearest = round(where)
+    assert found[nearest, 1] > NO_GUIDE[1]
+    assert found[nearest, 0] == pytest.approx(where - nearest, abs=0.02)
+    assert found[nearest + 3, :2].tolist() == pytest.approx(NO_GUIDE[:2])
+
+
+def test_guide_tells_how_much_of_a_frame_lies_behind_an_onset(playing: PlayedPrior) -> None:
+    """The window of 40 ms that the onset lies in the middle of is half full; where an older note is louder it says so."""
+    at_s = 10 * 0.02 + 0.02
+    found = playing(features(played((at_s, 0x90, 69, 100)))).guide
+    assert found[8, :, 2].min() == 1  # nothing sounds yet
+    assert found[10, :, 2].min() == pytest.approx(0.5, abs=0.01)
+    assert found[12, :, 2].min() == pytest.approx(1.0, abs=0.01)
+    earlier = playing(features(played((0.0, 0x90, 69, 127), (at_s, 0x90, 69 + 24, 1)))).guide
+    assert earlier[10, :, 2].max() > 0.9
+
+
+def test_guide_tells_where_in_a_window_a_note_begins_and_how_much_of_the_power_is_its(playing: PlayedPrior) -> None:
+    at_s = 10 * 0.02 + 0.013
+    found = playing(features(played((at_s, 0x90, 69, 100)))).guide
+    loud = found[10, :, 1].argmax()
+    assert found[10, loud, 3:].tolist() == pytest.approx([1.0, 0.013 / 0.04], abs=0.01)
+    assert found[9, loud, 4] == pytest.approx(0.033 / 0.04, abs=0.01)
+    assert not found[[8, 11, 12], :, 3:].any()  # not yet, and no more
+    over_another = playing(features(played((0.0, 0x90, 69, 100), (at_s, 0x90, 69, 100)))).guide
+    assert 0.05 < over_another[10, loud, 3] < 0.95
+
+
+def test_guide_without_notes(playing: PlayedPrior) -> None:
+    found = playing(features(played())).guide
+    assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 5))
