@@ -33,7 +33,6 @@ from specdiffd.model.prior import (
 
 Floats = NDArray[np.float32]
 f32 = np.float32
-SILENT = f32(1e-4)  # of the floor: what of a note is less adds nothing to it
 WEIGHT_STEPS = 32767  # of a weight of a large layer: reading them from memory is most of what a new note costs
 
 
@@ -85,7 +84,6 @@ class Timbres(NamedTuple):
     partials: Floats  # (N, K, H) power
     position: Floats  # (N, H) of the partials on the mel axis, in bins
     lasting: Floats  # (N, 2) see NotePrior._lasting
-    loudest: Floats  # (N, K) the largest of each shape
 
 
 class OverTime(NamedTuple):
@@ -194,9 +192,7 @@ class PlayedPrior:
     def _empty(self, rows: int) -> Timbres:
         c = self.config
         sizes = ((self._frames.hidden.weight.shape[0],), (c.shapes, c.mel_bins), (c.shapes, c.mel_bins))
-        return Timbres(
-            *(np.zeros((rows, *size), np.float32) for size in (*sizes, (c.shapes, c.harmonics), (c.harmonics,), (2,), (c.shapes,)))
-        )
+        return Timbres(*(np.zeros((rows, *size), np.float32) for size in (*sizes, (c.shapes, c.harmonics), (c.harmonics,), (2,))))
 
     def _places(self, x: NoteFeatures) -> NDArray[np.int64]:
         """Rows of the table that hold the timbres of the notes."""
@@ -265,20 +261,27 @@ def _gelu(x: np.float32) -> np.float32:
 
 
 @compiled
-def _affine(x: Floats, layer: Layer, y: Floats) -> None:
-    """``y`` = a layer of ``x``; four inputs at a time, since each pass goes through all outputs."""
-    weight = layer.weight
-    inputs, outputs = weight.shape
-    fours = inputs // 4 * 4
-    y[:outputs] = ZERO
-    for i in range(0, fours, 4):
-        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+def _product(x: Floats, weight: NDArray[Any], y: Floats) -> None:
+    """``y`` = ``x`` @ ``weight``; eight inputs at a time, since each pass goes through all outputs."""
+    inputs, outputs = len(x), len(y)
+    eights = inputs // 8 * 8
+    y[:] = ZERO
+    for i in range(0, eights, 8):
+        a, b, c, d, e, f, g, h = x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7]
         for o in range(outputs):
-            y[o] += a * f32(weight[i, o]) + b * f32(weight[i + 1, o]) + c * f32(weight[i + 2, o]) + d * f32(weight[i + 3, o])
-    for i in range(fours, inputs):
+            first = a * f32(weight[i, o]) + b * f32(weight[i + 1, o]) + c * f32(weight[i + 2, o]) + d * f32(weight[i + 3, o])
+            then = e * f32(weight[i + 4, o]) + f * f32(weight[i + 5, o]) + g * f32(weight[i + 6, o]) + h * f32(weight[i + 7, o])
+            y[o] += first + then
+    for i in range(eights, inputs):
         for o in range(outputs):
             y[o] += x[i] * f32(weight[i, o])
-    for o in range(outputs):
+
+
+@compiled
+def _affine(x: Floats, layer: Layer, y: Floats) -> None:
+    """``y`` = a layer of ``x``."""
+    _product(x, layer.weight, y)
+    for o in range(len(y)):
         y[o] = y[o] * layer.scale[o] + layer.bias[o]
 
 
@@ -304,7 +307,7 @@ def _add_age(age_s: np.float32, net: FrameNetwork, first: int, y: Floats) -> Non
             _add_row(rest, weight[first + hat + 1], y)
     past, row = max(age_s, ZERO), first + net.hats
     for d in range(len(net.decays_s)):
-        _add_row(f32(math.exp(-past / net.decays_s[d])), weight[row + d], y)
+        _add_row(_exp(max(-past / net.decays_s[d], f32(-80))), weight[row + d], y)
     row += len(net.decays_s)
     _add_row(f32(math.log1p(min(past, net.never_s) * f32(50))) * f32(0.25), weight[row], y)
     _add_row(ONE, weight[row + 1], y)
@@ -400,8 +403,6 @@ def _timbre(
             _add_row(partials[k, h], response, shapes[k])
     for o in range(len(roughness)):
         roughness[o] = _exp(min(max(spectra[rough_at + o], f32(-6)), HALF)) * free[o]
-    for k in range(count):
-        table.loudest[at, k] = shapes[k].max()
     _lasting(frames, table, at)
 
 
@@ -467,16 +468,9 @@ def _hear(
             release, choke = over_time.release_s[n, f], over_time.choke_s[n, f]
             pedal, modulation = over_time.pedal[n, f], over_time.modulation[n, f]
             _weights(net, table.envelope[at], lasted, release, choke, pedal, modulation, gain, x, y, weights)
-            most = ZERO
-            for k in range(count):
-                most += weights[k] * table.loudest[at, k]
-            if most < SILENT * floor:
-                continue
-            power[:], rough[:], level[:] = ZERO, ZERO, ZERO
-            for k in range(count):
-                _add_row(weights[k], shapes[k], power)
-                _add_row(weights[k], roughness[k], rough)
-                _add_row(weights[k], partials[k], level)
+            _product(weights, shapes, power)
+            _product(weights, roughness, rough)
+            _product(weights, partials, level)
             began = -age / net.window_s
             heard = min(max(ONE - began, ZERO), ONE)
             row = noise[noise_rows[n, f]]
