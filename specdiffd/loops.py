@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar, cast
 
 import numba
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -19,3 +21,38 @@ def compiled(function: F) -> F:
         return cast(F, numba.njit(function, cache=True, nogil=True, fastmath=True, error_model="numpy"))
     except RuntimeError:  # nowhere to keep it
         return cast(F, numba.njit(function, nogil=True, fastmath=True, error_model="numpy"))
+
+
+# Typed: a constant of Python's would make the loops compute in double precision.
+ONE, TWO = np.float32(1), np.float32(2)
+PER_256 = np.float32(1 / 256)
+EXP = tuple(np.float32(1 / math.factorial(n)) for n in range(2, 6))
+SINE = tuple(np.float32((-1) ** n * math.pi ** (2 * n + 1) / math.factorial(2 * n + 1)) for n in range(6))
+COSINE = tuple(np.float32((-1) ** n * math.pi ** (2 * n) / math.factorial(2 * n)) for n in range(1, 7))
+
+
+@compiled
+def exp(x: np.float32) -> np.float32:
+    """exp(x) for |x| < 80, to 2e-5: the 256th power of exp(x / 256). Without branches or calls, so that loops of it become vectors."""
+    y = x * PER_256
+    p = ONE + y * (ONE + y * (EXP[0] + y * (EXP[1] + y * (EXP[2] + y * EXP[3]))))
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    return p * p
+
+
+@compiled
+def sine_and_cosine(cycles: np.float32) -> tuple[np.float32, np.float32]:
+    """Of an angle in full turns, to 1e-6, likewise: by Taylor's series of half the angle."""
+    half = cycles - np.rint(cycles)
+    square = half * half
+    s = half * (SINE[0] + square * (SINE[1] + square * (SINE[2] + square * (SINE[3] + square * (SINE[4] + square * SINE[5])))))
+    c = ONE + square * (
+        COSINE[0] + square * (COSINE[1] + square * (COSINE[2] + square * (COSINE[3] + square * (COSINE[4] + square * COSINE[5]))))
+    )
+    return TWO * s * c, ONE - TWO * s * s

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from specdiffd.audio.mel import hz_to_mel
 from specdiffd.formats import NO_GUIDE
-from specdiffd.loops import compiled
+from specdiffd.loops import compiled, exp
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
 from specdiffd.model.prior import (
     DECAYS_S,
@@ -228,27 +228,10 @@ def _short(layers: Sequence[nn.Linear]) -> Layer:
     return Layer(np.round(weight / scale).astype(np.int16), scale.astype(np.float32), bias)
 
 
-# Typed: a constant of Python's would make the loops compute in double precision.
 ZERO, HALF, ONE, TWO = f32(0), f32(0.5), f32(1), f32(2)
-PER_256, SIXTH, PER_24, PER_120 = f32(1 / 256), f32(1 / 6), f32(1 / 24), f32(1 / 120)
 ROOT_HALF, ERF_P = f32(math.sqrt(0.5)), f32(0.3275911)
 ERF_A = tuple(f32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))
 MEL_SCALE, MEL_HZ, SEMITONE = f32(1127), f32(700), f32(math.log(2) / 12)
-
-
-@compiled
-def _exp(x: np.float32) -> np.float32:
-    """exp(x) for |x| < 80, to 2e-5: the 256th power of exp(x / 256). Without branches or calls, so that loops of it become vectors."""
-    y = x * PER_256
-    p = ONE + y * (ONE + y * (HALF + y * (SIXTH + y * (PER_24 + y * PER_120))))
-    p *= p
-    p *= p
-    p *= p
-    p *= p
-    p *= p
-    p *= p
-    p *= p
-    return p * p
 
 
 @compiled
@@ -256,7 +239,7 @@ def _gelu(x: np.float32) -> np.float32:
     """With the error function by Abramowitz and Stegun 7.1.26, to 1.5e-7."""
     z = min(abs(x) * ROOT_HALF, f32(6))
     t = ONE / (ONE + ERF_P * z)
-    erf = ONE - t * (ERF_A[0] + t * (ERF_A[1] + t * (ERF_A[2] + t * (ERF_A[3] + t * ERF_A[4])))) * _exp(-z * z)
+    erf = ONE - t * (ERF_A[0] + t * (ERF_A[1] + t * (ERF_A[2] + t * (ERF_A[3] + t * ERF_A[4])))) * exp(-z * z)
     return HALF * (x + abs(x) * erf)
 
 
@@ -307,7 +290,7 @@ def _add_age(age_s: np.float32, net: FrameNetwork, first: int, y: Floats) -> Non
             _add_row(rest, weight[first + hat + 1], y)
     past, row = max(age_s, ZERO), first + net.hats
     for d in range(len(net.decays_s)):
-        _add_row(_exp(max(-past / net.decays_s[d], f32(-80))), weight[row + d], y)
+        _add_row(exp(max(-past / net.decays_s[d], f32(-80))), weight[row + d], y)
     row += len(net.decays_s)
     _add_row(f32(math.log1p(min(past, net.never_s) * f32(50))) * f32(0.25), weight[row], y)
     _add_row(ONE, weight[row + 1], y)
@@ -345,7 +328,7 @@ def _weights(
         y[o] = _gelu(y[o])
     _affine(y, net.out, weights)
     for k in range(len(weights)):
-        weights[k] = _exp(max(TWO * (min(max(weights[k], f32(-16)), f32(6)) + gain), f32(-80)))
+        weights[k] = exp(max(TWO * (min(max(weights[k], f32(-16)), f32(6)) + gain), f32(-80)))
 
 
 @compiled
@@ -380,12 +363,12 @@ def _timbre(
     level, free, roughness = partials.reshape(-1), shapes.reshape(-1), rough.reshape(-1)
     free_at, rough_at = len(level), len(level) + len(free)
     for o in range(len(level)):
-        level[o] = _exp(TWO * min(max(spectra[o], f32(-14)), f32(6)))
+        level[o] = exp(TWO * min(max(spectra[o], f32(-14)), f32(6)))
     for o in range(len(free)):
-        free[o] = _exp(TWO * min(max(spectra[free_at + o], f32(-14)), f32(6)))
+        free[o] = exp(TWO * min(max(spectra[free_at + o], f32(-14)), f32(6)))
     _affine(note, net.others, others)
     table.envelope[at] = others[:-1]
-    stiffness = _exp(min(max(others[-1], f32(-14)), f32(-3)))
+    stiffness = exp(min(max(others[-1], f32(-14)), f32(-3)))
     response = np.empty(bins, np.float32)
     fundamental = f32(440) * math.exp((pitch - f32(69)) * SEMITONE)
     for h in range(harmonics):
@@ -402,7 +385,7 @@ def _timbre(
         for k in range(count):
             _add_row(partials[k, h], response, shapes[k])
     for o in range(len(roughness)):
-        roughness[o] = _exp(min(max(spectra[rough_at + o], f32(-6)), HALF)) * free[o]
+        roughness[o] = exp(min(max(spectra[rough_at + o], f32(-6)), HALF)) * free[o]
     _lasting(frames, table, at)
 
 

@@ -82,12 +82,12 @@ def compiled_oscillators(device: str) -> Iterator[None]:
         log.warning("no C++ compiler found, training goes on without (apt-get install g++ to be faster)")
         yield
         return
-    plain = oscillators.differentiable
-    oscillators.differentiable = torch.compile(plain)
+    plain = oscillators.oscillate
+    oscillators.oscillate = torch.compile(plain)
     try:
         yield
     finally:
-        oscillators.differentiable = plain
+        oscillators.oscillate = plain
 
 
 @torch.no_grad()

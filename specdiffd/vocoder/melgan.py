@@ -24,13 +24,15 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specdiffd.formats import NO_GUIDE
 from specdiffd.graph import Graph, Input
-from specdiffd.vocoder.oscillators import Gate, oscillate, phases
+from specdiffd.vocoder import oscillators, playing
+from specdiffd.vocoder.oscillators import Gate, phases
 
 NOISE_PERIOD_FRAMES = 512
 FRAME = 1 + len(NO_GUIDE)  # numbers of a bin in a frame: log mel and guide
@@ -266,6 +268,30 @@ class Vocoder(nn.Module):
         generator = torch.Generator().manual_seed(0)
         shape = (NOISE_PERIOD_FRAMES, c.subframes, c.fft_size // 2 + 1, 2)
         self.register_buffer("noise", torch.randn(shape, generator=generator), persistent=False)
+        shared = {"log_floor": np.float32(c.log_floor), "margin": np.float32(MARGIN)}
+        point = (tents > 0).int().argmax(0)  # the first of the two that a sample lies between
+        bank = playing.Bank(
+            centre_hz=self.centre_hz.numpy(),
+            spread_hz=self.spread_hz.numpy(),
+            rate_hz=np.float32(c.sample_rate_hz),
+            subframes=c.subframes,
+            samples=c.sub_hop_samples,
+            tone_gain=np.float32(self.tone_gain),
+            silent=np.float32(SILENT_OSCILLATOR),
+            ramp=np.float32(ATTACK_S * c.sample_rate_hz),
+            **shared,
+        )
+        shaped = playing.Noise(
+            noise=self.noise.numpy(),
+            nearest=nearest.numpy(),
+            gain=self.noise_gain.numpy(),
+            hann=self.hann.numpy(),
+            point=point.numpy(),
+            beyond=(1 - tents.gather(0, point[None])[0]).numpy(),
+            root=np.float32(math.sqrt(c.fft_size)),
+            **shared,
+        )
+        self._loops = bank, shaped
 
     def init_state(self, batch: int = 1, frame: int = 0) -> VocoderState:
         """Silence before absolute frame ``frame``."""
@@ -394,14 +420,36 @@ class Vocoder(nn.Module):
     def synthesise(self, heads: Heads, seen: VocoderState, state: VocoderState) -> tuple[Tensor, VocoderState]:
         """The signal processing part of a step, in float32."""
         c, history = self.config, self.config.history_frames
-        tones, amplitude, cycles = self._oscillators(heads, state)
-        rest, tail = self._noise(heads, state)
-        return tones + rest * self._let_through(heads.onsets), seen._replace(
+        if torch.is_grad_enabled() or heads.noise.device.type != "cpu":
+            tones, amplitude, cycles = self._oscillators(heads, state)
+            rest, tail = self._noise(heads, state)
+            audio = tones + rest * self._let_through(heads.onsets)
+        else:
+            audio, amplitude, cycles, tail = self._played(heads, state)
+        return audio, seen._replace(
             amplitude=_last(torch.cat((state.amplitude, amplitude), 1), 1 + history * c.subframes),
             cycles=_last(torch.cat((state.cycles, cycles), 1), 1 + history * c.subframes),
             tail=_last(torch.cat((state.tail, tail), 1), 1 + history),
             frame=state.frame + tail.shape[1],
         )
+
+    def _played(self, heads: Heads, state: VocoderState) -> tuple[Tensor, ...]:
+        """Audio (B, samples), amplitudes, phases and tails, as loops."""
+        c, (batch, rows, count) = self.config, heads.amplitude.shape
+        log_amplitude, offset, level, envelope, onsets, ceiling = (x.contiguous().numpy() for x in heads)
+        amplitude, cycles = (torch.empty(batch, rows + 1, count) for _ in range(2))
+        amplitude[:, 0], cycles[:, 0] = state.amplitude[:, -1], state.cycles[:, -1]
+        audio = torch.empty(batch, rows, c.sub_hop_samples)
+        bank, noise = self._loops
+        first, states = state.frame * c.subframes, (amplitude.numpy(), cycles.numpy())
+        playing.tones(bank, log_amplitude, offset, onsets, ceiling, *states, first, audio.numpy())
+        spectra = torch.empty(*level.shape, 2)
+        playing.spectra(noise, level, ceiling, state.frame, spectra.numpy())
+        pieces = torch.fft.irfft(torch.view_as_complex(spectra), c.fft_size)
+        audio, tail = audio.flatten(1), torch.empty(batch, rows // c.subframes, c.fft_size - c.sub_hop_samples)
+        owed = state.tail[:, -1].contiguous().numpy()
+        playing.add_noise(bank, noise, pieces.numpy(), envelope, onsets, owed, audio.numpy(), tail.numpy())
+        return audio, amplitude[:, 1:], cycles[:, 1:], tail
 
     def frequencies(self, offsets: Tensor) -> Tensor:
         """Oscillator frequencies in Hz for the raw outputs of their head, each within its own and half the next band."""
@@ -425,7 +473,7 @@ class Vocoder(nn.Module):
         start = carrier + torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)
         amplitude = log_amplitude.exp() * audible
         before = torch.cat((state.amplitude[:, -1:], amplitude[:, :-1]), 1)
-        wave = oscillate(start, hertz / c.sample_rate_hz, before, amplitude, c.sub_hop_samples, self._gate(heads.onsets))
+        wave = oscillators.oscillate(start, hertz / c.sample_rate_hz, before, amplitude, c.sub_hop_samples, self._gate(heads.onsets))
         return wave.flatten(1), amplitude, cycles
 
     def _gate(self, onsets: Tensor) -> Gate:

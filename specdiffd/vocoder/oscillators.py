@@ -1,23 +1,12 @@
-"""A bank of sinusoids: differentiable for training, and as loops for playing.
-
-Between two ends of a stretch an oscillator's frequency is constant and its amplitude linear. Training needs operations that
-PyTorch can differentiate; playing needs few samples of many oscillators at once, for which a loop that turns each by its
-angle is several times faster than a sine for every sample.
-"""
+"""A bank of sinusoids that training can differentiate; `playing` has it as loops."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-
-from specdiffd.loops import compiled
-
-Rows = NDArray[np.float32]
 
 
 class Gate(NamedTuple):
@@ -35,6 +24,8 @@ class Gate(NamedTuple):
 def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int, gate: Gate) -> Tensor:
     """Sum of sinusoids of constant frequency and linear amplitude over one stretch.
 
+    sin(a + b) is taken apart, so that a stretch is one small matrix product. The gate moves in steps of ``fine``.
+
     Args:
         start: phase at the first sample, in cycles (B, M, K).
         per_sample: frequency in cycles per sample (B, M, K).
@@ -45,64 +36,6 @@ def oscillate(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tens
     Returns:
         (B, M, samples)
     """
-    if torch.is_grad_enabled() or start.device.type != "cpu":
-        return differentiable(start, per_sample, before, amplitude, samples, gate)
-    turn = 2 * math.pi * torch.stack((start, per_sample))
-    sines, cosines = (f(turn).flatten(1, 2).numpy() for f in (torch.sin, torch.cos))
-    levels = [x.flatten(0, 1).contiguous().numpy() for x in (before, amplitude, gate.begins, gate.before)]  # one layout: compiled once
-    wave = np.empty((sines.shape[1], samples), np.float32)
-    _turn(sines[0], cosines[0], sines[1], cosines[1], *levels, gate.ramp, wave)  # type: ignore[arg-type,call-arg]
-    return torch.from_numpy(wave).view(*start.shape[:2], samples)
-
-
-@compiled
-def _turn(
-    sine: Rows,
-    cosine: Rows,
-    step_sine: Rows,
-    step_cosine: Rows,
-    before: Rows,
-    after: Rows,
-    begins: Rows,
-    quiet: Rows,
-    ramp: float,
-    wave: Rows,
-) -> None:
-    """``wave`` (M, samples) from the first angle, the angle between samples, the levels at both ends and the gate, (M, K) each."""
-    stretches, samples = wave.shape
-    count = sine.shape[1]
-    y, x, level, rise = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.float32)
-    shut, per_sample = np.empty(count, np.float32), np.float32(1 / ramp)
-    for m in range(stretches):
-        last = np.float32(-ramp)
-        for k in range(count):
-            y[k], x[k] = sine[m, k], cosine[m, k]
-            level[k] = before[m, k]
-            rise[k] = (after[m, k] - before[m, k]) / np.float32(samples)
-            shut[k] = 1 - quiet[m, k]
-            if shut[k] > 0:
-                last = max(last, begins[m, k])
-        gated = min(samples, int(np.ceil(last + ramp)))
-        for n in range(samples):
-            total = np.float32(0)
-            if n < gated:
-                for k in range(count):
-                    level[k] += rise[k]
-                    closed = min(max(1 - (np.float32(n) - begins[m, k]) * per_sample, np.float32(0)), np.float32(1))
-                    total += level[k] * (1 - shut[k] * closed) * y[k]
-            else:
-                for k in range(count):
-                    level[k] += rise[k]
-                    total += level[k] * y[k]
-            for k in range(count):
-                turned = x[k] * step_cosine[m, k] - y[k] * step_sine[m, k]
-                y[k] = y[k] * step_cosine[m, k] + x[k] * step_sine[m, k]
-                x[k] = turned
-            wave[m, n] = total
-
-
-def differentiable(start: Tensor, per_sample: Tensor, before: Tensor, amplitude: Tensor, samples: int, gate: Gate) -> Tensor:
-    """As :func:`oscillate`: sin(a + b) is taken apart, so that a stretch is one small matrix product. The gate moves in steps of ``fine``."""
     divisors = [d for d in range(1, samples + 1) if samples % d == 0]
     fine = min(divisors, key=lambda d: abs(d - math.sqrt(samples / 2)))
     coarse, turn, device = samples // fine, 2 * math.pi, start.device

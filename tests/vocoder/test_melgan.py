@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
 from specdiffd.formats import NO_GUIDE, MelFormat
-from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
-from specdiffd.vocoder.oscillators import Gate, differentiable, oscillate, phases
+from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, VocoderState
+from specdiffd.vocoder.oscillators import Gate, oscillate, phases
 
 CONFIG = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_width=16, history_frames=20)
 FRAMES = 60
@@ -88,8 +88,7 @@ def test_no_guide_is_a_guide_that_says_nothing(vocoder: Vocoder, mel: Tensor) ->
 
 
 @pytest.mark.parametrize("samples", [80, 240])
-@pytest.mark.parametrize("bank", [differentiable, torch.no_grad()(oscillate)])
-def test_oscillators_are_sines_of_linear_amplitude(bank: Callable[..., Tensor], samples: int) -> None:
+def test_oscillators_are_sines_of_linear_amplitude(samples: int) -> None:
     start, per_sample, before, amplitude = (torch.rand(1, 3, 5, generator=torch.Generator().manual_seed(k)) for k in range(4))
     per_sample = per_sample * 0.4
     n = torch.arange(samples)
@@ -97,20 +96,51 @@ def test_oscillators_are_sines_of_linear_amplitude(bank: Callable[..., Tensor], 
     level = before[..., None] + (amplitude - before)[..., None] * (n + 1) / samples
     expected = (level * phase.sin()).sum(2)
     open_ = Gate(torch.zeros(1, 3, 5), torch.ones(1, 3, 5), 8.0)
-    assert torch.allclose(bank(start, per_sample, before, amplitude, samples, open_), expected, atol=1e-4)
+    assert torch.allclose(oscillate(start, per_sample, before, amplitude, samples, open_), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("bank", [differentiable, torch.no_grad()(oscillate)])
-def test_oscillators_wait_for_their_moment(bank: Callable[..., Tensor]) -> None:
+def test_oscillators_wait_for_their_moment() -> None:
     """Nothing before it, what belongs to older notes, or all; also where the moment lies in another stretch."""
     start, level = torch.full((1, 3, 1), 0.2), torch.ones(1, 3, 1)
-    alone = bank(start, 0.01 * level, level, level, 80, Gate(torch.zeros(1, 3, 1), level, 8.0))[0]
+    alone = oscillate(start, 0.01 * level, level, level, 80, Gate(torch.zeros(1, 3, 1), level, 8.0))[0]
     gate = Gate(torch.tensor([-80.0, 30.0, 100.0]).view(1, 3, 1), torch.tensor([0.0, 0.0, 0.5]).view(1, 3, 1), 8.0)
-    heard = bank(start, 0.01 * level, level, level, 80, gate)[0]
+    heard = oscillate(start, 0.01 * level, level, level, 80, gate)[0]
     assert torch.allclose(heard[0], alone[0], atol=1e-5)
     assert heard[1, :25].abs().max() < 1e-5
     assert torch.allclose(heard[1, 44:], alone[1, 44:], atol=1e-5)
     assert torch.allclose(heard[2], 0.5 * alone[2], atol=1e-5)
+
+
+def test_what_plays_is_what_was_trained(vocoder: Vocoder, mel: Tensor) -> None:
+    """The loops against what training differentiates: in two steps, silence and an onset among them, any number of parts."""
+    for head in (vocoder.heads, vocoder.local.out):
+        torch.nn.init.normal_(head.weight, std=0.3)
+        torch.nn.init.constant_(head.bias, -1.0)
+    mel[:, 20:24] = CONFIG.log_floor
+    guide = torch.tensor(NO_GUIDE).repeat(2, FRAMES, 128, 1)
+    guide[0, 30, ::2, 3:], guide[0, 31, ::2, 3:] = torch.tensor([0.9, 0.8]), torch.tensor([0.9, 0.3])
+
+    def heard() -> tuple[Tensor, VocoderState]:
+        first, state = vocoder.step(mel[:, :25], vocoder.init_state(2, frame=100), guide[:, :25])
+        then, state = vocoder.step(mel[:, 25:], state, guide[:, 25:])
+        return torch.cat((first, then), 1), state
+
+    with torch.enable_grad():
+        expected, expected_state = heard()
+    with torch.inference_mode():
+        found, state = heard()
+    scale = float(expected.detach().abs().max())
+    assert scale > 0.01
+    error = (found - expected).abs().view(2, FRAMES, CONFIG.hop_samples).amax((0, 2)) / scale
+    at_onset = torch.tensor([32, 33])  # where training moves the gate in steps
+    assert float(error[at_onset].max()) < 0.02
+    error[at_onset] = 0
+    assert float(error.max()) < 1e-3
+    for name in ("amplitude", "tail"):
+        a, b = getattr(state, name), getattr(expected_state, name)
+        assert torch.allclose(a, b, atol=1e-3 * float(b.abs().max())), name
+    turns = (state.cycles - expected_state.cycles).abs()
+    assert float(torch.minimum(turns, 1 - turns).max()) < 1e-3
 
 
 def test_silence_is_silent(vocoder: Vocoder, mel: Tensor) -> None:
