@@ -39,6 +39,10 @@ FRAME = 1 + len(NO_GUIDE)  # numbers of a bin in a frame: log mel and guide
 READ = 4  # of them are read by the networks; the last two say what is let through before an onset
 MARGIN = 2.3  # nepers that a bin may be louder than a steady sound that explains its mel
 NOISE_HEARD = 0.45  # log mel of noise of level 1, by the root of the window and the width of the triangle in bins
+MEL_HZ = 700.0  # the mel scale is the log of 1 + Hz / 700
+# Of the partials that the score knows, those that are heard one by one: with the network's own frequencies for them too the note F1 of
+# guided copies was 0.92 of the original's, with these 1.00; up to 7 kHz 0.99.
+KNOWN_TO_HZ, KNOWN_LEVEL = 2000.0, -8.0
 ATTACK_S = 0.0005  # from the moment that the score gives
 SILENT_OSCILLATOR = -9.0  # log amplitude, 78 dB below full scale
 
@@ -125,7 +129,7 @@ class Heads(NamedTuple):
     """Raw outputs, one row a subframe, and what the score says of onsets, one row a hop."""
 
     amplitude: Tensor  # (B, M, oscillators) log
-    offset: Tensor  # (B, M, oscillators) before tanh
+    offset: Tensor  # (B, M, oscillators) of the frequency from the bin's centre, in units of its spread
     noise: Tensor  # (B, M, bins) log
     envelope: Tensor  # (B, M, points) log
     onsets: Tensor  # (B, T, mel, 2) share of the power that begins in the window from the hop on, and where in it
@@ -246,8 +250,9 @@ class Vocoder(nn.Module):
         c = self.config
         if self.embed.weight.is_meta:
             return
-        low, high = (1127 * math.log1p(hz / 700) for hz in (c.low_hz, c.high_hz))
-        grid_hz = 700 * torch.expm1(torch.linspace(low, high, c.mel_bins + 2, dtype=torch.float64) / 1127)
+        low, high = (math.log1p(hz / MEL_HZ) for hz in (c.low_hz, c.high_hz))
+        grid_hz = MEL_HZ * torch.expm1(torch.linspace(low, high, c.mel_bins + 2, dtype=torch.float64))
+        self.bin_mel = (high - low) / (c.mel_bins + 1)
         self.register_buffer("centre_hz", grid_hz[1:-1][: c.oscillators].float(), persistent=False)
         self.register_buffer("spread_hz", ((grid_hz[2:] - grid_hz[:-2]) / 2)[: c.oscillators].float(), persistent=False)
         self.register_buffer("hann", torch.hann_window(c.fft_size) / 2, persistent=False)  # four of them overlap to 1
@@ -367,7 +372,19 @@ class Vocoder(nn.Module):
             trunk=_last(torch.cat((state.trunk, trunk), 2), context + history, 2),
             sub=_last(torch.cat((state.sub, sub), 2), context + history * c.subframes, 2),
         )
-        return Heads(amplitude + local_amplitude, offset + local_offset, noise, envelope, onsets, ceiling), after
+        offset = self._tuned(torch.tanh(offset + local_offset), shown[:, 1:, : c.oscillators, 1:3])
+        return Heads(amplitude + local_amplitude, offset, noise, envelope, onsets, ceiling), after
+
+    def _tuned(self, offset: Tensor, partials: Tensor) -> Tensor:
+        """Frequencies (B, M, oscillators), in spreads, with those of the partials that the score knows: (B, T, oscillators, 2), in bins and log level.
+
+        What is read from windows of 40 ms wavers from frame to frame, which low and close notes are lost in.
+        """
+        distance, level = partials.unbind(-1)
+        exact = (self.centre_hz + MEL_HZ) * torch.expm1(distance * self.bin_mel) / self.spread_hz
+        known = (level > KNOWN_LEVEL) & (self.centre_hz < KNOWN_TO_HZ)
+        subframes = self.config.subframes
+        return torch.where(known.repeat_interleave(subframes, 1), exact.repeat_interleave(subframes, 1), offset)
 
     def use_graph(self, threads: int) -> list[Graph]:
         """Run :meth:`read` as a graph from now on."""
@@ -452,8 +469,8 @@ class Vocoder(nn.Module):
         return audio, amplitude[:, 1:], cycles[:, 1:], tail
 
     def frequencies(self, offsets: Tensor) -> Tensor:
-        """Oscillator frequencies in Hz for the raw outputs of their head, each within its own and half the next band."""
-        return self.centre_hz + self.spread_hz * torch.tanh(offsets)
+        """Oscillator frequencies in Hz from `Heads.offset`, each within its own and half the next band."""
+        return self.centre_hz + self.spread_hz * offsets
 
     def _oscillators(self, heads: Heads, state: VocoderState) -> tuple[Tensor, Tensor, Tensor]:
         """The bank's audio (B, samples), and the amplitudes and phases at the end of each subframe.

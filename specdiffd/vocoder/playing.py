@@ -63,8 +63,7 @@ def tones(
 
     Args:
         bank: constants.
-        log_amplitude, offset: (B, M, K) raw outputs of the heads.
-        onsets, ceiling: (B, T, mel, 2) and (B, T, mel), see `melgan.Heads`.
+        log_amplitude, offset, onsets, ceiling: of `melgan.Heads`.
         amplitude, cycles: (B, 1 + M, K): row 0 is the state before; the others are filled.
         first_row: absolute number of the first subframe.
         wave: is filled.
@@ -87,8 +86,7 @@ def tones(
             for k in range(count):
                 highest = ceiling[b, t, k] - bank.tone_gain + bank.margin
                 raw = min(min(max(log_amplitude[b, m, k], f32(-14)), TWO), highest)
-                double = exp(TWO * min(max(offset[b, m, k], f32(-9)), f32(9)))
-                away = bank.spread_hz[k] * (double - ONE) / (double + ONE)  # tanh
+                away = bank.spread_hz[k] * offset[b, m, k]
                 whole = row * np.float64(bank.centre_hz[k])
                 carrier = f32(whole - np.floor(whole))
                 before = cycles[b, m, k]

@@ -143,6 +143,21 @@ def test_what_plays_is_what_was_trained(vocoder: Vocoder, mel: Tensor) -> None:
     assert float(torch.minimum(turns, 1 - turns).max()) < 1e-3
 
 
+def test_partials_that_the_score_knows_have_its_pitch(vocoder: Vocoder, mel: Tensor) -> None:
+    """Exactly, where they are loud enough to be heard one by one; elsewhere the networks say."""
+    guide = torch.tensor(NO_GUIDE).repeat(2, FRAMES, 128, 1)
+    hertz = torch.tensor([55.0, 440.0, 1500.0, 4000.0])
+    bins = (vocoder.centre_hz - hertz[:, None]).abs().argmin(1)
+    step = math.log1p(8000 / 700) / 129
+    guide[:, :, bins, 0] = torch.log1p(hertz / 700) / step - 1 - bins
+    guide[:, :, bins, 1] = torch.tensor([-3.0, -3.0, -9.0, -3.0])
+    none = torch.tensor(NO_GUIDE).expand(2, FRAMES, 128, 5)
+    tuned, free = (vocoder.frequencies(vocoder.analyse(mel, vocoder.init_state(2), x)[0].offset)[:, 20:] for x in (guide, none))
+    assert torch.allclose(tuned[..., bins[:2]], hertz[:2].expand(*tuned.shape[:2], 2), rtol=1e-5)
+    others = [k for k in range(128) if k not in bins[:2]]
+    assert torch.allclose(tuned[..., others], free[..., others], atol=1.0)  # as read from mel and guide
+
+
 def test_silence_is_silent(vocoder: Vocoder, mel: Tensor) -> None:
     """Where a mel is at its floor nothing is heard, from tones or noise, whatever the weights."""
     for head in (vocoder.heads, vocoder.local.out):
