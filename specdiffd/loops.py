@@ -33,7 +33,7 @@ COSINE = tuple(np.float32((-1) ** n * math.pi ** (2 * n) / math.factorial(2 * n)
 
 @compiled
 def exp(x: np.float32) -> np.float32:
-    """exp(x) for |x| < 80, to 2e-5: the 256th power of exp(x / 256). Without branches or calls, so that loops of it become vectors."""
+    """exp(x) to 3e-5 for |x| < 14, to 5e-4 for |x| < 80: the 256th power of exp(x / 256). Without branches or calls, so that loops of it become vectors."""
     y = x * PER_256
     p = ONE + y * (ONE + y * (EXP[0] + y * (EXP[1] + y * (EXP[2] + y * EXP[3]))))
     p *= p

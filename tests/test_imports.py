@@ -20,6 +20,7 @@ BASE = {
     "logs",
     "notify",
     "graph",
+    "loops",
     "children",
     "priority",
 }

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from specdiffd.audio.mel import hz_to_mel
 from specdiffd.formats import NO_GUIDE
 from specdiffd.loops import compiled, exp
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
@@ -29,6 +28,7 @@ from specdiffd.model.prior import (
     SUSTAINED_NEPERS_S,
     NotePrior,
     hats_s,
+    mel_of,
 )
 
 Floats = NDArray[np.float32]
@@ -124,7 +124,7 @@ class PlayedPrior:
 
     def __init__(self, prior: NotePrior, noise: Tensor | None = None) -> None:
         self.config = c = prior.config
-        lowest, highest = float(hz_to_mel(c.low_hz)), float(hz_to_mel(c.high_hz))
+        lowest, highest = mel_of(c.low_hz), mel_of(c.high_hz)
         step = (highest - lowest) / (c.mel_bins + 1)
         first, second = (layer for layer in prior.note if isinstance(layer, nn.Linear))
         self._notes = NoteNetwork(

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.audio.mel import hz_to_mel
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
 
 DRUM_PROGRAM = 128  # the row of the program table that all drums share
@@ -211,7 +210,7 @@ def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:
     # The Hann window's transform (Harris 1978), as a function of the distance in cycles per window.
     x = (bins_hz - hertz[:, None]) / c.sample_rate_hz * c.window_samples
     lobe = c.window_samples / 4 * (torch.sinc(x) + 0.5 * torch.sinc(x - 1) + 0.5 * torch.sinc(x + 1)).abs()
-    edges = torch.linspace(float(hz_to_mel(c.low_hz)), float(hz_to_mel(c.high_hz)), c.mel_bins + 2, dtype=torch.float64)
+    edges = torch.linspace(mel_of(c.low_hz), mel_of(c.high_hz), c.mel_bins + 2, dtype=torch.float64)
     bins_mel = 1127 * torch.log1p(bins_hz / 700)[:, None]
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     triangles = torch.minimum((bins_mel - low) / (centre - low), (high - bins_mel) / (high - centre)).clamp_min(0)
@@ -219,6 +218,11 @@ def harmonic_lobes(c: PriorConfig, steps: int = 4096) -> Tensor:
     power = (lobe @ triangles).square()
     power[-2:] = 0
     return torch.cat((power, torch.zeros_like(power[:1]))).float()
+
+
+def mel_of(hertz: float) -> float:
+    """HTK mel scale."""
+    return 1127 * math.log1p(hertz / 700)
 
 
 PITCH_OCTAVES = tuple(2 ** (0.9 * k) for k in range(6))  # of the pitch's sinusoids
