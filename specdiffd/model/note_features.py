@@ -44,10 +44,6 @@ class NoteFeatures(NamedTuple):
         """(N, F) each: ages since onset, release and choke, pedal, modulation, gain."""
         return self.age_s, self.release_s, self.choke_s, self.pedal, self.modulation, self.gain
 
-    def rows(self, index: Tensor) -> NoteFeatures:
-        """Only some of the notes."""
-        return NoteFeatures(*(x[index] for x in self))
-
     def to(self, device: torch.device | str) -> NoteFeatures:
         """The same on another device."""
         return NoteFeatures(*(x.to(device) for x in self))

@@ -75,7 +75,7 @@ class FrameNetwork(NamedTuple):
     sustained: np.float32
 
 
-class Timbres(NamedTuple):
+class TimbreTable(NamedTuple):
     """Notes without their time, a row each."""
 
     envelope: Floats  # (N, frame_width) what the frame network knows of the note
@@ -113,7 +113,7 @@ class PlayedPrior:
     notes, by power, of how much of the frame's window lies behind their onset (0 to 1); the share of the power that is of notes which
     begin within the frame's window; and where in it the strongest of them does, 0 to 1. ``NO_GUIDE`` where there is nothing.
 
-    Timbres of the notes seen lately are kept: while a note sounds, only its ages change.
+    TimbreTable of the notes seen lately are kept: while a note sounds, only its ages change.
 
     Args:
         prior: whose weights are copied.
@@ -153,6 +153,7 @@ class PlayedPrior:
             lasting_s=np.array(LASTING_S, np.float32),
             sustained=f32(SUSTAINED_NEPERS_S),
         )
+        self._floor, self._nothing = f32(math.exp(2 * c.log_floor)), np.array(NO_GUIDE, np.float32)
         self._beats = np.exp(2 * _numpy(prior.beats))
         self._noise = np.zeros((1, c.mel_bins), np.float32) if noise is None else _numpy(noise)
         self._place: dict[tuple[float, ...], int] = {}  # of each note in the table
@@ -170,8 +171,6 @@ class PlayedPrior:
         mel, texture = np.empty((frames, c.mel_bins), np.float32), np.empty((frames, c.mel_bins), np.float32)
         guide = np.empty((frames, c.mel_bins, len(NO_GUIDE)), np.float32)
         over_time = OverTime(*(y.numpy() for y in x.over_time))
-        floor = f32(math.exp(2 * c.log_floor))
-        nothing = np.array(NO_GUIDE, np.float32)
         _hear(
             self._frames,
             self._table,
@@ -181,18 +180,18 @@ class PlayedPrior:
             self._beats,
             self._noise,
             at,
-            floor,
-            nothing,
+            self._floor,
+            self._nothing,
             mel,
             texture,
             guide,
         )
         return Heard(*(torch.from_numpy(y) for y in (mel, texture, guide)))
 
-    def _empty(self, rows: int) -> Timbres:
+    def _empty(self, rows: int) -> TimbreTable:
         c = self.config
         sizes = ((self._frames.hidden.weight.shape[0],), (c.shapes, c.mel_bins), (c.shapes, c.mel_bins))
-        return Timbres(*(np.zeros((rows, *size), np.float32) for size in (*sizes, (c.shapes, c.harmonics), (c.harmonics,), (2,))))
+        return TimbreTable(*(np.zeros((rows, *size), np.float32) for size in (*sizes, (c.shapes, c.harmonics), (c.harmonics,), (2,))))
 
     def _places(self, x: NoteFeatures) -> NDArray[np.int64]:
         """Rows of the table that hold the timbres of the notes."""
@@ -333,7 +332,7 @@ def _weights(
 
 @compiled
 def _timbre(
-    net: NoteNetwork, frames: FrameNetwork, program: int, key: int, pitch: np.float32, velocity: np.float32, table: Timbres, at: int
+    net: NoteNetwork, frames: FrameNetwork, program: int, key: int, pitch: np.float32, velocity: np.float32, table: TimbreTable, at: int
 ) -> None:
     """Into row ``at`` of ``table`` what `NotePrior.timbres` says of a note."""
     shapes, rough, partials, position = table.shapes[at], table.rough[at], table.partials[at], table.position[at]
@@ -390,7 +389,7 @@ def _timbre(
 
 
 @compiled
-def _lasting(net: FrameNetwork, table: Timbres, at: int) -> None:
+def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
     """Into ``table`` from when on a note goes on as it does there, and how: `NotePrior._lasting`."""
     shapes, envelope = table.shapes[at], table.envelope[at]
     count, bins = shapes.shape
@@ -411,7 +410,7 @@ def _lasting(net: FrameNetwork, table: Timbres, at: int) -> None:
 @compiled
 def _hear(
     net: FrameNetwork,
-    table: Timbres,
+    table: TimbreTable,
     places: NDArray[np.int64],
     active: NDArray[np.bool_],
     over_time: OverTime,

@@ -273,7 +273,6 @@ class Vocoder(nn.Module):
         generator = torch.Generator().manual_seed(0)
         shape = (NOISE_PERIOD_FRAMES, c.subframes, c.fft_size // 2 + 1, 2)
         self.register_buffer("noise", torch.randn(shape, generator=generator), persistent=False)
-        shared = {"log_floor": np.float32(c.log_floor), "margin": np.float32(MARGIN)}
         point = (tents > 0).int().argmax(0)  # the first of the two that a sample lies between
         bank = playing.Bank(
             centre_hz=self.centre_hz.numpy(),
@@ -282,9 +281,10 @@ class Vocoder(nn.Module):
             subframes=c.subframes,
             samples=c.sub_hop_samples,
             tone_gain=np.float32(self.tone_gain),
+            log_floor=np.float32(c.log_floor),
+            margin=np.float32(MARGIN),
             silent=np.float32(SILENT_OSCILLATOR),
             ramp=np.float32(ATTACK_S * c.sample_rate_hz),
-            **shared,
         )
         shaped = playing.Noise(
             noise=self.noise.numpy(),
@@ -294,7 +294,6 @@ class Vocoder(nn.Module):
             point=point.numpy(),
             beyond=(1 - tents.gather(0, point[None])[0]).numpy(),
             root=np.float32(math.sqrt(c.fft_size)),
-            **shared,
         )
         self._loops = bank, shaped
 
@@ -461,7 +460,7 @@ class Vocoder(nn.Module):
         first, states = state.frame * c.subframes, (amplitude.numpy(), cycles.numpy())
         playing.tones(bank, log_amplitude, offset, onsets, ceiling, *states, first, audio.numpy())
         spectra = torch.empty(*level.shape, 2)
-        playing.spectra(noise, level, ceiling, state.frame, spectra.numpy())
+        playing.spectra(bank, noise, level, ceiling, state.frame, spectra.numpy())
         pieces = torch.fft.irfft(torch.view_as_complex(spectra), c.fft_size)
         audio, tail = audio.flatten(1), torch.empty(batch, rows // c.subframes, c.fft_size - c.sub_hop_samples)
         owed = state.tail[:, -1].contiguous().numpy()

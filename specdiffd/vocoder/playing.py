@@ -15,7 +15,7 @@ from specdiffd.loops import compiled, exp, sine_and_cosine
 
 Floats = NDArray[np.float32]
 f32 = np.float32
-ZERO, HALF, ONE, TWO = f32(0), f32(0.5), f32(1), f32(2)
+ZERO, ONE, TWO = f32(0), f32(1), f32(2)
 
 
 class Bank(NamedTuple):
@@ -28,7 +28,7 @@ class Bank(NamedTuple):
     samples: int  # of a subframe
     tone_gain: np.float32  # log mel of a steady sinusoid of amplitude 1
     log_floor: np.float32  # of the mel
-    margin: np.float32
+    margin: np.float32  # nepers that a level may be above a steady sound that explains its mel
     silent: np.float32  # log amplitude
     ramp: np.float32  # samples of an attack
 
@@ -43,8 +43,6 @@ class Noise(NamedTuple):
     point: NDArray[np.int64]  # (fft,) of the envelope, before each sample
     beyond: Floats  # (fft,) how far on the way to the next
     root: np.float32  # of fft
-    log_floor: np.float32
-    margin: np.float32
 
 
 @compiled
@@ -137,7 +135,7 @@ def tones(
 
 
 @compiled
-def spectra(c: Noise, level: Floats, ceiling: Floats, first_frame: int, real_and_imaginary: Floats) -> None:
+def spectra(bank: Bank, c: Noise, level: Floats, ceiling: Floats, first_frame: int, real_and_imaginary: Floats) -> None:
     """Into ``real_and_imaginary`` (B, M, bins, 2) shaped noise: ``level`` (B, M, bins) log, ``ceiling`` (B, T, mel)."""
     batch, rows, bins = level.shape
     frames, subframes = c.noise.shape[:2]
@@ -148,8 +146,8 @@ def spectra(c: Noise, level: Floats, ceiling: Floats, first_frame: int, real_and
             if m % subframes == 0:
                 for k in range(bins):
                     shown = ceiling[b, t, c.nearest[k]]
-                    highest[k] = shown - c.gain[k] + c.margin
-                    audible[k] = max(ONE - exp(min(c.log_floor - shown, ZERO)), ZERO) * c.root
+                    highest[k] = shown - c.gain[k] + bank.margin
+                    audible[k] = max(ONE - exp(min(bank.log_floor - shown, ZERO)), ZERO) * c.root
             noise = c.noise[(first_frame + t) % frames, m % subframes]
             for k in range(bins):
                 size = exp(min(min(max(level[b, m, k], f32(-14)), f32(4)), highest[k])) * audible[k]
