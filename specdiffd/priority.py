@@ -7,7 +7,6 @@ import os
 import resource
 
 REAL_TIME_PRIORITY = 20
-ENGINE_NICENESS = -11  # what RealtimeKit gives to threads that are important but not real-time
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4  # <sys/mman.h> of Linux
 
 
@@ -22,22 +21,25 @@ def real_time() -> str:
     return f"real-time scheduling, priority {REAL_TIME_PRIORITY}"
 
 
-def step_back() -> None:
-    """Less processor time than all others for this process, if ``preferred`` can take it back later."""
-    if hasattr(os, "sched_setscheduler") and (os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - ENGINE_NICENESS):
+def step_back() -> int:
+    """Less processor time than all others for this process, if ``come_back`` can undo it; returns its niceness before."""
+    if not hasattr(os, "getpriority"):
+        return 0
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - niceness:
         os.setpriority(os.PRIO_PROCESS, 0, 19)
+    return niceness
 
 
-def preferred() -> str:
-    """More processor time than others for this process, all its threads; returns what came of it."""
-    try:
+def come_back(niceness: int) -> None:
+    """As much processor time as others for this process, all its threads.
+
+    Not more: an audio server that is not scheduled in real time would starve. With niceness -11, JACK's dummy server left out
+    up to 190 ms at a time, and no splice was late more rarely.
+    """
+    if hasattr(os, "getpriority") and os.getpriority(os.PRIO_PROCESS, 0) != niceness:
         for thread in os.listdir("/proc/self/task"):
-            os.setpriority(os.PRIO_PROCESS, int(thread), ENGINE_NICENESS)
-    except FileNotFoundError:
-        return "no preferred scheduling on this system"
-    except PermissionError as error:
-        return f"no preferred scheduling ({error.strerror}): the limit nice allows it (systemd: LimitNICE={ENGINE_NICENESS})"
-    return f"preferred scheduling, niceness {ENGINE_NICENESS}"
+            os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
 
 
 def keep_memory() -> str:

@@ -22,7 +22,7 @@ from specdiffd.events import NOTE_ON, Event
 from specdiffd.io.shared import SharedBlock
 from specdiffd.logs import set_up_logging
 from specdiffd.metrics import Durations
-from specdiffd.priority import keep_memory, preferred, step_back
+from specdiffd.priority import come_back, keep_memory, step_back
 from specdiffd.rehearsal import KEPT, MARGIN_S, measure
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,9 @@ def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Conn
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     set_up_logging(config.logging.level)
-    step_back()  # another engine may be playing
+    niceness = step_back()  # another engine may be playing
     try:
-        worker = Worker(shared, config, fake, supervisor, bells)
+        worker = Worker(shared, config, fake, supervisor, bells, niceness)
         if worker.start():
             worker.serve()
     except (EOFError, BrokenPipeError):
@@ -63,7 +63,10 @@ def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Conn
 class Worker:
     """Load, warm up, measure, serve."""
 
-    def __init__(self, shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection]) -> None:
+    def __init__(
+        self, shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection], niceness: int
+    ) -> None:
+        self._niceness = niceness  # when it plays
         self._shared, self._config, self._supervisor, self._bells = shared, config, supervisor, bells
         self._selector = selectors.DefaultSelector()  # made once: several times a revision it is asked
         for connection in (supervisor, *bells):
@@ -121,8 +124,8 @@ class Worker:
         if message == "stop":
             return False
         _, orders = message
-        for sentence in (keep_memory(), preferred()):
-            log.info("%s", sentence)
+        log.info("%s", keep_memory())
+        come_back(self._niceness)
         wanted = self._config.engine.render_delay_ms
         if orders["delay_s"] is not None:
             delay_s = orders["delay_s"]

@@ -112,6 +112,7 @@ class Peer:
         self._in = self.client.inports.register("ear")
         self._waiting: list[tuple[int, bytes]] = []
         self._heard: list[tuple[int, Audio]] = []
+        self.left_out: list[float] = []  # seconds of the last recording at which the server left out or repeated a block
         self._lock = threading.Lock()
         self.client.set_process_callback(self._process)
 
@@ -150,6 +151,8 @@ class Peer:
                 first = max(0, start - at)
                 there = block[first : max(first, len(audio) - (at - start))]
                 audio[max(0, at - start) : max(0, at - start) + len(there)] = there
+            pairs = zip(self._heard, self._heard[1:], strict=False)
+            self.left_out = [(at - start) / RATE for (before, block), (at, _) in pairs if at != before + len(block)]
         return audio
 
 

@@ -166,23 +166,30 @@ def offline(score: Performance, seconds: float) -> Audio:
 def test_ten_minutes_and_three_of_rest(daemon: ControlClient) -> None:
     midi = song(1.2, 60)
     delay = round(daemon.call("status")["render_delay_ms"] / 1e3 * RATE)
-    recordings = []
+    recordings, left_out = [], []
     with Peer() as peer:
         for minute in range(10):
             recordings.append(peer.play(midi, 60)[delay:])
+            left_out.append(np.array([*peer.left_out, np.inf]))
             if minute == 0:
                 first = resident(daemon)
         last = resident(daemon)
     score = score_of(midi)
     expected = offline(score, 60)
     notes = [n for n in score.notes if n.onset_s < 59.5 and not n.is_drum]
-    left_out = notes[5::10]  # what others do not hide must be seen to be missing
-    without = offline(score._replace(notes=[n for n in score.notes if not any(n is other for other in left_out)]), 60)
-    assert len(lost(left_out, without, expected)) > 0.5 * len(left_out)
-    missing = [lost(notes, heard, expected) for heard in recordings]
+    removed = notes[5::10]  # what others do not hide must be seen to be missing
+    without = offline(score._replace(notes=[n for n in score.notes if not any(n is other for other in removed)]), 60)
+    assert len(lost(removed, without, expected)) > 0.5 * len(removed)
+    by_us, by_server = [], []  # it is not real time: where it leaves out a block, neither keys nor ears are there
+    for minute, (heard, gaps) in enumerate(zip(recordings, left_out, strict=True)):
+        for n, share in lost(notes, heard, expected):
+            near = ((gaps > n.onset_s - 0.02) & (gaps < n.onset_s + delay / RATE + 0.14)).any()
+            (by_server if near else by_us).append((minute, n.onset_s, n.channel, n.pitch, share))
     FIGURES["ten minutes"] = {
         "notes": len(notes) * len(recordings),
-        "notes_lost": [[(n.onset_s, n.channel, n.pitch, share) for n, share in of_a_minute] for of_a_minute in missing],
+        "notes_lost": by_us,
+        "notes_lost_where_the_server_left_out_blocks": by_server,
+        "blocks_left_out_or_repeated": sum(len(gaps) - 1 for gaps in left_out),
         "late": late(daemon),
         "missing_samples": 0,
         "resident_mb": last / 1e6,
@@ -194,7 +201,8 @@ def test_ten_minutes_and_three_of_rest(daemon: ControlClient) -> None:
         time.sleep(60)
         busy.append(busy_s(daemon))
     FIGURES["idle, share of a core"] = list(np.diff(busy) / 60)
-    assert not any(missing)
+    assert not by_us
+    assert len(by_server) < 0.002 * FIGURES["ten minutes"]["notes"]
     assert last / first - 1 < 0.01
     assert np.median(FIGURES["idle, share of a core"]) < 0.02
 
