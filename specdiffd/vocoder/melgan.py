@@ -397,7 +397,7 @@ class Vocoder(nn.Module):
         )
         inputs = (Input({0: "B"}, exact=True), Input({0: "B", 1: "T"}, exact=True), Input({1: "B"}), Input({1: "B"}))
         outputs = ({1: "T"}, {1: "T"}, {2: "T"}, {2: "T"})
-        graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"B": (1,), "T": (10, 14, 64)}, threads)
+        graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"B": (1,), "T": (10, 14, 28, 64)}, threads)
         setattr(self, "read", graph)  # noqa: B010
         return [graph]
 
