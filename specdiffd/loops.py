@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 from collections.abc import Callable
-from typing import TypeVar, cast
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -13,14 +17,35 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def compiled(function: F) -> F:
-    """``function`` as machine code, kept beside its module or in the user's cache, or made anew in each process where neither can be written.
-
-    What it has of other modules becomes part of it and is not looked at again until its own file changes: that comes as arguments.
-    """
+    """``function`` as machine code, kept beside this package or in the user's cache, or made anew in each process where neither can be written."""
+    folder, config = _folder(), cast(Any, numba.config)
+    before, config.CACHE_DIR = config.CACHE_DIR, folder or config.CACHE_DIR
     try:
-        return cast(F, numba.njit(function, cache=True, nogil=True, fastmath=True, error_model="numpy"))
-    except RuntimeError:  # nowhere to keep it
-        return cast(F, numba.njit(function, nogil=True, fastmath=True, error_model="numpy"))
+        return cast(F, numba.njit(function, cache=folder is not None, nogil=True, fastmath=True, error_model="numpy"))
+    finally:
+        config.CACHE_DIR = before
+
+
+@cache
+def _folder() -> str | None:
+    """Where code is kept: a folder for what all modules with loops say, since Numba looks at a loop's own file alone.
+
+    That file may be the same where a function or constant from another has changed, and what was kept for a type that is
+    gone cannot even be read.
+    """
+    package = Path(__file__).parent
+    sources = [content for path in sorted(package.rglob("*.py")) if b"loops" in (content := path.read_bytes())]
+    name = f"loops-{hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
+    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    for parent in (package / "__pycache__", Path(user) / "specdiffd"):
+        folder = parent / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return str(folder)
+    return None
 
 
 # Typed: a constant of Python's would make the loops compute in double precision.

@@ -83,6 +83,7 @@ class TimbreTable(NamedTuple):
     rough: Floats  # (N, K, mel) the same times each one's roughness
     partials: Floats  # (N, K, H) power
     position: Floats  # (N, H) of the partials on the mel axis, in bins
+    glide: Floats  # (N, H) how far they go there for a semitone
     lasting: Floats  # (N, 2) see NotePrior._lasting
 
 
@@ -191,7 +192,8 @@ class PlayedPrior:
     def _empty(self, rows: int) -> TimbreTable:
         c = self.config
         sizes = ((self._frames.hidden.weight.shape[0],), (c.shapes, c.mel_bins), (c.shapes, c.mel_bins))
-        return TimbreTable(*(np.zeros((rows, *size), np.float32) for size in (*sizes, (c.shapes, c.harmonics), (c.harmonics,), (2,))))
+        more = ((c.shapes, c.harmonics), (c.harmonics,), (c.harmonics,), (2,))
+        return TimbreTable(*(np.zeros((rows, *size), np.float32) for size in (*sizes, *more)))
 
     def _places(self, x: NoteFeatures) -> NDArray[np.int64]:
         """Rows of the table that hold the timbres of the notes."""
@@ -230,6 +232,7 @@ def _short(layers: Sequence[nn.Linear]) -> Layer:
 ZERO, HALF, ONE, TWO = f32(0), f32(0.5), f32(1), f32(2)
 ROOT_HALF, ERF_P = f32(math.sqrt(0.5)), f32(0.3275911)
 ERF_A = tuple(f32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))
+VIBRATO_HZ, VIBRATO_SEMITONES = f32(8.176), f32(0.5)  # SoundFont 2.04, 8.1.3 (freqVibLFO) and 8.4 (CC 1 to vibrato depth)
 MEL_SCALE, MEL_HZ, SEMITONE = f32(1127), f32(700), f32(math.log(2) / 12)
 
 
@@ -335,7 +338,8 @@ def _timbre(
     net: NoteNetwork, frames: FrameNetwork, program: int, key: int, pitch: np.float32, velocity: np.float32, table: TimbreTable, at: int
 ) -> None:
     """Into row ``at`` of ``table`` what `NotePrior.timbres` says of a note."""
-    shapes, rough, partials, position = table.shapes[at], table.rough[at], table.partials[at], table.position[at]
+    shapes, rough, partials = table.shapes[at], table.rough[at], table.partials[at]
+    position, glide = table.position[at], table.glide[at]
     count, bins = shapes.shape
     harmonics = len(position)
     wide, programs = net.first.weight.shape[1], net.program.shape[1]
@@ -374,6 +378,7 @@ def _timbre(
         number = f32(h + 1)
         hertz = fundamental * number * math.sqrt(ONE + stiffness * number * number)
         position[h] = (MEL_SCALE * math.log1p(hertz / MEL_HZ) - net.lowest_mel) * net.bins_per_mel
+        glide[h] = MEL_SCALE * net.bins_per_mel * SEMITONE * hertz / (MEL_HZ + hertz)
         place = hertz / net.step_hz
         if place >= f32(len(net.lobes) - 2):
             continue  # above the format's range
@@ -405,6 +410,18 @@ def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
     stays = (levels[1] - levels[0]) / (net.lasting_s[1] - net.lasting_s[0]) > -net.sustained
     table.lasting[at, 0] = net.lasting_s[1] if stays else net.lasting_s[3]
     table.lasting[at, 1] = ZERO if stays else min((levels[3] - levels[2]) / (net.lasting_s[3] - net.lasting_s[2]), ZERO)
+
+
+@compiled
+def _vibrato(age_s: np.float32, modulation: np.float32) -> np.float32:
+    """Semitones by which the modulation wheel moves a note of this age: a triangle that begins with the note, rising.
+
+    A mel spectrogram does not have it, least of all of low notes: frames are far apart and bins wide.
+    """
+    if modulation == ZERO or age_s <= ZERO:
+        return ZERO
+    turn = VIBRATO_HZ * age_s + f32(0.25)
+    return modulation * VIBRATO_SEMITONES * (ONE - f32(4) * abs(turn - math.floor(turn) - HALF))
 
 
 @compiled
@@ -440,7 +457,8 @@ def _hear(
     for n in range(notes):
         at = places[n]
         start, rate = table.lasting[at, 0], table.lasting[at, 1]
-        shapes, roughness, partials, position = table.shapes[at], table.rough[at], table.partials[at], table.position[at]
+        shapes, roughness, partials = table.shapes[at], table.rough[at], table.partials[at]
+        position, glide = table.position[at], table.glide[at]
         for f in range(frames):
             if not active[n, f]:
                 continue
@@ -470,10 +488,12 @@ def _hear(
                     fresh[m] += power[m]
                     if power[m] > latest[m]:
                         latest[m], begins[m] = power[m], began
+            higher = _vibrato(age + HALF * net.window_s, modulation)
             for h in range(harmonics):
-                nearest = int(np.rint(position[h]))
+                place = position[h] + higher * glide[h]
+                nearest = int(np.rint(place))
                 if 0 <= nearest < bins and level[h] > strongest[nearest]:
-                    strongest[nearest], offset[nearest] = level[h], position[h] - f32(nearest)
+                    strongest[nearest], offset[nearest] = level[h], place - f32(nearest)
     for f in range(frames):
         total, same, behind, own, squares, drawn, fresh, latest, strongest = sums[:, f]
         offset = guide[f, :, 0]

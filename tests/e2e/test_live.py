@@ -209,9 +209,10 @@ def test_ten_minutes_and_three_of_rest(daemon: ControlClient) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the transcriber's own
 def test_live_is_what_offline_is(daemon: ControlClient) -> None:
-    """The recording of three minutes, aligned by the render delay, and the offline rendering, against FluidSynth's.
+    """Two recordings of three minutes, aligned by the render delay, and the offline rendering, against FluidSynth's.
 
-    Of one minute the transcriber finds 0.677 to 0.700 by the seed and the place in the frame alone, offline.
+    Where in the frame the notes lie is chance in a recording. It moves what the transcriber finds, offline between 0.654 and 0.661, so
+    offline is the mean over four places.
     """
     pytest.importorskip("basic_pitch")
     import soxr
@@ -227,31 +228,32 @@ def test_live_is_what_offline_is(daemon: ControlClient) -> None:
     seconds = 180.0
     midi = song(1.0, seconds)
     with Peer() as peer:
-        audio = peer.play(midi, seconds + 0.5)
+        recordings = [peer.play(midi, seconds + 0.5) for _ in range(2)]
     delay = round(daemon.call("status")["render_delay_ms"] / 1e3 * RATE)
     events = [Event(at_s, *message) for at_s, message in midi]
     score = score_of(midi)
     instrument = load_builtin_family("builtin")
     rate = instrument.sample_rate_hz
+
+    def rendered(later_s: float) -> Audio:
+        shifted = score_of([(at_s + later_s, message) for at_s, message in midi])
+        return timed_rendering(instrument, shifted, seconds + later_s)[0][round(later_s * rate) :]
+
+    reference = soxr.resample(FluidRenderer("fluid", RATE).render(events, seconds), RATE, rate)
     found = {
-        "reference": soxr.resample(FluidRenderer("fluid", RATE).render(events, seconds), RATE, rate),
-        "live": soxr.resample(audio[delay : delay + round(seconds * RATE)], RATE, rate),
-        "offline": timed_rendering(instrument, score, seconds)[0],
+        "live": [soxr.resample(audio[delay : delay + round(seconds * RATE)], RATE, rate) for audio in recordings],
+        "offline": [rendered(later_s) for later_s in (0.0, 0.005, 0.01, 0.015)],
     }
-    mels = {
-        name: log_mel(torch.from_numpy(np.ascontiguousarray(x[: round(seconds * rate)]))[None], instrument.format)
-        for name, x in found.items()
-    }
-    distance = {name: float((mels[name] - mels["reference"]).abs().mean()) for name in ("live", "offline")}
-    heard = {name: transcribe(found[name], rate) for name in distance}
-    f1 = {name: note_f1(played(score, seconds), notes) for name, notes in heard.items()}
-    FIGURES["live against offline"] = {
-        "log_mel_l1": distance,
-        "note_f1": f1,
-        "live notes against offline's": note_f1(heard["offline"], heard["live"]),
-    }
-    assert distance["live"] <= 1.1 * distance["offline"]
-    assert abs(f1["live"] - f1["offline"]) <= 0.02
+
+    def mel(audio: Audio) -> torch.Tensor:
+        return log_mel(torch.from_numpy(np.ascontiguousarray(audio[: round(seconds * rate)]))[None], instrument.format)
+
+    expected = mel(reference)
+    distance = {name: [float((mel(audio) - expected).abs().mean()) for audio in audios] for name, audios in found.items()}
+    f1 = {name: [note_f1(played(score, seconds), transcribe(audio, rate)) for audio in audios] for name, audios in found.items()}
+    FIGURES["live against offline"] = {"log_mel_l1": distance, "note_f1": f1}
+    assert np.mean(distance["live"]) <= 1.1 * np.mean(distance["offline"])
+    assert abs(np.mean(f1["live"]) - np.mean(f1["offline"])) <= 0.02
 
 
 VIRTUAL_DELAY_S = 0.04

@@ -81,6 +81,27 @@ def test_guide_points_at_the_partials(playing: PlayedPrior) -> None:
     assert found[nearest + 3, :2].tolist() == pytest.approx(NO_GUIDE[:2])
 
 
+def test_the_modulation_wheel_is_vibrato_in_the_guide(playing: PlayedPrior) -> None:
+    """Half a semitone up and down, 8.176 times a second from the onset on; half of that for half a wheel, none for none."""
+    steps = (1127 * math.log1p(8000 / 700)) / 129
+
+    def semitones(wheel: int) -> torch.Tensor:
+        x = features(played((0.0, 0xB0, 1, wheel), (0.0, 0x90, 69, 100)))
+        guide = playing(x).guide[4:34]
+        sounding = [22 + int(frame[22:28, 1].argmax()) for frame in guide]  # the fundamental
+        mels = torch.tensor([(m + float(frame[m, 0]) + 1) * steps for m, frame in zip(sounding, guide, strict=True)])
+        return 12 * torch.log2(700 * torch.expm1(mels / 1127) / 440)
+
+    age_s = features(played((0.0, 0x90, 69, 100))).age_s[0, 4:34] + CONFIG.window_s / 2
+    turns = 8.176 * age_s
+    triangle = 1 - 4 * ((turns + 0.25) % 1 - 0.5).abs()
+    still = semitones(0)
+    assert float(triangle.abs().max()) > 0.9
+    assert float((semitones(127) - still - 0.5 * triangle).abs().max()) < 0.03
+    assert float((semitones(64) - still - 0.5 * 64 / 127 * triangle).abs().max()) < 0.03
+    assert float(still.std()) < 1e-4
+
+
 def test_guide_tells_how_much_of_a_frame_lies_behind_an_onset(playing: PlayedPrior) -> None:
     """The window of 40 ms that the onset lies in the middle of is half full; where an older note is louder it says so."""
     at_s = 10 * 0.02 + 0.02
