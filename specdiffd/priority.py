@@ -23,7 +23,7 @@ def real_time() -> str:
 
 def step_back() -> int:
     """Less processor time than all others for this process, if ``come_back`` can undo it; returns its niceness before."""
-    if not hasattr(os, "getpriority"):
+    if not hasattr(os, "sched_setscheduler"):
         return 0
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     if os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - niceness:
@@ -37,7 +37,7 @@ def come_back(niceness: int) -> None:
     Not more: an audio server that is not scheduled in real time would starve. With niceness -11, JACK's dummy server left out
     up to 190 ms at a time, and no splice was late more rarely.
     """
-    if hasattr(os, "getpriority") and os.getpriority(os.PRIO_PROCESS, 0) != niceness:
+    if hasattr(os, "sched_setscheduler") and os.getpriority(os.PRIO_PROCESS, 0) != niceness:
         for thread in os.listdir("/proc/self/task"):
             os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
 
