@@ -291,12 +291,15 @@ class SlowSine(SineInstrument):
 def test_the_render_delay_is_measured_by_playing() -> None:
     """Two stages of 10 ms: the one in hand, a revision that waits for another; and it holds what it promises."""
     settings = settings_for(48000, 256, 10.0, 2.0, 1)
-    fast, slow = (measure(instrument, settings, 2.0) for instrument in (SineInstrument(), SlowSine()))
-    assert 0.008 < fast.delay_s < 0.04
-    assert 0.04 < slow.delay_s < 0.12
-    assert slow.late <= 0.03
-    slack, _ = rehearse(SlowSine(), settings, slow.delay_s, 4.0, seed=5)
-    assert np.mean(slack < 0) < 0.15
+    assert 0.008 < measure(SineInstrument(), settings, 2.0).delay_s < 0.04
+    late = []
+    for seed in range(5, 8):  # of three, the middle one: what else the machine does falls into one
+        slow = measure(SlowSine(), settings, 2.0)
+        assert 0.04 < slow.delay_s < 0.12
+        assert slow.late <= 0.03
+        slack, _ = rehearse(SlowSine(), settings, slow.delay_s, 2.0, seed=seed)
+        late.append(float(np.mean(slack < 0)))
+    assert np.median(late) < 0.15
     assert np.mean(rehearse(SlowSine(), settings, 0.02, 2.0, seed=5)[0] < 0) > 0.5
 
 
