@@ -292,15 +292,11 @@ def test_the_render_delay_is_measured_by_playing() -> None:
     """Two stages of 10 ms: the one in hand, a revision that waits for another; and it holds what it promises."""
     settings = settings_for(48000, 256, 10.0, 2.0, 1)
     assert 0.008 < measure(SineInstrument(), settings, 2.0).delay_s < 0.04
-    found = []
-    for seed in range(5, 8):
-        slow = measure(SlowSine(), settings, 2.0)
-        slack, _ = rehearse(SlowSine(), settings, slow.delay_s, 2.0, seed=seed)
-        found.append((slow.delay_s, slow.late, np.mean(slack < 0)))
-    delay_s, late_then, late_later = np.median(found, 0)  # what else the machine does falls into one of three
-    assert 0.04 < delay_s < 0.12
-    assert late_then <= 0.03
-    assert late_later < 0.15
+    slow = measure(SlowSine(), settings, 8.0)  # as long as an engine does: in less, two revisions are too large a share
+    assert 0.04 < slow.delay_s < 0.12
+    assert slow.late <= 0.03
+    slack, _ = rehearse(SlowSine(), settings, slow.delay_s, 4.0, seed=5)
+    assert np.mean(slack < 0) < 0.15
     assert np.mean(rehearse(SlowSine(), settings, 0.02, 2.0, seed=5)[0] < 0) > 0.5
 
 
