@@ -317,7 +317,7 @@ class StallingSine(SineInstrument):
 def test_one_stall_of_the_machine_does_not_lengthen_the_render_delay() -> None:
     settings = settings_for(48000, 256, 10.0, 2.0, 1)
     instrument = StallingSine()
-    assert measure(instrument, settings, 3.0).delay_s < 0.06
+    assert measure(instrument, settings, 8.0).delay_s < 0.06
     assert math.isinf(instrument.stalls_at_s)
 
 
