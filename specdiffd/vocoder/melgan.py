@@ -45,6 +45,8 @@ MEL_HZ = 700.0  # the mel scale is the log of 1 + Hz / 700
 KNOWN_TO_HZ, KNOWN_LEVEL = 2000.0, -8.0
 ATTACK_S = 0.0005  # from the moment that the score gives
 SILENT_OSCILLATOR = -9.0  # log amplitude, 78 dB below full scale
+# Above the oscillators there is no tone, but the kinks of their amplitudes, some 100 dB down, where soft sounds have their noise.
+TONE_TAPS, TONE_HZ = 33, 2500.0  # of a filter, and how far above the last oscillator it ends
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class VocoderState(NamedTuple):
     sub: Tensor  # (sub_blocks, B, kernel - 1 + history * subframes, sub_width)
     amplitude: Tensor  # (B, 1 + history * subframes, oscillators)
     cycles: Tensor  # (B, 1 + history * subframes, oscillators) phase beyond the centre frequency's, / 2 pi
+    wave: Tensor  # (B, 1 + history, taps - 1) the last of the tones before their filter
     tail: Tensor  # (B, 1 + history, fft_size - sub_hop) what overlaps the next frame
     frame: int  # absolute number of the next hop to come out
 
@@ -120,6 +123,7 @@ class VocoderState(NamedTuple):
             self.sub[:, :, : self.sub.shape[2] - frames * subframes],
             cut(self.amplitude, subframes),
             cut(self.cycles, subframes),
+            cut(self.wave),
             cut(self.tail),
             self.frame - frames,
         )
@@ -207,6 +211,7 @@ class Vocoder(nn.Module):
 
     centre_hz: Tensor
     spread_hz: Tensor
+    taps: Tensor
     hann: Tensor
     tents: Tensor
     nearest: Tensor
@@ -255,6 +260,7 @@ class Vocoder(nn.Module):
         self.bin_mel = (high - low) / (c.mel_bins + 1)
         self.register_buffer("centre_hz", grid_hz[1:-1][: c.oscillators].float(), persistent=False)
         self.register_buffer("spread_hz", ((grid_hz[2:] - grid_hz[:-2]) / 2)[: c.oscillators].float(), persistent=False)
+        self.register_buffer("taps", self._tone_filter(), persistent=False)
         self.register_buffer("hann", torch.hann_window(c.fft_size) / 2, persistent=False)  # four of them overlap to 1
         self.register_buffer("shift", torch.tensor([5.0, 0.0, 6.0, -1.0]), persistent=False)
         self.register_buffer("factor", torch.tensor([0.25, 2.0, 0.25, 2.0]), persistent=False)
@@ -297,6 +303,16 @@ class Vocoder(nn.Module):
         )
         self._loops = bank, shaped
 
+    def _tone_filter(self) -> Tensor:
+        """A low pass (Kaiser's window) for tones that end below the format's range: they come a third of a millisecond late."""
+        c = self.config
+        if c.oscillators == c.mel_bins:
+            return torch.ones(1)
+        n = torch.arange(TONE_TAPS, dtype=torch.float64) - (TONE_TAPS - 1) / 2
+        cutoff = 2 * (float(self.centre_hz[-1]) + TONE_HZ) / c.sample_rate_hz
+        taps = torch.sinc(cutoff * n) * torch.kaiser_window(TONE_TAPS, False, 5.0, dtype=torch.float64)
+        return (taps / taps.sum()).float()
+
     def init_state(self, batch: int = 1, frame: int = 0) -> VocoderState:
         """Silence before absolute frame ``frame``."""
         c, like = self.config, self.embed.weight
@@ -311,6 +327,7 @@ class Vocoder(nn.Module):
             like.new_zeros(c.sub_blocks, batch, context, c.sub_width),
             zeros(1, c.oscillators),
             zeros(1, c.oscillators),
+            zeros(1, len(self.taps) - 1),
             zeros(1, c.fft_size - c.sub_hop_samples),
             frame - c.lookahead_frames,
         )
@@ -438,34 +455,43 @@ class Vocoder(nn.Module):
         c, history = self.config, self.config.history_frames
         if torch.is_grad_enabled() or heads.noise.device.type != "cpu":
             tones, amplitude, cycles = self._oscillators(heads, state)
+            audio, wave = self._filtered(tones, state)
             rest, tail = self._noise(heads, state)
-            audio = tones + rest * self._let_through(heads.onsets)
+            audio = audio + rest * self._let_through(heads.onsets)
         else:
-            audio, amplitude, cycles, tail = self._played(heads, state)
+            audio, amplitude, cycles, wave, tail = self._played(heads, state)
         return audio, seen._replace(
             amplitude=_last(torch.cat((state.amplitude, amplitude), 1), 1 + history * c.subframes),
             cycles=_last(torch.cat((state.cycles, cycles), 1), 1 + history * c.subframes),
+            wave=_last(torch.cat((state.wave, wave), 1), 1 + history),
             tail=_last(torch.cat((state.tail, tail), 1), 1 + history),
             frame=state.frame + tail.shape[1],
         )
 
+    def _filtered(self, tones: Tensor, state: VocoderState) -> tuple[Tensor, Tensor]:
+        """Tones (B, samples) through their low pass, and what it needs of them after each frame: (B, T, taps - 1)."""
+        past = len(self.taps) - 1
+        wave = torch.cat((state.wave[:, -1], tones), 1)
+        return F.conv1d(wave[:, None], self.taps[None, None])[:, 0], wave.unfold(1, past, self.config.hop_samples)[:, 1:]
+
     def _played(self, heads: Heads, state: VocoderState) -> tuple[Tensor, ...]:
-        """Audio (B, samples), amplitudes, phases and tails, as loops."""
+        """Audio (B, samples), amplitudes, phases, tones before their filter and tails, as loops."""
         c, (batch, rows, count) = self.config, heads.amplitude.shape
         log_amplitude, offset, level, envelope, onsets, ceiling = (x.contiguous().numpy() for x in heads)
         amplitude, cycles = (torch.empty(batch, rows + 1, count) for _ in range(2))
         amplitude[:, 0], cycles[:, 0] = state.amplitude[:, -1], state.cycles[:, -1]
-        audio = torch.empty(batch, rows, c.sub_hop_samples)
+        tones = torch.empty(batch, rows, c.sub_hop_samples)
         bank, noise = self._loops
         first, states = state.frame * c.subframes, (amplitude.numpy(), cycles.numpy())
-        playing.tones(bank, log_amplitude, offset, onsets, ceiling, *states, first, audio.numpy())
+        playing.tones(bank, log_amplitude, offset, onsets, ceiling, *states, first, tones.numpy())
+        audio, wave = self._filtered(tones.flatten(1), state)
         spectra = torch.empty(*level.shape, 2)
         playing.spectra(bank, noise, level, ceiling, state.frame, spectra.numpy())
         pieces = torch.fft.irfft(torch.view_as_complex(spectra), c.fft_size)
-        audio, tail = audio.flatten(1), torch.empty(batch, rows // c.subframes, c.fft_size - c.sub_hop_samples)
+        tail = torch.empty(batch, rows // c.subframes, c.fft_size - c.sub_hop_samples)
         owed = state.tail[:, -1].contiguous().numpy()
         playing.add_noise(bank, noise, pieces.numpy(), envelope, onsets, owed, audio.numpy(), tail.numpy())
-        return audio, amplitude[:, 1:], cycles[:, 1:], tail
+        return audio, amplitude[:, 1:], cycles[:, 1:], wave, tail
 
     def frequencies(self, offsets: Tensor) -> Tensor:
         """Oscillator frequencies in Hz from `Heads.offset`, each within its own and half the next band."""
@@ -479,7 +505,7 @@ class Vocoder(nn.Module):
         """
         c = self.config
         highest, audible = self._limits(heads.ceiling[..., : c.oscillators], self.tone_gain)
-        log_amplitude = torch.minimum(heads.amplitude.clamp(-14.0, 2.0), highest)
+        log_amplitude = torch.minimum(heads.amplitude.clamp(float(playing.LEAST_TONE), 2.0), highest)
         hertz = self.frequencies(heads.offset)
         distance = (hertz - self.centre_hz) * (c.sub_hop_samples / c.sample_rate_hz)  # cycles per subframe
         rows = torch.arange(hertz.shape[1], device=hertz.device, dtype=torch.float64) + state.frame * c.subframes

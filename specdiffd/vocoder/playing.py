@@ -16,6 +16,7 @@ from specdiffd.loops import compiled, exp, sine_and_cosine
 Floats = NDArray[np.float32]
 f32 = np.float32
 ZERO, ONE, TWO = f32(0), f32(1), f32(2)
+LEAST_TONE = f32(-18)  # log amplitude: in a bin of a mel it shows below the floor
 
 
 class Bank(NamedTuple):
@@ -83,7 +84,7 @@ def tones(
             last = -bank.ramp
             for k in range(count):
                 highest = ceiling[b, t, k] - bank.tone_gain + bank.margin
-                raw = min(min(max(log_amplitude[b, m, k], f32(-14)), TWO), highest)
+                raw = min(min(max(log_amplitude[b, m, k], LEAST_TONE), TWO), highest)
                 away = bank.spread_hz[k] * offset[b, m, k]
                 whole = row * np.float64(bank.centre_hz[k])
                 carrier = f32(whole - np.floor(whole))
