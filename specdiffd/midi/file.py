@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+import mido
 
 from specdiffd.errors import MidiFileError
 from specdiffd.events import Controllers, Note, Performance, gain_db
@@ -44,7 +47,7 @@ def _read(path: Path) -> Any:
         import note_seq
 
         try:
-            sequence = note_seq.apply_sustain_control_changes(note_seq.midi_to_note_sequence(data))
+            sequence = note_seq.apply_sustain_control_changes(note_seq.midi_to_note_sequence(_closed(data)))
         except Exception as error:  # mido, pretty_midi and note-seq raise whatever the damage leads to
             raise MidiFileError(f"{path}: {find_damage(data) or f'{type(error).__name__}: {error}'}") from error
     if not 0 <= sequence.total_time <= LONGEST_S:
@@ -52,6 +55,31 @@ def _read(path: Path) -> Any:
             f"{path}: lasts {sequence.total_time / 3600:.0f} hours, expected at most {LONGEST_S / 3600:.0f}: a damaged time?"
         )
     return sequence
+
+
+def _closed(data: bytes) -> bytes:
+    """A MIDI file whose notes that are never let go, which its readers leave out, end with the song."""
+    song = mido.MidiFile(file=io.BytesIO(data))
+    lengths = [sum(message.time for message in track) for track in song.tracks]
+    held: list[dict[tuple[int, int], bool]] = []
+    for track in song.tracks:
+        held.append({})
+        for message in track:
+            if message.type in ("note_on", "note_off"):
+                held[-1][message.channel, message.note] = message.type == "note_on" and message.velocity > 0
+    if not any(any(keys.values()) for keys in held):
+        return data
+    for track, length, keys in zip(song.tracks, lengths, held, strict=True):
+        rest = max(lengths) - length
+        while track and track[-1].type == "end_of_track":
+            rest += track.pop().time
+        for (channel, pitch), down in keys.items():
+            if down:
+                track.append(mido.Message("note_off", channel=channel, note=pitch, time=rest))
+                rest = 0
+    file = io.BytesIO()
+    song.save(file=file)
+    return file.getvalue()
 
 
 def _controllers(sequence: Any) -> dict[int, Controllers]:

@@ -55,6 +55,18 @@ def test_a_file_is_the_same_score_as_live(tmp_path: Path) -> None:
     assert rows[0] == rows[1]
 
 
+def test_notes_that_are_never_let_go_end_with_the_song(tmp_path: Path) -> None:
+    held = [
+        (0.0, message("note_on", 1, note=40, velocity=70)),
+        (0.5, message("note_on", note=60, velocity=100)),
+        (1.0, message("note_off", note=60)),
+        (1.5, message("note_on", note=60, velocity=80)),
+        (3.0, message("control_change", control=1, value=0)),
+    ]
+    notes = load_performance(song(tmp_path / "held.mid", held)).notes
+    assert [(n.pitch, n.onset_s, n.offset_s) for n in notes] == [(40, 0.0, 3.0), (60, 0.5, 1.0), (60, 1.5, 3.0)]
+
+
 def test_controllers_are_read(tmp_path: Path) -> None:
     messages = [
         (0.0, message("control_change", control=7, value=127)),
