@@ -26,7 +26,8 @@ def step_back() -> int:
     if not hasattr(os, "sched_setscheduler"):
         return 0
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
-    if os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - niceness:
+    limit = resource.getrlimit(resource.RLIMIT_NICE)[0]
+    if os.geteuid() == 0 or limit == resource.RLIM_INFINITY or limit >= 20 - niceness:
         os.setpriority(os.PRIO_PROCESS, 0, 19)
     return niceness
 

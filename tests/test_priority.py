@@ -34,9 +34,10 @@ def test_stepping_back_is_only_done_when_it_can_be_taken_back(monkeypatch: pytes
     monkeypatch.setattr(priority.resource, "getrlimit", lambda _: (16, 16))
     assert priority.step_back() == 3
     assert done == []
-    monkeypatch.setattr(priority.resource, "getrlimit", lambda _: (17, 17))
-    assert priority.step_back() == 3
-    assert done == [19]
+    for limit in (17, priority.resource.RLIM_INFINITY):
+        monkeypatch.setattr(priority.resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        assert priority.step_back() == 3
+    assert done == [19, 19]
 
 
 NICENESS = """
