@@ -31,7 +31,7 @@ def small_instrument(seed: int = 0, settings: RenderSettings | None = None) -> S
     instrument = SpectrogramInstrument(
         fmt,
         SMALL_CODEC,
-        NotePrior(PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16)).eval(),
+        NotePrior(PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)).eval(),
         NotesEncoder(encoder).eval(),
         ContextEncoder(encoder).eval(),
         Decoder(decoder).eval(),

@@ -49,10 +49,11 @@ class NoteNetwork(NamedTuple):
 
     program: Floats  # (programs, 32)
     key: Floats  # (programs * keys, 16)
+    memory: Floats  # (programs * keys, memory)
     first: Layer
     second: Layer
-    spectra: Layer  # harmonics, spectrum and roughness of each shape
-    others: Layer  # envelope and inharmonicity
+    spectra: Layer  # harmonics, spectrum and roughness of each shape, from the second layer and the memory
+    others: Layer  # inharmonicity and envelope, likewise
     lobes: Floats  # (steps, mel)
     octaves: Floats
     step_hz: np.float32  # of the lobes
@@ -114,7 +115,7 @@ class PlayedPrior:
     notes, by power, of how much of the frame's window lies behind their onset (0 to 1); the share of the power that is of notes which
     begin within the frame's window; and where in it the strongest of them does, 0 to 1. ``NO_GUIDE`` where there is nothing.
 
-    TimbreTable of the notes seen lately are kept: while a note sounds, only its ages change.
+    Timbres of the notes seen lately are kept: while a note sounds, only its ages change.
 
     Args:
         prior: whose weights are copied.
@@ -128,13 +129,17 @@ class PlayedPrior:
         lowest, highest = mel_of(c.low_hz), mel_of(c.high_hz)
         step = (highest - lowest) / (c.mel_bins + 1)
         first, second = (layer for layer in prior.note if isinstance(layer, nn.Linear))
+        heads = (prior.harmonics, prior.spectrum, prior.inharmonicity, prior.frame_note)
+        recalled = (_with_memory(*both) for both in zip(heads, prior.recall.weight.split(prior.recalled), strict=True))
+        harmonics, spectrum, *others = recalled
         self._notes = NoteNetwork(
             program=_numpy(prior.program.weight),
             key=_numpy(prior.key.weight),
+            memory=_numpy(prior.memory.weight),
             first=_short([first]),
             second=_short([second]),
-            spectra=_short([prior.harmonics, prior.spectrum, prior.roughness]),
-            others=_plain([prior.frame_note, prior.inharmonicity]),
+            spectra=_short([harmonics, spectrum, _with_memory(prior.roughness, prior.recall_roughness.weight)]),
+            others=_plain(others),
             lobes=_numpy(prior.lobes),
             octaves=np.array(PITCH_OCTAVES, np.float32),
             step_hz=f32(c.sample_rate_hz / 2 / (len(prior.lobes) - 2)),
@@ -216,13 +221,25 @@ def _numpy(x: Tensor) -> Floats:
     return np.ascontiguousarray(x.detach().float().cpu().numpy())
 
 
-def _plain(layers: Sequence[nn.Linear]) -> Layer:
+class Affine(NamedTuple):
+    """What a linear layer does."""
+
+    weight: Tensor  # (outputs, inputs)
+    bias: Tensor
+
+
+def _with_memory(head: nn.Linear, recall: Tensor) -> Affine:
+    """A head and what the memory adds to it, as one layer that reads both."""
+    return Affine(torch.cat((head.weight, recall), 1), head.bias)
+
+
+def _plain(layers: Sequence[nn.Linear | Affine]) -> Layer:
     """Layers that read the same, as one."""
     weight = _numpy(torch.cat([layer.weight for layer in layers]).T)
     return Layer(weight, np.ones(weight.shape[1], np.float32), _numpy(torch.cat([layer.bias for layer in layers])))
 
 
-def _short(layers: Sequence[nn.Linear]) -> Layer:
+def _short(layers: Sequence[nn.Linear | Affine]) -> Layer:
     """Likewise, in half the memory; the error is 1 part in 65,000 of an output's largest weight."""
     weight, _, bias = _plain(layers)
     scale = np.maximum(np.abs(weight).max(0), 1e-30) / WEIGHT_STEPS
@@ -343,7 +360,11 @@ def _timbre(
     count, bins = shapes.shape
     harmonics = len(position)
     wide, programs = net.first.weight.shape[1], net.program.shape[1]
-    x, note, hidden = np.empty(net.first.weight.shape[0], np.float32), np.empty(wide, np.float32), np.empty(wide, np.float32)
+    x, note, hidden = (
+        np.empty(net.first.weight.shape[0], np.float32),
+        np.empty(wide + net.memory.shape[1], np.float32),
+        np.empty(wide, np.float32),
+    )
     x[:programs] = net.program[program]
     i = programs + net.key.shape[1]
     x[programs:i] = net.key[key]
@@ -358,9 +379,10 @@ def _timbre(
     _affine(x, net.first, hidden)
     for o in range(wide):
         hidden[o] = _gelu(hidden[o])
-    _affine(hidden, net.second, note)
+    _affine(hidden, net.second, note[:wide])
     for o in range(wide):
         note[o] = _gelu(note[o])
+    note[wide:] = net.memory[key]
     spectra, others = np.empty(net.spectra.weight.shape[1], np.float32), np.empty(net.others.weight.shape[1], np.float32)
     _affine(note, net.spectra, spectra)
     level, free, roughness = partials.reshape(-1), shapes.reshape(-1), rough.reshape(-1)
@@ -370,8 +392,8 @@ def _timbre(
     for o in range(len(free)):
         free[o] = exp(TWO * min(max(spectra[free_at + o], f32(-14)), f32(6)))
     _affine(note, net.others, others)
-    table.envelope[at] = others[:-1]
-    stiffness = exp(min(max(others[-1], f32(-14)), f32(-3)))
+    table.envelope[at] = others[1:]
+    stiffness = exp(min(max(others[0], f32(-14)), f32(-3)))
     response = np.empty(bins, np.float32)
     fundamental = f32(440) * math.exp((pitch - f32(69)) * SEMITONE)
     for h in range(harmonics):

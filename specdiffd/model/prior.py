@@ -37,6 +37,7 @@ class PriorConfig:
     harmonics: int = 48
     width: int = 256
     frame_width: int = 64
+    memory: int = 96
     ring_s: float = 3.0
 
     @property
@@ -56,6 +57,9 @@ class NotePrior(nn.Module):
         self.program = nn.Embedding(DRUM_PROGRAM + 1, 32)
         self.key = nn.Embedding((DRUM_PROGRAM + 1) * KEYS, 16)
         nn.init.normal_(self.key.weight, std=0.02)
+        # What no rule says of a key of a program, since each few keys are another recording.
+        self.memory = nn.Embedding((DRUM_PROGRAM + 1) * KEYS, c.memory)
+        nn.init.normal_(self.memory.weight, std=0.1)
         self.note = nn.Sequential(nn.Linear(32 + 16 + PITCH_FEATURES + 3, c.width), nn.GELU(), nn.Linear(c.width, c.width), nn.GELU())
         self.harmonics = nn.Linear(c.width, c.shapes * c.harmonics)
         self.spectrum = nn.Linear(c.width, c.shapes * c.mel_bins)
@@ -63,6 +67,10 @@ class NotePrior(nn.Module):
         self.beats = nn.Parameter(torch.full((c.mel_bins,), -1.0))
         self.inharmonicity = nn.Linear(c.width, 1)
         self.frame_note = nn.Linear(c.width, c.frame_width)
+        self.recall = nn.Linear(c.memory, sum(self.recalled), bias=False)
+        self.recall_roughness = nn.Linear(c.memory, c.shapes * c.mel_bins, bias=False)
+        nn.init.zeros_(self.recall.weight)
+        nn.init.zeros_(self.recall_roughness.weight)
         self.frame = nn.Linear(frame_feature_count(c.window_s), c.frame_width)
         self.weights = nn.Sequential(nn.GELU(), nn.Linear(c.frame_width, c.frame_width), nn.GELU(), nn.Linear(c.frame_width, c.shapes))
         with torch.no_grad():
@@ -72,6 +80,12 @@ class NotePrior(nn.Module):
             self.inharmonicity.bias.fill_(-10.0)
             self.inharmonicity.weight.zero_()
         self.make_constants()
+
+    @property
+    def recalled(self) -> tuple[int, int, int, int]:
+        """How many numbers the memory adds to harmonics, spectrum, inharmonicity and envelope."""
+        c = self.config
+        return c.shapes * c.harmonics, c.shapes * c.mel_bins, 1, c.frame_width
 
     def make_constants(self) -> None:
         """The table of partials: derived from the config, so not part of a checkpoint."""
@@ -96,16 +110,20 @@ class NotePrior(nn.Module):
         """What of each row does not depend on time."""
         program = torch.where(x.drum, DRUM_PROGRAM, x.program)
         velocity = torch.stack((x.velocity, x.velocity.square(), torch.log(x.velocity + 0.02)), -1)
-        features = torch.cat((self.program(program), self.key(program * KEYS + x.key), pitch_features(x.pitch), velocity), -1)
+        cell = program * KEYS + x.key
+        features = torch.cat((self.program(program), self.key(cell), pitch_features(x.pitch), velocity), -1)
         c = self.config
-        note = self.note(features)  # (N, width)
-        levels = self.harmonics(note).float().unflatten(-1, (c.shapes, c.harmonics)).clamp(-14.0, 6.0)
-        free = self.spectrum(note).float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-14.0, 6.0)
-        partials_hz = self._partials_hz(x.pitch, self.inharmonicity(note).float().squeeze(-1))
+        note, memory = self.note(features), self.memory(cell)  # (N, width), (N, memory)
+        heads = (self.harmonics, self.spectrum, self.inharmonicity, self.frame_note)
+        recalled = self.recall(memory).split(self.recalled, -1)
+        levels, free, inharmonicity, envelope = (head(note) + more for head, more in zip(heads, recalled, strict=True))
+        levels = levels.float().unflatten(-1, (c.shapes, c.harmonics)).clamp(-14.0, 6.0)
+        free = free.float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-14.0, 6.0)
+        partials_hz = self._partials_hz(x.pitch, inharmonicity.float().squeeze(-1))
         shapes = (2 * levels).exp() @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
         # The means learn nothing from how far they are missed.
-        roughness = self.roughness(note.detach()).float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-6.0, 0.5).exp()
-        envelope = self.frame_note(note)
+        rough = self.roughness(note.detach()) + self.recall_roughness(memory.detach())
+        roughness = rough.float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-6.0, 0.5).exp()
         return Timbres(envelope, shapes, roughness * shapes, self._lasting(envelope, shapes))
 
     def _lasting(self, envelope: Tensor, shapes: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from specdiffd.events import Event, Performance
 from specdiffd.midi.score import Score
 from specdiffd.train.fluid import FluidRenderer
-from specdiffd.train.pieces import random_piece
+from specdiffd.train.pieces import Rng, random_piece
 
 log = logging.getLogger(__name__)
 RENDER_RATE_HZ = 48000
@@ -40,6 +40,8 @@ class PieceBank:
         duration_s: of each.
         seed: the same seed gives the same first pieces.
         soundfonts: one is drawn for each piece.
+        compose: makes a piece of songs and a duration.
+        rest_s: from one new piece to the next.
     """
 
     def __init__(
@@ -50,7 +52,10 @@ class PieceBank:
         duration_s: float = 30.0,
         seed: int = 0,
         soundfonts: Sequence[str] = ("fluid",),
+        compose: Callable[[Rng, Sequence[Path], float], list[Event]] = random_piece,
+        rest_s: float = 2.0,
     ) -> None:
+        self._compose, self._rest_s = compose, rest_s
         self._songs, self._rate, self._duration_s = songs, sample_rate_hz, duration_s
         self._rng = np.random.default_rng(seed)
         self._renderers = [FluidRenderer(name, RENDER_RATE_HZ) for name in soundfonts]
@@ -73,7 +78,7 @@ class PieceBank:
             raise self._thread_error
 
     def _render(self) -> Piece:
-        events = random_piece(self._rng, self._songs, self._duration_s)
+        events = self._compose(self._rng, self._songs, self._duration_s)
         renderer = self._renderers[int(self._rng.integers(len(self._renderers)))]
         audio = renderer.render(events, self._duration_s)
         if self._rate != RENDER_RATE_HZ:
@@ -82,7 +87,7 @@ class PieceBank:
 
     def _renew(self) -> None:
         try:
-            while not self._stop.wait(2.0):
+            while not self._stop.wait(self._rest_s):
                 self.pieces[self._next] = self._render()
                 self._next = (self._next + 1) % len(self.pieces)
         except BaseException as error:  # raised again by check() in the training thread

@@ -65,6 +65,19 @@ def random_piece(rng: Rng, songs: Sequence[Path], duration_s: float) -> list[Eve
     return generated_piece(rng, duration_s)
 
 
+def solo_piece(rng: Rng, songs: Sequence[Path], duration_s: float) -> list[Event]:
+    """One program, any of them, or the kit: note after note over the whole keyboard, each left to ring out for a moment."""
+    drums = rng.random() < 0.08
+    channel, keys = (DRUM_CHANNEL, KIT) if drums else (0, range(21, 109))
+    events = [Event(0.0, PROGRAM | channel, 0 if drums else int(rng.integers(128)))]
+    t = float(rng.uniform(0, 0.5))
+    while t < duration_s:
+        length = float(np.exp(rng.uniform(np.log(0.05), np.log(2.5))))
+        events += note(channel, t, length, int(rng.integers(keys.start, keys.stop)), float(rng.uniform(10, 127)))
+        t += length + float(rng.uniform(0.05, 0.8))
+    return sorted(events, key=order)
+
+
 def random_program(rng: Rng) -> int:
     """A General MIDI program, 0 to 127."""
     return int(rng.choice(COMMON_PROGRAMS)) if rng.random() < 0.5 else int(rng.integers(128))

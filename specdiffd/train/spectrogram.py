@@ -34,6 +34,7 @@ M = TypeVar("M", bound=nn.Module)
 ROUGHNESS_SHARE = 0.1  # of the prior's loss
 LEAST_ROUGHNESS = 0.02  # nepers: less is not told apart
 STEADY_NEPERS = 0.25  # a frame
+SOLOS = 5  # windows of single notes for one of music, in the prior's batches
 
 
 def mel_target(piece: Piece, fmt: MelFormat, start: int, frames: int) -> Tensor:
@@ -101,17 +102,18 @@ def steady(predicted: Tensor) -> Tensor:
 
 
 def audible_l1(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference in nepers; bins more than 50 dB below a usual note count a quarter."""
+    """Mean absolute difference in nepers; bins more than 50 dB below a usual note count half."""
     return ((predicted - target).abs() * _audible(predicted, target)).mean()
 
 
 def _audible(predicted: Tensor, target: Tensor) -> Tensor:
-    return 0.25 + 0.75 * torch.sigmoid(torch.maximum(predicted.detach(), target) + 6.0)
+    return 0.5 + 0.5 * torch.sigmoid(torch.maximum(predicted.detach(), target) + 6.0)
 
 
 def train_prior(
     out: Path,
     bank: PieceBank,
+    solos: PieceBank,
     fmt: MelFormat,
     config: PriorConfig,
     start: Path | None = None,
@@ -124,7 +126,9 @@ def train_prior(
     """Train the note prior alone until ``minutes`` are used, resuming from ``out`` if it holds a run.
 
     Args:
+        solos: pieces of single notes, which tell most for what they cost: few are heard at a time, and none hides another.
         start: a checkpoint whose weights a new run begins with.
+        batch: windows of ``bank`` a step; there are ``SOLOS`` times as many of ``solos``.
     """
     torch.manual_seed(0)
     prior = begin(NotePrior(config), start and start / PRIOR).to(device)
@@ -133,16 +137,17 @@ def train_prior(
     rng = np.random.default_rng(run.step + 1)
     frames = 96
     for _ in run:
-        bank.check()
         targets: list[Tensor] = []
         windows: list[NoteFeatures] = []
-        while len(windows) < batch:
-            piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
-            first = int(rng.integers(-4, len(piece.audio) // fmt.hop_samples - frames))
-            features = note_features(piece.performance, frame_times_s(fmt, first, frames), config.window_s, config.ring_s)
-            if 0 < len(features.key) < 600:
-                windows.append(features.to(device))
-                targets.append(mel_target(piece, fmt, first, frames))
+        for source, wanted in ((bank, batch), (solos, batch * (1 + SOLOS))):
+            source.check()
+            while len(windows) < wanted:
+                piece = source.pieces[int(rng.integers(len(source.pieces)))]
+                first = int(rng.integers(-4, len(piece.audio) // fmt.hop_samples - frames))
+                features = note_features(piece.performance, frame_times_s(fmt, first, frames), config.window_s, config.ring_s)
+                if 0 < len(features.key) < 600:
+                    windows.append(features.to(device))
+                    targets.append(mel_target(piece, fmt, first, frames))
         with reduced_precision(device):
             predicted, roughness = rough_batch(prior, windows)
         target = torch.stack(targets).to(device)

@@ -25,6 +25,7 @@ from specdiffd.tokens.codec import Codec
 from specdiffd.train.data import PieceBank
 from specdiffd.train.export import export, export_part
 from specdiffd.train.loop import STATE
+from specdiffd.train.pieces import solo_piece
 from specdiffd.train.spectrogram import train_decoder, train_prior
 from specdiffd.train.vocoder import train_vocoder
 from specdiffd.vocoder.melgan import VocoderConfig
@@ -113,7 +114,7 @@ def train(
         start: a checkpoint whose weights the stages begin with, as far as their shapes are the same. If it has the same format it
             also gives the parts that ``run`` has not trained.
         pieces: how many rendered half minutes are held in memory.
-        batch: examples per step; default: what two cores handle (4; 5 for the vocoder; 24 for the prior).
+        batch: examples per step; default: what two cores handle (4; 5 for the vocoder; 12 for the prior, and single notes).
         adversarial_from: share of the vocoder's time after which its discriminators take part (1: never).
 
     Returns:
@@ -133,7 +134,8 @@ def train(
                 budget = minutes * STAGES[stage] / sum(STAGES[s] for s in wanted)
                 out = run / stage
                 if stage == "prior":
-                    train_prior(out, bank, fmt, prior_config(fmt), start, minutes=budget, batch=batch or 24, device=device)
+                    with PieceBank((), fmt.sample_rate_hz, 2 * pieces, soundfonts=soundfonts, compose=solo_piece, rest_s=0.3) as solos:
+                        train_prior(out, bank, solos, fmt, prior_config(fmt), start, minutes=budget, batch=batch or 12, device=device)
                 elif stage in ("decoder", "reflow"):
                     train_decoder(
                         out,

@@ -16,7 +16,7 @@ from specdiffd.model.prior import NotePrior, mean_roughness, total_power
 def prior() -> NotePrior:
     torch.manual_seed(0)
     prior = NotePrior(CONFIG).eval().requires_grad_(False)
-    for layer in (prior.harmonics, prior.spectrum, prior.roughness):
+    for layer in (prior.harmonics, prior.spectrum, prior.roughness, prior.recall, prior.recall_roughness):
         torch.nn.init.normal_(layer.weight, std=1.0)
     return prior
 

@@ -15,7 +15,7 @@ from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
 from specdiffd.model.playing import PlayedPrior
 from specdiffd.model.prior import NotePrior, PriorConfig, harmonic_lobes, mean_roughness, total_power
 
-CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16)
+CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)
 
 
 @pytest.fixture

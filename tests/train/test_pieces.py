@@ -11,7 +11,7 @@ from specdiffd.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
 from specdiffd.midi.score import Score
 from specdiffd.train.data import PieceBank
 from specdiffd.train.fluid import FluidRenderer
-from specdiffd.train.pieces import generated_piece, random_piece, read_tracks, song_piece
+from specdiffd.train.pieces import generated_piece, random_piece, read_tracks, solo_piece, song_piece
 
 RATE = 16000
 
@@ -60,6 +60,23 @@ def test_generated_music_covers_programs_and_the_kit() -> None:
                 drums.add(e.data1)
     assert len(programs) == 128
     assert drums >= set(range(35, 82))
+
+
+def test_solos_are_one_program_each_one_key_at_a_time() -> None:
+    programs, drummed, keys = set(), set(), set()
+    for seed in range(800):
+        events = solo_piece(np.random.default_rng(seed), (), 20.0)
+        assert len({e.status & 0x0F for e in events}) == 1
+        struck = [e for e in events if e.kind == NOTE_ON]
+        assert [e.data1 for e in events if e.kind in (NOTE_ON, NOTE_OFF)] == [e.data1 for e in struck for _ in range(2)]
+        if events[0].channel == DRUM_CHANNEL:
+            drummed |= {e.data1 for e in struck}
+        else:
+            programs.add(events[0].data1)
+            keys |= {e.data1 for e in struck}
+    assert len(programs) == 128
+    assert keys == set(range(21, 109))
+    assert drummed == set(range(35, 82))
 
 
 def test_fluidsynth_renders_in_time_and_in_tune() -> None:
