@@ -297,30 +297,34 @@ def test_a_note_held_for_three_minutes(program: int, goes_on: bool) -> None:
 
 @pytest.mark.parametrize("program", [0, 16, 48, 73])
 def test_splices_are_not_heard(program: int) -> None:
-    """Spectral flux and jumps (second differences) at splices are those of the same audio elsewhere."""
+    """Spectral flux and jumps (second differences) at splices are those of the same moments in the same music without splices.
+
+    Against moments elsewhere in the same audio they depend on where 200 moments lie: of a piano's flux, played without a splice, the
+    5th and 95th percentile of that ratio are 0.93 and 1.16. It is printed.
+    """
     rng = np.random.default_rng(0)
     struck = 1 + np.cumsum(rng.uniform(0.08, 0.2, 200))
-    events = [Event(0.0, 0xC0, program), *(Event(0.1, 0x90, pitch, 90) for pitch in (48, 60, 64, 67))]
-    events += [Event(at_s, 0xB0, 20, 5) for at_s in struck]  # says nothing, but makes a revision
-    audio = virtual(sorted(events, key=lambda event: event.time_s), struck[-1] + 1)
+    chord = [Event(0.0, 0xC0, program), *(Event(0.1, 0x90, pitch, 90) for pitch in (48, 60, 64, 67))]
+    revisions = [Event(at_s, 0xB0, 20, 5) for at_s in struck]  # say nothing, but make a revision
+    audio, without = (virtual([*chord, *more], struck[-1] + 1) for more in (revisions, revisions[-1:]))
     at = np.array([round((at_s + VIRTUAL_DELAY_S) * RATE) for at_s in struck]) - 48
     elsewhere = rng.integers(at[0], at[-1], 2000)
     window = np.hanning(512)
 
-    def flux(k: int) -> float:
-        before, after = (np.log(np.abs(np.fft.rfft(audio[m : m + 512] * window)) + 1e-4) for m in (k - 656, k))
+    def flux(x: Audio, k: int) -> float:
+        before, after = (np.log(np.abs(np.fft.rfft(x[m : m + 512] * window)) + 1e-4) for m in (k - 656, k))
         return float(np.maximum(after - before, 0).mean())
 
-    def jump(k: int) -> float:
-        around = audio[k - 2000 : k + 2000]
-        return float(np.abs(np.diff(audio[k - 160 : k + 16], 2)).max() / level(around))  # of a decaying note, too
+    def jump(x: Audio, k: int) -> float:
+        around = x[k - 2000 : k + 2000]
+        return float(np.abs(np.diff(x[k - 160 : k + 16], 2)).max() / level(around))  # of a decaying note, too
 
-    ratios = {
-        measure.__name__: [
-            float(np.percentile([measure(k) for k in at], p) / np.percentile([measure(k) for k in elsewhere], p)) for p in (50, 95)
-        ]
-        for measure in (flux, jump)
-    }
-    FIGURES[f"splices, program {program}"] = ratios
-    assert max(ratios["flux"]) <= 1.1
-    assert max(ratios["jump"]) <= 1.2
+    found = {}
+    for name, measure in (("flux", flux), ("jump", jump)):
+        here, there, never = (
+            np.percentile([measure(x, k) for k in places], (50, 95)) for x, places in ((audio, at), (audio, elsewhere), (without, at))
+        )
+        found[name] = {"elsewhere": (here / there).tolist(), "without": (here / never).tolist()}
+    FIGURES[f"splices, program {program}"] = found
+    assert max(found["flux"]["without"]) <= 1.05
+    assert max(found["jump"]["without"]) <= 1.05
