@@ -31,7 +31,7 @@ lint: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -q -m slow $(ARGS)
 
-# Latency, density, endurance and likeness of live playing, in real time: half an hour on a machine that does nothing else.
+# Latency, density, endurance and likeness of live playing, in real time: forty minutes on a machine that does nothing else.
 test-live: $(VENV)/.dev
 	@$(call packages,fluidsynth)
 	$(call judges)

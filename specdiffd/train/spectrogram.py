@@ -103,11 +103,12 @@ def steady(predicted: Tensor) -> Tensor:
 
 def audible_l1(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference in nepers; bins more than 50 dB below a usual note count half."""
-    return ((predicted - target).abs() * _audible(predicted, target)).mean()
+    return ((predicted - target).abs() * audible(torch.maximum(predicted.detach(), target))).mean()
 
 
-def _audible(predicted: Tensor, target: Tensor) -> Tensor:
-    return 0.5 + 0.5 * torch.sigmoid(torch.maximum(predicted.detach(), target) + 6.0)
+def audible(mel: Tensor) -> Tensor:
+    """What bins of a log mel count: half, more than 50 dB below a usual note."""
+    return 0.5 + 0.5 * torch.sigmoid(mel + 6.0)
 
 
 def train_prior(
@@ -152,7 +153,7 @@ def train_prior(
             predicted, roughness = rough_batch(prior, windows)
         target = torch.stack(targets).to(device)
         error = (target - predicted).detach()
-        unlikely = (unlikelihood(error, roughness) * _audible(predicted, target)[:, 1:] * steady(predicted)).mean()
+        unlikely = (unlikelihood(error, roughness) * audible(torch.maximum(predicted.detach(), target))[:, 1:] * steady(predicted)).mean()
         loss = audible_l1(predicted, target)
         descend(optimizer, loss + ROUGHNESS_SHARE * unlikely, 1.0)
         run.note({"loss": float(loss.detach()), "l1": float(error.abs().mean()), "unlikely": float(unlikely.detach())})
@@ -283,7 +284,7 @@ class FlowModel(nn.Module):
             x = guess + c.noise_scale * ((1 - t) * residual + t * noise)
             predicted, _ = self.decoder.step(x, guess, films, conditioning, self.decoder.init_state(size))
         error = predicted - (noise - residual)
-        weight = 0.25 + 0.75 * torch.sigmoid(natural + 6.0)
+        weight = audible(natural)
         loss = (error.square() * weight).sum() / weight.sum()
         with torch.no_grad():
             clean = x - t * c.noise_scale * predicted

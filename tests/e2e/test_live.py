@@ -1,4 +1,4 @@
-"""Figures of live playing, each in real time through JACK (``make test-live``, half an hour); they are printed at the end."""
+"""Figures of live playing, each in real time through JACK (``make test-live``, forty minutes); they are printed at the end."""
 
 import json
 import os
