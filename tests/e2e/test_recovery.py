@@ -47,7 +47,9 @@ def test_a_killed_engine_is_not_missed(tmp_path: Path) -> None:
             os.kill(status["processes"]["engine"], signal.SIGKILL)  # and once more, before there is a standby again
             silent_s = wait_until(lambda: client.call("status")["counters"]["restarts"]["engine"] == 2)
             silent_s += wait_until(lambda: client.call("status")["forecast_s"] > 0.5 and client.call("status")["render_delay_ms"])
-            sys.stdout.write(f"engine killed: level {min(levels) / np.median(levels):.2f} with a standby, back in {silent_s:.1f} s without\n")
+            sys.stdout.write(
+                f"engine killed: level {min(levels) / np.median(levels):.2f} with a standby, back in {silent_s:.1f} s without\n"
+            )
             assert silent_s < 20  # it has to be loaded
             assert {n["pitch"] for n in client.call("status")["sounding_notes"]} == {60, 67}
             assert level(peer.play([], 0.5)) > 0.3 * np.median(levels)
