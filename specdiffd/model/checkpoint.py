@@ -31,12 +31,14 @@ def load_weights(folder: Path, make: Callable[[], M], dtype: torch.dtype = torch
         module = make()
     expected = {key: tuple(weight.shape) for key, weight in module.state_dict().items()}
     path, tensors = _read(folder, expected)
+    weights = {}
     for key, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise CheckpointError(f"{path}: {key} has values of type {tensor.dtype}, expected floating point")
-        if not bool(torch.isfinite(tensor).all()):
+        weights[key] = tensor.to(dtype)
+        if not bool(torch.isfinite(weights[key]).all()):
             raise CheckpointError(f"{path}: {key} has values that are not finite numbers")
-    module.load_state_dict({key: tensor.to(dtype) for key, tensor in tensors.items()}, assign=True)
+    module.load_state_dict(weights, assign=True)
     for part in module.modules():
         if isinstance(part, HasConstants):
             part.make_constants()
@@ -99,8 +101,8 @@ def _check(path: Path, found: Mapping[str, Shape], expected: Mapping[str, Shape]
 def save_component(
     folder: Path, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write config.json and the weights, floating point tensors as ``dtype``."""
+    """Write config.json and the weights, floating point tensors as ``dtype`` if they are not smaller."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)
-    tensors = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous() for k, v in weights.items()}
-    save_file(tensors, folder / WEIGHTS)
+    narrowed = {k: v.to(dtype) if v.is_floating_point() and v.itemsize > dtype.itemsize else v for k, v in weights.items()}
+    save_file({k: v.detach().cpu().contiguous() for k, v in narrowed.items()}, folder / WEIGHTS)

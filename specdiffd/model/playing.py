@@ -19,6 +19,8 @@ from specdiffd.formats import NO_GUIDE
 from specdiffd.loops import compiled, exp
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
 from specdiffd.model.prior import (
+    COLOUR_AGES_S,
+    COLOURED,
     DECAYS_S,
     DRUM_PROGRAM,
     HAT_S,
@@ -50,6 +52,7 @@ class NoteNetwork(NamedTuple):
     program: Floats  # (programs, 32)
     key: Floats  # (programs * keys, 16)
     memory: Floats  # (programs * keys, memory)
+    colours: Floats  # (programs * coloured keys, J * mel) log gains
     first: Layer
     second: Layer
     spectra: Layer  # harmonics, spectrum and roughness of each shape, from the second layer and the memory
@@ -73,6 +76,7 @@ class FrameNetwork(NamedTuple):
     window_s: np.float32
     never_s: np.float32
     lasting_s: Floats  # (4,) see NotePrior._lasting
+    colour_ages_s: Floats  # (J,)
     sustained: np.float32
 
 
@@ -85,6 +89,7 @@ class TimbreTable(NamedTuple):
     partials: Floats  # (N, K, H) power
     position: Floats  # (N, H) of the partials on the mel axis, in bins
     glide: Floats  # (N, H) how far they go there for a semitone
+    colours: Floats  # (N, J, mel) gains of the power at COLOUR_AGES_S
     lasting: Floats  # (N, 2) see NotePrior._lasting
 
 
@@ -136,6 +141,7 @@ class PlayedPrior:
             program=_numpy(prior.program.weight),
             key=_numpy(prior.key.weight),
             memory=_numpy(prior.memory.weight),
+            colours=_numpy(prior.colours.weight),
             first=_short([first]),
             second=_short([second]),
             spectra=_short([harmonics, spectrum, _with_memory(prior.roughness, prior.recall_roughness.weight)]),
@@ -157,6 +163,7 @@ class PlayedPrior:
             window_s=f32(c.window_s),
             never_s=f32(NEVER_S),
             lasting_s=np.array(LASTING_S, np.float32),
+            colour_ages_s=np.array(COLOUR_AGES_S, np.float32),
             sustained=f32(SUSTAINED_NEPERS_S),
         )
         self._floor, self._nothing = f32(math.exp(2 * c.log_floor)), np.array(NO_GUIDE, np.float32)
@@ -197,7 +204,7 @@ class PlayedPrior:
     def _empty(self, rows: int) -> TimbreTable:
         c = self.config
         sizes = ((self._frames.hidden.weight.shape[0],), (c.shapes, c.mel_bins), (c.shapes, c.mel_bins))
-        more = ((c.shapes, c.harmonics), (c.harmonics,), (c.harmonics,), (2,))
+        more = ((c.shapes, c.harmonics), (c.harmonics,), (c.harmonics,), (len(COLOUR_AGES_S), c.mel_bins), (2,))
         return TimbreTable(*(np.zeros((rows, *size), np.float32) for size in (*sizes, *more)))
 
     def _places(self, x: NoteFeatures) -> NDArray[np.int64]:
@@ -211,9 +218,11 @@ class PlayedPrior:
                 self._table = self._empty(2 * len(new))
         for note in new:
             key, pitch, velocity, program, drum = note
-            row = DRUM_PROGRAM if drum else int(program)
-            _timbre(self._notes, self._frames, row, row * KEYS + int(key), f32(pitch), f32(velocity), self._table, len(self._place))
-            self._place[note] = len(self._place)
+            row, key = DRUM_PROGRAM if drum else int(program), int(key)
+            colour = row * len(COLOURED) + min(max(key, COLOURED[0]), COLOURED[-1]) - COLOURED[0]
+            at = len(self._place)
+            _timbre(self._notes, self._frames, row, row * KEYS + key, colour, f32(pitch), f32(velocity), self._table, at)
+            self._place[note] = at
         return np.array([self._place[key] for key in keys], np.int64)
 
 
@@ -352,7 +361,15 @@ def _weights(
 
 @compiled
 def _timbre(
-    net: NoteNetwork, frames: FrameNetwork, program: int, key: int, pitch: np.float32, velocity: np.float32, table: TimbreTable, at: int
+    net: NoteNetwork,
+    frames: FrameNetwork,
+    program: int,
+    key: int,
+    colour: int,
+    pitch: np.float32,
+    velocity: np.float32,
+    table: TimbreTable,
+    at: int,
 ) -> None:
     """Into row ``at`` of ``table`` what `NotePrior.timbres` says of a note."""
     shapes, rough, partials = table.shapes[at], table.rough[at], table.partials[at]
@@ -412,6 +429,9 @@ def _timbre(
             _add_row(partials[k, h], response, shapes[k])
     for o in range(len(roughness)):
         roughness[o] = exp(min(max(spectra[rough_at + o], f32(-6)), HALF)) * free[o]
+    gains, log_gains = table.colours[at].reshape(-1), net.colours[colour]
+    for o in range(len(gains)):
+        gains[o] = exp(max(TWO * log_gains[o], f32(-80)))
     _lasting(frames, table, at)
 
 
@@ -419,6 +439,7 @@ def _timbre(
 def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
     """Into ``table`` from when on a note goes on as it does there, and how: `NotePrior._lasting`."""
     shapes, envelope = table.shapes[at], table.envelope[at]
+    last = table.colours[at, len(net.colour_ages_s) - 1]
     count, bins = shapes.shape
     x, y, weights = np.empty(len(envelope), np.float32), np.empty(len(envelope), np.float32), np.empty(count, np.float32)
     levels = np.empty(4, np.float32)
@@ -427,11 +448,23 @@ def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
         power = f32(1e-30)
         for k in range(count):
             for m in range(bins):
-                power += weights[k] * shapes[k, m]
+                power += weights[k] * shapes[k, m] * last[m]
         levels[j] = HALF * math.log(power)
     stays = (levels[1] - levels[0]) / (net.lasting_s[1] - net.lasting_s[0]) > -net.sustained
     table.lasting[at, 0] = net.lasting_s[1] if stays else net.lasting_s[3]
     table.lasting[at, 1] = ZERO if stays else min((levels[3] - levels[2]) / (net.lasting_s[3] - net.lasting_s[2]), ZERO)
+
+
+@compiled
+def _colour(net: FrameNetwork, colours: Floats, age_s: np.float32, y: Floats) -> None:
+    """Into ``y`` (mel,) a note's gains at an age: `prior.colour_shares` of its colours (J, mel)."""
+    ages_s = net.colour_ages_s
+    j = 1
+    while j < len(ages_s) - 1 and age_s > ages_s[j]:
+        j += 1
+    share = min(max((age_s - ages_s[j - 1]) / (ages_s[j] - ages_s[j - 1]), ZERO), ONE)
+    for m in range(len(y)):
+        y[m] = (ONE - share) * colours[j - 1, m] + share * colours[j, m]
 
 
 @compiled
@@ -468,12 +501,8 @@ def _hear(
     count, bins = table.shapes.shape[1:]
     harmonics = table.position.shape[1]
     x, y = np.empty(table.envelope.shape[1], np.float32), np.empty(table.envelope.shape[1], np.float32)
-    weights, power, rough, level = (
-        np.empty(count, np.float32),
-        np.empty(bins, np.float32),
-        np.empty(bins, np.float32),
-        np.empty(harmonics, np.float32),
-    )
+    weights, level = np.empty(count, np.float32), np.empty(harmonics, np.float32)
+    power, rough, gain_of = np.empty(bins, np.float32), np.empty(bins, np.float32), np.empty(bins, np.float32)
     sums = np.zeros((9, frames, bins), np.float32)
     guide[:] = ZERO
     for n in range(notes):
@@ -493,6 +522,10 @@ def _hear(
             _product(weights, shapes, power)
             _product(weights, roughness, rough)
             _product(weights, partials, level)
+            _colour(net, table.colours[at], age, gain_of)
+            for m in range(bins):
+                power[m] *= gain_of[m]
+                rough[m] *= gain_of[m]
             began = -age / net.window_s
             heard = min(max(ONE - began, ZERO), ONE)
             row = noise[noise_rows[n, f]]
@@ -514,8 +547,8 @@ def _hear(
             for h in range(harmonics):
                 place = position[h] + higher * glide[h]
                 nearest = int(np.rint(place))
-                if 0 <= nearest < bins and level[h] > strongest[nearest]:
-                    strongest[nearest], offset[nearest] = level[h], place - f32(nearest)
+                if 0 <= nearest < bins and level[h] * gain_of[nearest] > strongest[nearest]:
+                    strongest[nearest], offset[nearest] = level[h] * gain_of[nearest], place - f32(nearest)
     for f in range(frames):
         total, same, behind, own, squares, drawn, fresh, latest, strongest = sums[:, f]
         offset = guide[f, :, 0]

@@ -61,7 +61,7 @@ def _per_window(prior: NotePrior, windows: Sequence[NoteFeatures]) -> list[tuple
     """Weights, shapes and roughness times shapes of each window's notes, from one pass."""
     sizes = [len(w.key) for w in windows]
     notes = prior.contributions(concatenate(windows))
-    return list(zip(*(x.split(sizes) for x in (notes.weights, notes.timbres.shapes, notes.timbres.rough)), strict=True))
+    return list(zip(*(x.split(sizes) for x in notes), strict=True))
 
 
 def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:

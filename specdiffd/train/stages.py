@@ -1,4 +1,4 @@
-"""The stages that make the built-in instrument: note prior, decoder upon it, the same straightened, vocoder; one checkpoint of all.
+"""The stages that make the built-in instrument: note prior, its colours, decoder upon it, the same straightened, vocoder; one checkpoint of all.
 
 A run is a folder with one resumable run for each stage and the exported checkpoint. A stage that the folder does not
 hold is taken from the checkpoint that the run starts from, so any of them can be trained further on its own.
@@ -7,7 +7,9 @@ hold is taken from the checkpoint that the run starts from, so any of them can b
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from specdiffd.model.network import DecoderConfig, EncoderConfig
 from specdiffd.model.playing import PlayedPrior
 from specdiffd.model.prior import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
+from specdiffd.train.colours import fit_colours
 from specdiffd.train.data import PieceBank
 from specdiffd.train.export import export, export_part
 from specdiffd.train.loop import STATE
@@ -31,10 +34,14 @@ from specdiffd.train.vocoder import train_vocoder
 from specdiffd.vocoder.melgan import VocoderConfig
 
 log = logging.getLogger(__name__)
-# Stages in order and the share of the minutes that each takes.
-STAGES = {"prior": 0.2, "decoder": 0.3, "reflow": 0.2, "vocoder": 0.3}
-USUAL = ("prior", "decoder", "vocoder")  # reflow keeps what eight steps make: worth it where that is better than what one makes
-MADE_BY = {"prior": ("prior",), "decoder": ("reflow", "decoder"), "vocoder": ("vocoder",)}  # parts, and the stages, the last one first
+# Stages in order and the share of the minutes that each takes; colours take what they take, ten minutes on two cores.
+STAGES = {"prior": 0.2, "colours": 0.0, "decoder": 0.3, "reflow": 0.2, "vocoder": 0.3}
+USUAL = ("prior", "colours", "decoder", "vocoder")  # reflow keeps what eight steps make: worth it where that is better than what one makes
+MADE_BY = {
+    "prior": ("colours", "prior"),
+    "decoder": ("reflow", "decoder"),
+    "vocoder": ("vocoder",),
+}  # parts, and the stages, the last one first
 REFLOW_STEPS = 8  # of the decoder whose results the reflow stage learns from
 CHECKPOINT = "checkpoint"
 CODEC = Codec(steps_per_second=200, max_shift_steps=1100, velocity_bins=32, program_granularity="full")
@@ -127,43 +134,48 @@ def train(
     fmt = FORMATS[format_name] if format_name else started or FORMATS["full-band"]
     donor = start if started == fmt else None
     wanted = [stage for stage in STAGES if stage in stages]
-    if wanted:
-        log.info("rendering %d pieces", pieces)
-        with PieceBank(songs, fmt.sample_rate_hz, pieces=pieces, soundfonts=soundfonts) as bank:
-            for stage in wanted:
-                budget = minutes * STAGES[stage] / sum(STAGES[s] for s in wanted)
-                out = run / stage
-                if stage == "prior":
-                    with PieceBank((), fmt.sample_rate_hz, 2 * pieces, soundfonts=soundfonts, compose=solo_piece, rest_s=0.3) as solos:
-                        train_prior(out, bank, solos, fmt, prior_config(fmt), start, minutes=budget, batch=batch or 12, device=device)
-                elif stage in ("decoder", "reflow"):
-                    train_decoder(
-                        out,
-                        bank,
-                        fmt,
-                        _prior(run, donor, fmt),
-                        CODEC,
-                        encoder_config(fmt),
-                        decoder_config(fmt),
-                        _teacher(run, donor) if stage == "reflow" else start,
-                        minutes=budget,
-                        batch=batch or 4,
-                        device=device,
-                        reflow_steps=REFLOW_STEPS if stage == "reflow" else None,
-                    )
-                else:
-                    train_vocoder(
-                        out,
-                        bank,
-                        fmt,
-                        vocoder_config(fmt),
-                        PlayedPrior(_prior(run, donor, fmt)),
-                        start,
-                        minutes=budget,
-                        batch=batch or 5,
-                        adversarial_from=adversarial_from,
-                        device=device,
-                    )
+    with ExitStack() as banks:
+        bank: PieceBank | None = None
+        for stage in wanted:
+            out, budget = run / stage, minutes * STAGES[stage] / max(1e-9, sum(STAGES[s] for s in wanted))
+            if stage == "colours":
+                fit_colours(out, _prior(run, donor, fmt), fmt, soundfonts[0], torch.get_num_threads())
+                continue
+            if bank is None:
+                log.info("rendering %d pieces", pieces)
+                bank = banks.enter_context(PieceBank(songs, fmt.sample_rate_hz, pieces=pieces, soundfonts=soundfonts))
+            if stage == "prior":
+                shutil.rmtree(run / "colours", ignore_errors=True)  # those of the prior as it was
+                with PieceBank((), fmt.sample_rate_hz, 2 * pieces, soundfonts=soundfonts, compose=solo_piece, rest_s=0.3) as solos:
+                    train_prior(out, bank, solos, fmt, prior_config(fmt), start, minutes=budget, batch=batch or 12, device=device)
+            elif stage in ("decoder", "reflow"):
+                train_decoder(
+                    out,
+                    bank,
+                    fmt,
+                    _prior(run, donor, fmt),
+                    CODEC,
+                    encoder_config(fmt),
+                    decoder_config(fmt),
+                    _teacher(run, donor) if stage == "reflow" else start,
+                    minutes=budget,
+                    batch=batch or 4,
+                    device=device,
+                    reflow_steps=REFLOW_STEPS if stage == "reflow" else None,
+                )
+            else:
+                train_vocoder(
+                    out,
+                    bank,
+                    fmt,
+                    vocoder_config(fmt),
+                    PlayedPrior(_prior(run, donor, fmt)),
+                    start,
+                    minutes=budget,
+                    batch=batch or 5,
+                    adversarial_from=adversarial_from,
+                    device=device,
+                )
     sources = {part: next((run / s for s in stages if (run / s / STATE).exists()), donor) for part, stages in MADE_BY.items()}
     if all(sources.values()):
         export(run / CHECKPOINT, fmt, {k: v for k, v in sources.items() if v is not None}, "builtin")
@@ -172,11 +184,12 @@ def train(
 
 def _prior(run: Path, donor: Path | None, fmt: MelFormat) -> NotePrior:
     """The note prior that the other stages build upon."""
-    trained = run / "prior" / STATE
-    if trained.exists():
-        prior = NotePrior(prior_config(fmt))
-        prior.load_state_dict(torch.load(trained, weights_only=True)["average"])
-        return prior.eval().requires_grad_(False)
+    for stage in MADE_BY["prior"]:
+        trained = run / stage / STATE
+        if trained.exists():
+            prior = NotePrior(prior_config(fmt))
+            prior.load_state_dict(torch.load(trained, weights_only=True)["average"])
+            return prior.eval().requires_grad_(False)
     if donor is None:
         raise _missing("note prior", "prior", run)
     config = read_config(donor / PRIOR / CONFIG, PriorConfig)

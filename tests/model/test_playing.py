@@ -18,6 +18,7 @@ def prior() -> NotePrior:
     prior = NotePrior(CONFIG).eval().requires_grad_(False)
     for layer in (prior.harmonics, prior.spectrum, prior.roughness, prior.recall, prior.recall_roughness):
         torch.nn.init.normal_(layer.weight, std=1.0)
+    torch.nn.init.normal_(prior.colours.weight, std=0.5)
     return prior
 
 
@@ -59,10 +60,10 @@ def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -
     rows = torch.arange(x.active.numel()).view(x.active.shape)
     noise = torch.randn(x.active.numel(), CONFIG.mel_bins, generator=torch.Generator().manual_seed(0))
     heard = PlayedPrior(prior, noise)(x, rows)
-    weights, timbres = prior.contributions(x)
-    shares = torch.einsum("nkf,nkm->nfm", weights, timbres.rough)
-    total = total_power(weights, timbres.shapes)
-    roughness = mean_roughness(weights, timbres.shapes, shares.sum(0), prior.beats, total, CONFIG.log_floor)
+    weights, shapes, rough = prior.contributions(x)
+    shares = torch.einsum("nkf,nkm->nfm", weights, rough)
+    total = total_power(weights, shapes)
+    roughness = mean_roughness(weights, shapes, shares.sum(0), prior.beats, total, CONFIG.log_floor)
     mixed = (shares * noise[rows]).sum(0) / (shares.square().sum(0) + math.exp(4 * CONFIG.log_floor)).sqrt()
     assert torch.allclose(heard.texture, roughness * mixed, atol=2e-3)
     assert float(heard.texture.std()) > 0.05

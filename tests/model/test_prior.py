@@ -81,10 +81,10 @@ def test_roughness_is_a_mean_over_the_notes_by_power_and_beats(prior: NotePrior)
 
     def roughness(*rows: tuple[float, int, int, int], beats: float = -20.0) -> torch.Tensor:
         x = features(played(*rows))
-        weights, timbres = prior.contributions(x)
-        total = total_power(weights, timbres.shapes)
+        weights, shapes, rough = prior.contributions(x)
+        total = total_power(weights, shapes)
         of_bins = torch.full((CONFIG.mel_bins,), beats)
-        return mean_roughness(weights, timbres.shapes, total_power(weights, timbres.rough), of_bins, total, CONFIG.log_floor)
+        return mean_roughness(weights, shapes, total_power(weights, rough), of_bins, total, CONFIG.log_floor)
 
     torch.nn.init.normal_(prior.roughness.weight, std=2.0)
     one, other = (0.1, 0x90, 60, 127), (0.1, 0x90, 72, 100)
