@@ -19,10 +19,12 @@ from specdiffd.formats import NO_GUIDE
 from specdiffd.loops import compiled, exp
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
 from specdiffd.model.prior import (
+    BAND,
     COLOUR_AGES_S,
     COLOURED,
     DECAYS_S,
     DRUM_PROGRAM,
+    DYNAMICS,
     HAT_S,
     KEYS,
     LASTING_S,
@@ -53,6 +55,9 @@ class NoteNetwork(NamedTuple):
     key: Floats  # (programs * keys, 16)
     memory: Floats  # (programs * keys, memory)
     colours: Floats  # (programs * coloured keys, J * mel) log gains
+    dynamics: Floats  # (programs * coloured keys, velocities * bands) likewise
+    velocities: Floats  # of the dynamics
+    unrest: Floats  # (programs * coloured keys, bands) log gains of the roughness
     first: Layer
     second: Layer
     spectra: Layer  # harmonics, spectrum and roughness of each shape, from the second layer and the memory
@@ -89,7 +94,7 @@ class TimbreTable(NamedTuple):
     partials: Floats  # (N, K, H) power
     position: Floats  # (N, H) of the partials on the mel axis, in bins
     glide: Floats  # (N, H) how far they go there for a semitone
-    colours: Floats  # (N, J, mel) gains of the power at COLOUR_AGES_S
+    colours: Floats  # (N, J, mel) gains of the power at COLOUR_AGES_S, dynamics included
     lasting: Floats  # (N, 2) see NotePrior._lasting
 
 
@@ -142,6 +147,9 @@ class PlayedPrior:
             key=_numpy(prior.key.weight),
             memory=_numpy(prior.memory.weight),
             colours=_numpy(prior.colours.weight),
+            dynamics=_numpy(prior.dynamics.weight),
+            velocities=np.array(DYNAMICS, np.float32),
+            unrest=_numpy(prior.unrest.weight),
             first=_short([first]),
             second=_short([second]),
             spectra=_short([harmonics, spectrum, _with_memory(prior.roughness, prior.recall_roughness.weight)]),
@@ -297,6 +305,15 @@ def _affine(x: Floats, layer: Layer, y: Floats) -> None:
 
 
 @compiled
+def _between(x: np.float32, points: Floats) -> tuple[int, np.float32]:
+    """`prior.shares_of`: the second of the points that ``x`` lies between, and its share."""
+    after = 1
+    while after < len(points) - 1 and x > points[after]:
+        after += 1
+    return after, min(max((x - points[after - 1]) / (points[after] - points[after - 1]), ZERO), ONE)
+
+
+@compiled
 def _add_row(scale: np.float32, row: Floats, y: Floats) -> None:
     for o in range(len(y)):
         y[o] += scale * row[o]
@@ -402,7 +419,7 @@ def _timbre(
     note[wide:] = net.memory[key]
     spectra, others = np.empty(net.spectra.weight.shape[1], np.float32), np.empty(net.others.weight.shape[1], np.float32)
     _affine(note, net.spectra, spectra)
-    level, free, roughness = partials.reshape(-1), shapes.reshape(-1), rough.reshape(-1)
+    level, free = partials.reshape(-1), shapes.reshape(-1)
     free_at, rough_at = len(level), len(level) + len(free)
     for o in range(len(level)):
         level[o] = exp(TWO * min(max(spectra[o], f32(-14)), f32(6)))
@@ -427,11 +444,16 @@ def _timbre(
             response[m] = (ONE - rest) * net.lobes[below, m] + rest * net.lobes[below + 1, m]
         for k in range(count):
             _add_row(partials[k, h], response, shapes[k])
-    for o in range(len(roughness)):
-        roughness[o] = exp(min(max(spectra[rough_at + o], f32(-6)), HALF)) * free[o]
-    gains, log_gains = table.colours[at].reshape(-1), net.colours[colour]
-    for o in range(len(gains)):
-        gains[o] = exp(max(TWO * log_gains[o], f32(-80)))
+    unrest = net.unrest[colour]
+    for k in range(count):
+        for m in range(bins):
+            rough[k, m] = exp(min(max(spectra[rough_at + k * bins + m], f32(-6)), HALF) + unrest[m // BAND]) * shapes[k, m]
+    gains, log_gains, dynamics, bands = table.colours[at], net.colours[colour], net.dynamics[colour], bins // BAND
+    after, share = _between(velocity, net.velocities)
+    for j in range(len(gains)):
+        for m in range(bins):
+            low, high = dynamics[(after - 1) * bands + m // BAND], dynamics[after * bands + m // BAND]
+            gains[j, m] = exp(max(TWO * (log_gains[j * bins + m] + (ONE - share) * low + share * high), f32(-80)))
     _lasting(frames, table, at)
 
 
@@ -457,14 +479,10 @@ def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
 
 @compiled
 def _colour(net: FrameNetwork, colours: Floats, age_s: np.float32, y: Floats) -> None:
-    """Into ``y`` (mel,) a note's gains at an age: `prior.colour_shares` of its colours (J, mel)."""
-    ages_s = net.colour_ages_s
-    j = 1
-    while j < len(ages_s) - 1 and age_s > ages_s[j]:
-        j += 1
-    share = min(max((age_s - ages_s[j - 1]) / (ages_s[j] - ages_s[j - 1]), ZERO), ONE)
+    """Into ``y`` (mel,) a note's gains at an age, of its colours (J, mel)."""
+    after, share = _between(age_s, net.colour_ages_s)
     for m in range(len(y)):
-        y[m] = (ONE - share) * colours[j - 1, m] + share * colours[j, m]
+        y[m] = (ONE - share) * colours[after - 1, m] + share * colours[after, m]
 
 
 @compiled

@@ -3,8 +3,8 @@
 Factorised: a network of the note alone gives ``shapes`` spectral shapes, a small one of its ages gives their weights in
 each frame. A shape is a harmonic series placed analytically on the mel axis (so that pitch is exact at every semitone
 and bend) plus a free spectrum. What no network says of a key of a program, since each few keys are another recording, is
-a gain of every bin at some ages of the note: its colours. The prior is causal by construction: a frame knows of a note
-only by its ages.
+a gain of every bin at some ages of the note, its colours, and one of bands at some velocities, its dynamics; and one of how
+rough its bands are. The prior is causal by construction: a frame knows of a note only by its ages.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ DRUM_PROGRAM = 128  # the row of the program table that all drums share
 KEYS = 128
 COLOURED = range(21, 109)  # keys that have colours of their own, a piano's; those beyond have the nearest one's
 # From the onset to a frame's first sample, of the colours; between them gains are interpolated. Single notes that were not learned from
-# are 0.38 nepers wrong with one colour, 0.34 with three, 0.31 with these six, 0.28 with sixteen; without 0.56.
+# are 0.56 nepers wrong without colours, 0.38 with one, 0.34 with three, 0.31 with these six, 0.28 with sixteen.
 COLOUR_AGES_S = (-0.03, 0.0, 0.06, 0.2, 0.6, 1.6)
+# Of the dynamics, likewise; many programs have other recordings for loud notes. With six colours other single notes are 0.29 nepers wrong,
+# with the dynamics of each bin 0.24, of bands of two, four and eight bins 0.243, 0.247 and 0.251.
+DYNAMICS = (0.15, 0.35, 0.55, 0.75, 0.95)
+BAND = 4  # bins
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,12 @@ class NotePrior(nn.Module):
         # What no rule says of a key of a program, since each few keys are another recording.
         self.memory = nn.Embedding((DRUM_PROGRAM + 1) * KEYS, c.memory)
         nn.init.normal_(self.memory.weight, std=0.1)
-        self.colours = nn.Embedding((DRUM_PROGRAM + 1) * len(COLOURED), len(COLOUR_AGES_S) * c.mel_bins)  # log gains
-        nn.init.zeros_(self.colours.weight)
+        # Log gains.
+        self.colours = nn.Embedding((DRUM_PROGRAM + 1) * len(COLOURED), len(COLOUR_AGES_S) * c.mel_bins)
+        self.dynamics = nn.Embedding((DRUM_PROGRAM + 1) * len(COLOURED), len(DYNAMICS) * (c.mel_bins // BAND))
+        self.unrest = nn.Embedding((DRUM_PROGRAM + 1) * len(COLOURED), c.mel_bins // BAND)  # of the roughness
+        for table in (self.colours, self.dynamics, self.unrest):
+            nn.init.zeros_(table.weight)
         self.note = nn.Sequential(nn.Linear(32 + 16 + PITCH_FEATURES + 3, c.width), nn.GELU(), nn.Linear(c.width, c.width), nn.GELU())
         self.harmonics = nn.Linear(c.width, c.shapes * c.harmonics)
         self.spectrum = nn.Linear(c.width, c.shapes * c.mel_bins)
@@ -111,7 +119,7 @@ class NotePrior(nn.Module):
         row, column = x.active.nonzero(as_tuple=True)
         age, *ages, gain = (values[row, column] for values in x.over_time)
         pairs = self._weights(timbres.envelope[row], *_lasted(age, gain, timbres.lasting[row], ages))
-        pairs = (pairs[:, None] * colour_shares(age)[:, :, None]).flatten(1)
+        pairs = (pairs[:, None] * shares_of(age, COLOUR_AGES_S)[:, :, None]).flatten(1)
         weights = pairs.new_zeros(*x.active.shape, pairs.shape[1]).index_put((row, column), pairs)
         coloured = ((timbres.colours[:, :, None] * y[:, None]).flatten(1, 2) for y in (timbres.shapes, timbres.rough))
         return Contributions(weights.transpose(1, 2), *coloured)
@@ -132,10 +140,14 @@ class NotePrior(nn.Module):
         partials_hz = self._partials_hz(x.pitch, inharmonicity.float().squeeze(-1))
         shapes = (2 * levels).exp() @ self._responses(partials_hz) + (2 * free).exp()  # (N, K, mel)
         # The means learn nothing from how far they are missed.
-        rough = self.roughness(note.detach()) + self.recall_roughness(memory.detach())
-        roughness = rough.float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-6.0, 0.5).exp()
-        colours = (2 * self.colours(colour_row(program, x.key)).unflatten(-1, (len(COLOUR_AGES_S), c.mel_bins))).exp()
-        return Timbres(envelope, shapes, roughness * shapes, colours, self._lasting(envelope, shapes * colours[:, -1:]))
+        roughness = self.roughness(note.detach()) + self.recall_roughness(memory.detach())
+        roughness = roughness.float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-6.0, 0.5).exp()
+        row = program * len(COLOURED) + x.key.clamp(COLOURED[0], COLOURED[-1]) - COLOURED[0]
+        bands = self.dynamics(row).unflatten(-1, (len(DYNAMICS), -1))  # (N, velocities, bands)
+        dynamics = torch.einsum("nv,nvb->nb", shares_of(x.velocity, DYNAMICS), bands).repeat_interleave(BAND, -1)
+        colours = (2 * (self.colours(row).unflatten(-1, (len(COLOUR_AGES_S), -1)) + dynamics[:, None])).float().exp()
+        rough = roughness * shapes * self.unrest(row).exp().repeat_interleave(BAND, -1)[:, None]
+        return Timbres(envelope, shapes, rough, colours, self._lasting(envelope, shapes * colours[:, -1:]))
 
     def _lasting(self, envelope: Tensor, shapes: Tensor) -> Tensor:
         """From when on a held note goes on as it does there, in seconds, and how: in nepers a second. (N, 2).
@@ -180,7 +192,7 @@ class Timbres(NamedTuple):
     envelope: Tensor  # (N, frame_width) what the frame network knows of the note
     shapes: Tensor  # (N, K, mel_bins)
     rough: Tensor  # (N, K, mel_bins) the same times each one's roughness
-    colours: Tensor  # (N, J, mel_bins) gains of the power at COLOUR_AGES_S
+    colours: Tensor  # (N, J, mel_bins) gains of the power at COLOUR_AGES_S, dynamics included
     lasting: Tensor  # (N, 2) see NotePrior._lasting
 
 
@@ -194,19 +206,14 @@ def _lasted(age_s: Tensor, gain: Tensor, lasting: Tensor, others: Sequence[Tenso
     return torch.minimum(age_s, start_s), *others, gain + rate * (age_s - start_s).clamp_min(0.0)
 
 
-def colour_row(program: Tensor, key: Tensor) -> Tensor:
-    """Rows (N,) of a prior's ``colours``; ``program`` is DRUM_PROGRAM for drums."""
-    return program * len(COLOURED) + key.clamp(COLOURED[0], COLOURED[-1]) - COLOURED[0]
-
-
-def colour_shares(age_s: Tensor) -> Tensor:
-    """Of each of a note's colours at an age: (P,) to (P, J), piecewise linear, together 1."""
-    ages_s = torch.tensor(COLOUR_AGES_S, device=age_s.device)
-    age_s = age_s.clamp(COLOUR_AGES_S[0], COLOUR_AGES_S[-1]).contiguous()
-    after = torch.searchsorted(ages_s, age_s).clamp_min(1)
-    share = (age_s - ages_s[after - 1]) / (ages_s[after] - ages_s[after - 1])
-    shares = age_s.new_zeros(*age_s.shape, len(ages_s))
-    return shares.scatter(-1, after[..., None] - 1, 1 - share[..., None]).scatter(-1, after[..., None], share[..., None])
+def shares_of(x: Tensor, points: Sequence[float]) -> Tensor:
+    """What linear interpolation takes of a value at each of the ascending ``points``, for places (N,): (N, points), together 1."""
+    places = torch.tensor(points, device=x.device)
+    x = x.clamp(points[0], points[-1]).contiguous()
+    after = torch.searchsorted(places, x).clamp_min(1)
+    share = (x - places[after - 1]) / (places[after] - places[after - 1])
+    columns, shares = torch.stack((after - 1, after), -1), torch.stack((1 - share, share), -1)
+    return x.new_zeros(len(x), len(points)).scatter(-1, columns, shares)
 
 
 class Contributions(NamedTuple):

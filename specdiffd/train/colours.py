@@ -1,16 +1,18 @@
-"""Fits the note prior's colours: for each key of each program, what its network is wrong about in single notes.
+"""Fits the note prior's colours, dynamics and unrest: for each key of each program, what its networks are wrong about in single notes.
 
-By least absolute differences in closed form, cell by cell: rendering a note takes no longer than a step of training with it would, and
-four notes say of a cell what a hundred steps would.
+By least absolute differences, key by key: to render eight notes takes no longer than to train with them once, and they say of a key what
+hundreds of steps would.
 """
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soxr
@@ -22,42 +24,64 @@ from specdiffd.events import DRUM_CHANNEL, PROGRAM, Event
 from specdiffd.formats import MelFormat
 from specdiffd.midi.score import Score
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import COLOURED, DRUM_PROGRAM, NotePrior, colour_shares
+from specdiffd.model.prior import BAND, COLOUR_AGES_S, COLOURED, DRUM_PROGRAM, DYNAMICS, NotePrior, shares_of, total_power
 from specdiffd.train.data import RENDER_RATE_HZ
 from specdiffd.train.fluid import FluidRenderer
-from specdiffd.train.loop import STATE
+from specdiffd.train.loop import SAVE_EVERY_S, STATE
 from specdiffd.train.pieces import KIT, note
-from specdiffd.train.spectrogram import audible, frame_times_s
+from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady
 
 log = logging.getLogger(__name__)
-# Notes of a cell: onset, how long they are held, velocity. Onsets lie in different places between frames.
-NOTES = ((0.100, 2.6, 45), (0.105, 0.25, 75), (0.110, 1.2, 100), (0.115, 0.6, 120))
+# Velocities of a key's notes and how long they are held; their onsets lie in different places between frames.
+NOTES = ((20, 0.25), (35, 1.2), (50, 0.6), (65, 2.6), (80, 0.25), (92, 0.9), (106, 0.5), (122, 1.6))
+FIRST_S = 0.1
+PROGRAMS = DRUM_PROGRAM + 1  # the kit is the last
 RELEASED_S = 0.5  # judged after a note's end
 MOST = 4.0  # nepers of one colour
-ROUNDS = 4  # of weighted least squares
+ROUNDS = 6  # of weighted least squares
+TURNS = 3  # of colours and dynamics
 LEAST_ERROR = 0.05  # nepers: smaller ones weigh no more than this
-TOWARDS_ZERO = 1.0  # so many errors of a neper: what a cell shows too little of stays as it is
+# So many errors of a neper: what a key's notes show too little of stays as it is, or becomes what those beside it are.
+TOWARDS_ZERO, TOWARDS_EACH_OTHER = 1.0, 10.0
 NEAR_FLOOR = 0.3  # nepers above it
-AT_A_TIME = 8  # keys
+FEW = 20  # bins in frames: fewer say nothing of roughness
+MOST_UNREST = 2.0
 
 
-def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, workers: int) -> None:
-    """Add to the colours of ``prior`` what brings single notes nearest to their renderings; to a run's state in ``out``.
+def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, minutes: float, workers: int) -> None:
+    """Add to the prior's tables what brings single notes nearest to their renderings, program by program until ``minutes`` are used.
 
     Args:
+        out: folder of the run's state, which is gone on from if there is one.
+        prior: what a new run begins with.
         workers: processes, of one thread each.
     """
-    rows = prior.colours.weight.detach().view(DRUM_PROGRAM + 1, len(COLOURED), -1)
-    programs = range(DRUM_PROGRAM + 1)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _set_up, (prior, fmt, soundfont)) as pool:
-        for program, (colours, before, after) in zip(programs, pool.map(_fit_program, programs), strict=True):
-            keys = _keys(program)
-            rows[program, keys.start - COLOURED.start : keys.stop - COLOURED.start] += colours
-            log.info("program %d: %.3f nepers, with colours %.3f", program, before, after)
-    weights = prior.state_dict()
+    path = out / STATE
+    done, used_s = 0, 0.0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        prior.load_state_dict(state["average"])
+        done, used_s = state["programs"], state["used_s"]
     out.mkdir(parents=True, exist_ok=True)
-    torch.save({"config": asdict(prior.config), "average": weights}, out / STATE)
+    tables = (prior.colours.weight, prior.dynamics.weight, prior.unrest.weight)
+    started = saved = time.monotonic()
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _set_up, (prior, fmt, soundfont)) as pool:
+        while done < PROGRAMS and used_s < 60 * minutes:
+            some = range(done, min(done + workers, PROGRAMS))
+            for program, (fits, before, after) in zip(some, pool.map(_fit_program, some), strict=True):
+                keys = _keys(program)
+                first = program * len(COLOURED) + keys.start - COLOURED.start
+                for table, found in zip(tables, fits, strict=True):
+                    table.detach()[first : first + len(keys)] += found
+                log.info("program %d: %.3f nepers, now %.3f", program, before, after)
+            done, used_s, started = some.stop, used_s + time.monotonic() - started, time.monotonic()
+            if done == PROGRAMS or used_s >= 60 * minutes or time.monotonic() - saved > SAVE_EVERY_S:
+                state = {"config": asdict(prior.config), "average": prior.state_dict(), "programs": done, "used_s": used_s}
+                torch.save(state, path.with_suffix(".partial"))
+                path.with_suffix(".partial").replace(path)
+                saved = time.monotonic()
+    if done < PROGRAMS:
+        log.warning("%d of %d programs have colours; run again with more minutes to go on", done, PROGRAMS)
 
 
 class _Worker:
@@ -74,64 +98,93 @@ def _set_up(prior: NotePrior, fmt: MelFormat, soundfont: str) -> None:
 
 
 @torch.inference_mode()
-def _fit_program(program: int) -> tuple[Tensor, float, float]:
-    """Colours (keys, J * mel) to be added, and the mean error in nepers without and with them."""
-    keys = _keys(program)
-    found, errors = [], []
-    for first in range(keys.start, keys.stop, AT_A_TIME):
-        some = range(first, min(first + AT_A_TIME, keys.stop))
-        heard = [rendered(_Worker.renderer, _Worker.fmt, _Worker.prior, program, key) for key in some]
-        for cell in heard:
-            colours, before, after = fit_cell(*cell, _Worker.fmt.log_floor)
-            found.append(colours.flatten())
-            errors.append((before, after))
-    before, after = np.mean(errors, 0)
-    return torch.stack(found), float(before), float(after)
+def _fit_program(program: int) -> tuple[list[Tensor], float, float]:
+    """What is to be added to the tables, a row a key, and the mean error in nepers without and with it."""
+    fits = [fit_key(heard(_Worker.renderer, _Worker.fmt, _Worker.prior, program, key), _Worker.fmt.log_floor) for key in _keys(program)]
+    *tables, before, after = zip(*fits, strict=True)
+    return [torch.stack(table).flatten(1) for table in tables], float(np.mean(before)), float(np.mean(after))
 
 
 def _keys(program: int) -> range:
     return KIT if program == DRUM_PROGRAM else COLOURED
 
 
-def rendered(renderer: FluidRenderer, fmt: MelFormat, prior: NotePrior, program: int, key: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Frames (n) of a cell's notes: log mel (n, mel), log of the power that the prior gives them, without a floor, and ages (n,)."""
+class Heard(NamedTuple):
+    """Frames of single notes of a key."""
+
+    target: Tensor  # (n, mel) log mel
+    predicted: Tensor  # (n, mel) log of the root of the power that the prior gives, without a floor
+    rough: Tensor  # (n, mel) how rough they are predicted to be
+    age_s: Tensor  # (n,)
+    velocity: Tensor  # (n,)
+
+
+def heard(renderer: FluidRenderer, fmt: MelFormat, prior: NotePrior, program: int, key: int) -> Heard:
+    """The frames of :data:`NOTES` in which they may be heard, played by a program or, DRUM_PROGRAM, the kit."""
     channel = DRUM_CHANNEL if program == DRUM_PROGRAM else 0
-    targets, predicted, ages = [], [], []
-    for onset_s, held_s, velocity in NOTES:
+    parts = []
+    for number, (velocity, held_s) in enumerate(NOTES):
+        onset_s = FIRST_S + fmt.frame_s * number / len(NOTES)
         frames = int((onset_s + held_s + RELEASED_S) / fmt.frame_s)
         events = sorted([Event(0.0, PROGRAM | channel, program % DRUM_PROGRAM), *note(channel, onset_s, held_s, key, velocity)])
-        audio = soxr.resample(renderer.render(events, (frames + 3) * fmt.frame_s), RENDER_RATE_HZ, fmt.sample_rate_hz, quality="HQ")
-        features = note_features(
-            Score().extend(events).performance, frame_times_s(fmt, 0, frames), prior.config.window_s, prior.config.ring_s
-        )
+        audio = renderer.render(events, (frames + 3) * fmt.frame_s)
+        audio = soxr.resample(audio, RENDER_RATE_HZ, fmt.sample_rate_hz, quality="HQ")
+        score = Score().extend(events).performance
+        features = note_features(score, frame_times_s(fmt, 0, frames), prior.config.window_s, prior.config.ring_s)
         notes = prior.contributions(features)
-        power = torch.einsum("nrf,nrm->fm", notes.weights, notes.shapes)
         there = features.active[0]
-        targets.append(log_mel(torch.from_numpy(audio), fmt)[:frames][there])
-        predicted.append(0.5 * torch.log(power + 1e-30)[there])
-        ages.append(features.age_s[0][there])
-    return torch.cat(targets), torch.cat(predicted), torch.cat(ages)
+        power = total_power(notes.weights, notes.shapes) + 1e-30
+        rough = total_power(notes.weights, notes.rough) / power
+        mels = log_mel(torch.from_numpy(audio), fmt)[:frames], 0.5 * torch.log(power), rough
+        age_s = features.age_s[0][there]
+        target, predicted, rough = (mel[there] for mel in mels)
+        parts.append(Heard(target, predicted, rough, age_s, features.velocity.expand(len(target))))
+    return Heard(*(torch.cat(x) for x in zip(*parts, strict=True)))
 
 
-def fit_cell(target: Tensor, predicted: Tensor, age_s: Tensor, log_floor: float) -> tuple[Tensor, float, float]:
-    """Colours (J, mel) of least absolute error (iteratively reweighted least squares), and the error before and after.
+def fit_key(notes: Heard, log_floor: float) -> tuple[Tensor, Tensor, Tensor, float, float]:
+    """Colours (J, mel), dynamics (velocities, bands) and unrest (bands,), and the mean error in nepers without and with them."""
+    ages, velocities = shares_of(notes.age_s, COLOUR_AGES_S), shares_of(notes.velocity, DYNAMICS)
+    weight = audible(torch.maximum(notes.target, notes.predicted))
+    silent = notes.target <= log_floor + NEAR_FLOOR
+    error = (torch.where(silent, log_floor, notes.target) - notes.predicted).clamp(-MOST, MOST)
+    dynamics = torch.zeros(velocities.shape[1], error.shape[1] // BAND)
+    for _ in range(TURNS):
+        colours = least_absolute(ages, error - velocities @ dynamics.repeat_interleave(BAND, 1), weight, silent).clamp(-MOST, MOST)
+        dynamics = least_absolute(velocities.repeat(BAND, 1), *(_bins_of_bands(x) for x in (error - ages @ colours, weight, silent)))
+    fitted = notes.predicted + ages @ colours + velocities @ dynamics.repeat_interleave(BAND, 1)
+    before, after = (float((x.clamp_min(log_floor) - notes.target).abs().mean()) for x in (notes.predicted, fitted))
+    return colours, dynamics, unrest(notes, fitted, log_floor), before, after
+
+
+def unrest(notes: Heard, fitted: Tensor, log_floor: float) -> Tensor:
+    """Log (bands,) of how much more changes from frame to frame than the predicted roughness says, by Laplace's likelihood."""
+    change = deviation((fitted.clamp_min(log_floor) - notes.target)[None])[0]
+    heard = (notes.target[1:] > log_floor + NEAR_FLOOR) & (notes.target[:-1] > log_floor + NEAR_FLOOR)
+    counted = steady(fitted[None])[0] * heard * (notes.age_s.diff() > 0)[:, None]  # not from one note to the next
+    changed, said, count = ((x * counted).unflatten(1, (-1, BAND)).sum((0, 2)) for x in (change, notes.rough[1:], torch.ones_like(change)))
+    ratio = (changed + FEW * LEAST_ROUGHNESS) / (said + FEW * LEAST_ROUGHNESS)
+    return torch.where(count > FEW, ratio.log().clamp(-MOST_UNREST, MOST_UNREST), 0.0)
+
+
+def least_absolute(basis: Tensor, error: Tensor, weight: Tensor, at_most: Tensor) -> Tensor:
+    """Factors (J, mel) of ``basis`` (n, J) of the least mean absolute distance to ``error`` (n, mel), by reweighted least squares.
 
     Args:
-        target, predicted: (n, mel), see :func:`rendered`.
-        age_s: (n,).
+        at_most: (n, mel) bool: what is less than the error is as good.
     """
-    floor = torch.tensor(log_floor)
-    basis = colour_shares(age_s)  # (n, J)
-    error = (torch.maximum(target, floor) - torch.maximum(predicted, floor)).clamp(-MOST, MOST)
-    # Where both are silent nothing is said of how much.
-    weight = audible(torch.maximum(target, predicted)) * (torch.maximum(target, predicted) > log_floor + NEAR_FLOOR)
-    error = torch.where(target > log_floor + NEAR_FLOOR, (target - predicted).clamp(-MOST, MOST), error)
-    of_bin, towards = weight.clone(), TOWARDS_ZERO * torch.eye(basis.shape[1])
+    steps = torch.eye(basis.shape[1]).diff(dim=0)
+    usual = TOWARDS_ZERO * torch.eye(basis.shape[1]) + TOWARDS_EACH_OTHER * steps.T @ steps
+    squares = (basis[:, :, None] * basis[:, None]).flatten(1)
+    factors = torch.zeros(basis.shape[1], error.shape[1])
     for _ in range(ROUNDS):
-        normal = torch.einsum("nm,nj,nk->mjk", of_bin, basis, basis) + towards
-        right = torch.einsum("nm,nj,nm->mj", of_bin, basis, error)
-        colours = torch.linalg.solve(normal, right).T  # (J, mel)
-        of_bin = weight / (error - basis @ colours).abs().clamp_min(LEAST_ERROR)
-    colours = colours.clamp(-MOST, MOST)
-    heard = [(torch.maximum(x, floor) - torch.maximum(target, floor)).abs().mean() for x in (predicted, predicted + basis @ colours)]
-    return colours, float(heard[0]), float(heard[1])
+        missing = error - basis @ factors
+        now = torch.where(at_most & (missing >= 0), 0.0, weight / missing.abs().clamp_min(LEAST_ERROR))
+        normal = (now.T @ squares).unflatten(1, usual.shape) + usual  # (mel, J, J)
+        factors = torch.linalg.solve(normal, (now * error).T @ basis).T
+    return factors
+
+
+def _bins_of_bands(x: Tensor) -> Tensor:
+    """(n, mel) to (BAND * n, bands): the bins of a band below each other."""
+    return x.unflatten(1, (-1, BAND)).permute(2, 0, 1).flatten(0, 1)

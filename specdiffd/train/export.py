@@ -27,7 +27,7 @@ from specdiffd.model.checkpoint import save_component
 from specdiffd.model.sampler import FlowConfig
 from specdiffd.train.loop import STATE
 
-COLOURS = "colours.weight"  # of the prior
+TABLES = ("colours.weight", "dynamics.weight", "unrest.weight", "memory.weight", "key.weight")  # of the prior, most of what it weighs
 PARTS = {"prior": (PRIOR,), "decoder": (NOTES_ENCODER, CONTEXT_ENCODER, DECODER), "vocoder": (VOCODER,)}
 
 
@@ -56,8 +56,8 @@ def export_part(out: Path, part: str, source: Path) -> None:
         return
     run = torch.load(source / STATE, weights_only=True)
     config, weights = run["config"], run["average"]
-    if part == "prior":  # most of it; a part in sixteen of a few tenths of a neper is not heard
-        weights = weights | {COLOURS: weights[COLOURS].to(torch.float8_e4m3fn)}
+    if part == "prior":  # a part in sixteen of what they say is not heard
+        weights = weights | {name: weights[name].to(torch.float8_e4m3fn) for name in TABLES}
     if part != "decoder":
         save_component(out / components[0], config, weights)
         return

@@ -68,11 +68,17 @@ class FluidRenderer:
         return (left + right) * np.float32(0.5)
 
     def _reset(self) -> None:
+        self._synth.all_sounds_off(-1)  # of all channels, with the next samples; a reset alone leaves what is ringing
+        self._flush()
         self._synth.system_reset()
         for channel in range(CHANNELS):
             self._synth.program_select(channel, self._font, DRUM_BANK if channel == DRUM_CHANNEL else 0, 0)
-        flush = np.zeros(4096, np.float32)
-        self._write(flush, flush.copy(), 0, 4096)
+
+        self._flush()
+
+    def _flush(self) -> None:
+        nowhere = np.zeros(4096, np.float32)
+        self._write(nowhere, nowhere.copy(), 0, len(nowhere))
 
     def _write(self, left: NDArray[np.float32], right: NDArray[np.float32], start: int, stop: int) -> None:
         if stop > start:

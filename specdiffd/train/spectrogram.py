@@ -92,8 +92,12 @@ def unlikelihood(error: Tensor, roughness: Tensor) -> Tensor:
         roughness: likewise, as predicted, a standard deviation.
     """
     spread = roughness[:, 1:].clamp_min(LEAST_ROUGHNESS)
-    change = error.diff(dim=1).abs() * math.sqrt(math.pi / (4 * (1 - NEXT_FRAME)))  # mean: the deviation of one frame, if normal
-    return change / spread + spread.log()
+    return deviation(error) / spread + spread.log()
+
+
+def deviation(error: Tensor) -> Tensor:
+    """Changes (B, F - 1, mel) from frame to frame, such that their mean is the deviation of one frame, if that is normal."""
+    return error.diff(dim=1).abs() * math.sqrt(math.pi / (4 * (1 - NEXT_FRAME)))
 
 
 def steady(predicted: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ from specdiffd.train.vocoder import train_vocoder
 from specdiffd.vocoder.melgan import VocoderConfig
 
 log = logging.getLogger(__name__)
-# Stages in order and the share of the minutes that each takes; colours take what they take, ten minutes on two cores.
-STAGES = {"prior": 0.2, "colours": 0.0, "decoder": 0.3, "reflow": 0.2, "vocoder": 0.3}
+# Stages in order and the share of the minutes that each takes; colours need ten on two cores.
+STAGES = {"prior": 0.2, "colours": 0.05, "decoder": 0.25, "reflow": 0.2, "vocoder": 0.3}
 USUAL = ("prior", "colours", "decoder", "vocoder")  # reflow keeps what eight steps make: worth it where that is better than what one makes
 MADE_BY = {
     "prior": ("colours", "prior"),
@@ -137,9 +137,9 @@ def train(
     with ExitStack() as banks:
         bank: PieceBank | None = None
         for stage in wanted:
-            out, budget = run / stage, minutes * STAGES[stage] / max(1e-9, sum(STAGES[s] for s in wanted))
+            out, budget = run / stage, minutes * STAGES[stage] / sum(STAGES[s] for s in wanted)
             if stage == "colours":
-                fit_colours(out, _prior(run, donor, fmt), fmt, soundfonts[0], torch.get_num_threads())
+                fit_colours(out, _prior(run, donor, fmt), fmt, soundfonts[0], minutes=budget, workers=torch.get_num_threads())
                 continue
             if bank is None:
                 log.info("rendering %d pieces", pieces)

@@ -8,7 +8,7 @@ from torch import nn
 
 from specdiffd.errors import CheckpointError
 from specdiffd.layout import CONFIG, WEIGHTS, read_config
-from specdiffd.model.checkpoint import load_weights, save_component
+from specdiffd.model.checkpoint import load_weights, read_weights, save_component
 from specdiffd.model.network import DecoderConfig
 
 
@@ -72,3 +72,12 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text("[1]")
     with pytest.raises(CheckpointError, match="expected a JSON object, found list"):
         read_config(tmp_path / CONFIG, DecoderConfig)
+
+
+def test_weights_of_eight_bits_stay_so_on_disk_alone(tmp_path: Path) -> None:
+    weight = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    save_component(tmp_path, {}, {"weight": weight.to(torch.float8_e4m3fn), "bias": torch.ones(3)})
+    assert {k: v.dtype for k, v in read_weights(tmp_path).items()} == {"weight": torch.float8_e4m3fn, "bias": torch.float16}
+    loaded = load_weights(tmp_path, lambda: nn.Linear(5, 3))
+    assert loaded.weight.dtype == torch.float32
+    assert torch.allclose(loaded.weight, weight, rtol=1 / 16, atol=1e-3)

@@ -18,7 +18,8 @@ def prior() -> NotePrior:
     prior = NotePrior(CONFIG).eval().requires_grad_(False)
     for layer in (prior.harmonics, prior.spectrum, prior.roughness, prior.recall, prior.recall_roughness):
         torch.nn.init.normal_(layer.weight, std=1.0)
-    torch.nn.init.normal_(prior.colours.weight, std=0.5)
+    for table in (prior.colours, prior.dynamics, prior.unrest):
+        torch.nn.init.normal_(table.weight, std=0.3)
     return prior
 
 

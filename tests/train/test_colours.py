@@ -1,0 +1,118 @@
+"""Colours and dynamics bring single notes nearer to what they were fitted to, and others of the same keys."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from specdiffd.formats import FORMATS
+from specdiffd.loading import load_builtin_family
+from specdiffd.model.prior import BAND, COLOUR_AGES_S, COLOURED, DRUM_PROGRAM, DYNAMICS, NotePrior, shares_of
+from specdiffd.model.texture import NEXT_FRAME
+from specdiffd.train import colours
+from specdiffd.train.colours import Heard, fit_colours, fit_key, heard, least_absolute
+from specdiffd.train.fluid import FluidRenderer
+
+FORMAT = FORMATS["full-band"]
+FLOOR = FORMAT.log_floor
+ROUGH = 0.1
+
+
+@pytest.fixture(scope="module")
+def prior() -> NotePrior:
+    """The built-in one without its tables."""
+    prior = copy.deepcopy(load_builtin_family("builtin").prior)
+    prior.colours.weight.zero_()
+    prior.dynamics.weight.zero_()
+    prior.unrest.weight.zero_()
+    return prior
+
+
+def test_shares_are_those_of_linear_interpolation() -> None:
+    places = torch.tensor([-9.0, 0.0, 0.5, 1.0, 2.5, 3.0, 9.0])
+    points = (0.0, 1.0, 3.0)
+    line = torch.tensor([5.0, 7.0, 1.0])
+    assert torch.allclose(shares_of(places, points) @ line, torch.tensor([5.0, 5.0, 6.0, 7.0, 2.5, 1.0, 1.0]))
+
+
+def test_a_few_wrong_frames_do_not_move_the_fit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    basis = shares_of(torch.linspace(-0.04, 2, 400), COLOUR_AGES_S)
+    wanted = torch.randn(len(COLOUR_AGES_S), 8, generator=generator)
+    error = basis @ wanted
+    wrong = torch.rand(error.shape, generator=generator) < 0.15
+    found = least_absolute(basis, error + 3.0 * wrong, torch.ones_like(error), torch.zeros_like(error, dtype=torch.bool))
+    assert float((basis @ (found - wanted)).abs().mean()) < 0.1
+
+
+def single_notes(change: torch.Tensor, predicted: float) -> Heard:
+    """Frames of five velocities, ``change`` (frames, mel) off what is predicted."""
+    age_s, velocity = torch.linspace(-0.04, 2, 100).repeat(5), torch.tensor(DYNAMICS).repeat_interleave(100)
+    before = torch.full_like(change, predicted)
+    return Heard((before + change).clamp_min(FLOOR), before, torch.full_like(change, ROUGH), age_s, velocity)
+
+
+def test_what_a_key_is_wrong_about_is_found() -> None:
+    generator = torch.Generator().manual_seed(1)
+    wanted = torch.randn(len(COLOUR_AGES_S), 40, generator=generator)
+    louder = torch.randn(len(DYNAMICS), 40 // BAND, generator=generator).repeat_interleave(BAND, 1)
+    empty = single_notes(torch.zeros(500, 40), -3.0)
+    bases = shares_of(empty.age_s, COLOUR_AGES_S), shares_of(empty.velocity, DYNAMICS)
+    change = bases[0] @ wanted + bases[1] @ louder
+    colours, dynamics, _, before, after = fit_key(single_notes(change, -3.0), FLOOR)
+    assert before > 0.5
+    assert after < 0.05
+    found = bases[0] @ colours + bases[1] @ dynamics.repeat_interleave(BAND, 1)
+    assert float((found - change).abs().mean()) < 0.05
+
+
+def test_silence_says_no_more_than_that() -> None:
+    """Where nothing is predicted either there is nothing to change; what is predicted is made soft enough, also for velocities between."""
+    for predicted, least in ((FLOOR - 5, 0.0), (FLOOR + 2, 1.0)):
+        *tables, before, after = fit_key(single_notes(torch.full((500, 40), -9.0), predicted), FLOOR)
+        assert before == pytest.approx(max(0.0, predicted - FLOOR), abs=1e-5)
+        assert after < 0.1
+        most = max(float(table.abs().max()) for table in tables)
+        assert most >= least
+        assert (most == 0) == (least == 0)
+
+
+@pytest.mark.parametrize("rough", [0.05, 0.3])
+def test_roughness_is_that_of_what_changes(rough: float) -> None:
+    """Of bands alike, each as much as it has: half of them none."""
+    noise = torch.randn(500, 40, generator=torch.Generator().manual_seed(2)) * math.sqrt(1 - NEXT_FRAME)
+    _, _, unrest, _, _ = fit_key(single_notes(rough * noise * (torch.arange(40) < 20), -3.0), FLOOR)
+    assert unrest[:5].exp().mean() * ROUGH == pytest.approx(rough, rel=0.15)
+    assert float(unrest[5:].exp().max()) * ROUGH < 0.02
+
+
+@pytest.mark.parametrize(("program", "key"), [(60, 58), (0, 30), (DRUM_PROGRAM, 49)])
+def test_other_notes_of_the_key_come_nearer(prior: NotePrior, program: int, key: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Softer and louder, shorter and longer than those that it was fitted to."""
+    renderer = FluidRenderer()
+    *found, _, _ = fit_key(heard(renderer, FORMAT, prior, program, key), FLOOR)
+    row = program * len(COLOURED) + key - COLOURED.start
+    fitted = copy.deepcopy(prior)
+    for table, of_key in zip((fitted.colours, fitted.dynamics, fitted.unrest), found, strict=True):
+        table.weight[row] = of_key.flatten()
+    monkeypatch.setattr(colours, "NOTES", ((28, 0.8), (58, 0.4), (86, 1.5), (114, 0.3)))
+    before, after = (
+        float((notes.predicted.clamp_min(FLOOR) - notes.target).abs().mean())
+        for notes in (heard(renderer, FORMAT, p, program, key) for p in (prior, fitted))
+    )
+    assert after < 0.9 * before
+
+
+def test_it_goes_on_where_its_time_was_over(prior: NotePrior, tmp_path: Path) -> None:
+    start = copy.deepcopy(prior)
+    fit_colours(tmp_path, copy.deepcopy(prior), FORMAT, "fluid", minutes=1e-6, workers=1)
+    first = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert first["programs"] == 1
+    fit_colours(tmp_path, start, FORMAT, "fluid", minutes=first["used_s"] / 60 + 1e-6, workers=1)
+    second = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert second["programs"] == 2
+    has = second["average"]["colours.weight"].view(DRUM_PROGRAM + 1, -1).any(1)
+    assert has.tolist() == [True, True] + [False] * (DRUM_PROGRAM - 1)
+    assert torch.equal(*(s["average"]["colours.weight"][: len(COLOURED)] for s in (first, second)))
