@@ -314,7 +314,7 @@ def _show_figures(figures: Mapping[str, Any]) -> None:
 def train(
     stages: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[prior|decoder|reflow|vocoder ...]", help="What to train, in this order; default: all but reflow."),
+        typer.Argument(metavar="[prior|colours|decoder|reflow|vocoder ...]", help="What to train, in this order; default: all but reflow."),
     ] = None,
     run: Annotated[Path, typer.Option("--run", help="Folder of the run; one that holds a run is resumed.")] = Path("runs/builtin"),
     minutes: Annotated[float, typer.Option(help="Of the stages together, over all sessions.", min=0.1)] = 240.0,
