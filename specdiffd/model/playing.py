@@ -226,10 +226,10 @@ class PlayedPrior:
                 self._table = self._empty(2 * len(new))
         for note in new:
             key, pitch, velocity, program, drum = note
-            row, key = DRUM_PROGRAM if drum else int(program), int(key)
-            colour = row * len(COLOURED) + min(max(key, COLOURED[0]), COLOURED[-1]) - COLOURED[0]
-            at = len(self._place)
-            _timbre(self._notes, self._frames, row, row * KEYS + key, colour, f32(pitch), f32(velocity), self._table, at)
+            row, key, at = DRUM_PROGRAM if drum else int(program), int(key), len(self._place)
+            coloured = min(max(key, COLOURED[0]), COLOURED[-1])
+            colour, higher = row * len(COLOURED) + coloured - COLOURED[0], f32(pitch - coloured)
+            _timbre(self._notes, self._frames, row, row * KEYS + key, colour, higher, f32(pitch), f32(velocity), self._table, at)
             self._place[note] = at
         return np.array([self._place[key] for key in keys], np.int64)
 
@@ -383,6 +383,7 @@ def _timbre(
     program: int,
     key: int,
     colour: int,
+    higher: np.float32,
     pitch: np.float32,
     velocity: np.float32,
     table: TimbreTable,
@@ -450,10 +451,18 @@ def _timbre(
             rough[k, m] = exp(min(max(spectra[rough_at + k * bins + m], f32(-6)), HALF) + unrest[m // BAND]) * shapes[k, m]
     gains, log_gains, dynamics, bands = table.colours[at], net.colours[colour], net.dynamics[colour], bins // BAND
     after, share = _between(velocity, net.velocities)
-    for j in range(len(gains)):
-        for m in range(bins):
-            low, high = dynamics[(after - 1) * bands + m // BAND], dynamics[after * bands + m // BAND]
-            gains[j, m] = exp(max(TWO * (log_gains[j * bins + m] + (ONE - share) * low + share * high), f32(-80)))
+    loud, ratio = np.empty(bins, np.float32), f32(math.exp(-higher * SEMITONE))
+    for m in range(bins):
+        loud[m] = (ONE - share) * dynamics[(after - 1) * bands + m // BAND] + share * dynamics[after * bands + m // BAND]
+    for m in range(bins):  # see NotePrior._moved
+        centre = f32(math.expm1((net.lowest_mel + f32(m) / net.bins_per_mel) / MEL_SCALE))
+        place = (MEL_SCALE * f32(math.log1p(centre * ratio)) - net.lowest_mel) * net.bins_per_mel
+        place = min(max(place, ZERO), f32(bins) - f32(1.001))
+        below = int(place)
+        rest = place - f32(below)
+        for j in range(len(gains)):
+            low, high = log_gains[j * bins + below] + loud[below], log_gains[j * bins + below + 1] + loud[below + 1]
+            gains[j, m] = exp(max(TWO * ((ONE - rest) * low + rest * high), f32(-80)))
     _lasting(frames, table, at)
 
 

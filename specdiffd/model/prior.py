@@ -22,7 +22,7 @@ from specdiffd.model.note_features import NEVER_S, NoteFeatures
 
 DRUM_PROGRAM = 128  # the row of the program table that all drums share
 KEYS = 128
-COLOURED = range(21, 109)  # keys that have colours of their own, a piano's; those beyond have the nearest one's
+COLOURED = range(21, 109)  # keys that have colours of their own, a piano's; those beyond have the nearest one's, moved to their pitch
 # From the onset to a frame's first sample, of the colours; between them gains are interpolated. Single notes that were not learned from
 # are 0.56 nepers wrong without colours, 0.38 with one, 0.34 with three, 0.31 with these six, 0.28 with sixteen.
 COLOUR_AGES_S = (-0.03, 0.0, 0.06, 0.2, 0.6, 1.6)
@@ -142,12 +142,25 @@ class NotePrior(nn.Module):
         # The means learn nothing from how far they are missed.
         roughness = self.roughness(note.detach()) + self.recall_roughness(memory.detach())
         roughness = roughness.float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-6.0, 0.5).exp()
-        row = program * len(COLOURED) + x.key.clamp(COLOURED[0], COLOURED[-1]) - COLOURED[0]
+        coloured = x.key.clamp(COLOURED[0], COLOURED[-1])
+        row = program * len(COLOURED) + coloured - COLOURED[0]
         bands = self.dynamics(row).unflatten(-1, (len(DYNAMICS), -1))  # (N, velocities, bands)
         dynamics = torch.einsum("nv,nvb->nb", shares_of(x.velocity, DYNAMICS), bands).repeat_interleave(BAND, -1)
-        colours = (2 * (self.colours(row).unflatten(-1, (len(COLOUR_AGES_S), -1)) + dynamics[:, None])).float().exp()
+        colours = self._moved(self.colours(row).unflatten(-1, (len(COLOUR_AGES_S), -1)) + dynamics[:, None], x.pitch - coloured)
+        colours = (2 * colours).float().exp()
         rough = roughness * shapes * self.unrest(row).exp().repeat_interleave(BAND, -1)[:, None]
         return Timbres(envelope, shapes, rough, colours, self._lasting(envelope, shapes * colours[:, -1:]))
+
+    def _moved(self, gains: Tensor, semitones: Tensor) -> Tensor:
+        """Log gains (N, J, mel) of sounds that are played so much higher, (N,): a recording's spectrum is moved as a whole."""
+        c = self.config
+        lowest, highest = mel_of(c.low_hz), mel_of(c.high_hz)
+        step = (highest - lowest) / (c.mel_bins + 1)
+        centres = torch.expm1((lowest + step * torch.arange(1, c.mel_bins + 1, device=gains.device)) / 1127)
+        source = 1127 * torch.log1p(centres * torch.exp(-semitones[:, None] * (math.log(2) / 12)))
+        place = ((source - lowest) / step - 1).clamp(0, c.mel_bins - 1.001)[:, None].expand_as(gains)
+        below = place.long()
+        return torch.lerp(gains.gather(-1, below), gains.gather(-1, below + 1), place - below)
 
     def _lasting(self, envelope: Tensor, shapes: Tensor) -> Tensor:
         """From when on a held note goes on as it does there, in seconds, and how: in nepers a second. (N, 2).

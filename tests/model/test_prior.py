@@ -13,7 +13,7 @@ from specdiffd.midi.score import Score
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
 from specdiffd.model.playing import PlayedPrior
-from specdiffd.model.prior import NotePrior, PriorConfig, harmonic_lobes, mean_roughness, total_power
+from specdiffd.model.prior import COLOUR_AGES_S, COLOURED, NotePrior, PriorConfig, harmonic_lobes, mean_roughness, mel_of, total_power
 
 CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)
 
@@ -50,6 +50,23 @@ def test_a_bent_note_takes_a_row_for_each_pitch() -> None:
     assert x.pitch.tolist() == [60.0, 61.0]
     assert x.key.tolist() == [60, 60]
     assert (x.active.sum(0) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "bend", "semitones"), [(60, None, 0.0), (60, 0x60, 1.0), (60, 0x00, -2.0), (112, None, 4.0), (18, None, -3.0)]
+)
+def test_colours_are_moved_with_the_pitch(prior: NotePrior, key: int, bend: int | None, semitones: float) -> None:
+    """A peak at 1 kHz of the key, or of the last one that has colours, lies where the note's pitch brings it."""
+    step = (mel_of(CONFIG.high_hz) - mel_of(CONFIG.low_hz)) / (CONFIG.mel_bins + 1)
+    bins = torch.arange(CONFIG.mel_bins)
+    of_key = prior.colours.weight.view(-1, len(COLOURED), len(COLOUR_AGES_S), CONFIG.mel_bins)
+    of_key[40, min(max(key, COLOURED[0]), COLOURED[-1]) - COLOURED[0]] = (-0.05 * (bins - (mel_of(1000.0) / step - 1)).square()).clamp_min(
+        -20
+    )
+    x = features(played((0.0, 0xC0, 40, 0), *([] if bend is None else [(0.0, 0xE0, 0, bend)]), (0.0, 0x90, key, 100)))
+    gains = prior.timbres(x).colours[-1, 2].log()
+    near = (gains - gains.max()).exp().sqrt()
+    assert float((near * bins).sum() / near.sum()) == pytest.approx(mel_of(1000 * 2 ** (semitones / 12)) / step - 1, abs=0.1)
 
 
 def test_volume_is_a_log_offset(prior: NotePrior) -> None:
