@@ -101,8 +101,8 @@ def _check(path: Path, found: Mapping[str, Shape], expected: Mapping[str, Shape]
 def save_component(
     folder: Path, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write config.json and the weights, floating point tensors as ``dtype`` if they are not smaller."""
+    """Write config.json and the weights, floating point tensors as ``dtype``, those of eight bits as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)
-    narrowed = {k: v.to(dtype) if v.is_floating_point() and v.itemsize > dtype.itemsize else v for k, v in weights.items()}
-    save_file({k: v.detach().cpu().contiguous() for k, v in narrowed.items()}, folder / WEIGHTS)
+    stored = {k: v.to(dtype) if v.is_floating_point() and v.itemsize > 1 else v for k, v in weights.items()}
+    save_file({k: v.detach().cpu().contiguous() for k, v in stored.items()}, folder / WEIGHTS)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
+from specdiffd.errors import Interrupted
 from specdiffd.events import DRUM_CHANNEL, PROGRAM, Event
 from specdiffd.formats import MelFormat
 from specdiffd.midi.score import Score
@@ -55,6 +58,9 @@ def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, 
         out: folder of the run's state, which is gone on from if there is one.
         prior: what a new run begins with.
         workers: processes, of one thread each.
+
+    Raises:
+        Interrupted: by SIGTERM or SIGINT, after the state has been saved.
     """
     path = out / STATE
     done, used_s = 0, 0.0
@@ -64,9 +70,12 @@ def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, 
         done, used_s = state["programs"], state["used_s"]
     out.mkdir(parents=True, exist_ok=True)
     tables = (prior.colours.weight, prior.dynamics.weight, prior.unrest.weight)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     started = saved = time.monotonic()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _set_up, (prior, fmt, soundfont)) as pool:
-        while done < PROGRAMS and used_s < 60 * minutes:
+        while done < PROGRAMS and used_s < 60 * minutes and not stop.is_set():
             some = range(done, min(done + workers, PROGRAMS))
             for program, (fits, before, after) in zip(some, pool.map(_fit_program, some), strict=True):
                 keys = _keys(program)
@@ -75,11 +84,13 @@ def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, 
                     table.detach()[first : first + len(keys)] += found
                 log.info("program %d: %.3f nepers, now %.3f", program, before, after)
             done, used_s, started = some.stop, used_s + time.monotonic() - started, time.monotonic()
-            if done == PROGRAMS or used_s >= 60 * minutes or time.monotonic() - saved > SAVE_EVERY_S:
+            if done == PROGRAMS or used_s >= 60 * minutes or stop.is_set() or time.monotonic() - saved > SAVE_EVERY_S:
                 state = {"config": asdict(prior.config), "average": prior.state_dict(), "programs": done, "used_s": used_s}
                 torch.save(state, path.with_suffix(".partial"))
                 path.with_suffix(".partial").replace(path)
                 saved = time.monotonic()
+    if stop.is_set():
+        raise Interrupted(f"stopped after {done} of {PROGRAMS} programs; run again to go on")
     if done < PROGRAMS:
         log.warning("%d of %d programs have colours; run again with more minutes to go on", done, PROGRAMS)
 
@@ -93,6 +104,7 @@ class _Worker:
 
 
 def _set_up(prior: NotePrior, fmt: MelFormat, soundfont: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
     torch.set_num_threads(1)
     _Worker.prior, _Worker.fmt, _Worker.renderer = prior, fmt, FluidRenderer(soundfont, RENDER_RATE_HZ)
 

@@ -2,11 +2,16 @@
 
 import copy
 import math
+import multiprocessing
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
+from specdiffd.errors import Interrupted
 from specdiffd.formats import FORMATS
 from specdiffd.loading import load_builtin_family
 from specdiffd.model.prior import BAND, COLOUR_AGES_S, COLOURED, DRUM_PROGRAM, DYNAMICS, NotePrior, shares_of
@@ -116,3 +121,15 @@ def test_it_goes_on_where_its_time_was_over(prior: NotePrior, tmp_path: Path) ->
     has = second["average"]["colours.weight"].view(DRUM_PROGRAM + 1, -1).any(1)
     assert has.tolist() == [True, True] + [False] * (DRUM_PROGRAM - 1)
     assert torch.equal(*(s["average"]["colours.weight"][: len(COLOURED)] for s in (first, second)))
+
+
+def test_a_signal_ends_it_with_what_is_done(prior: NotePrior, tmp_path: Path) -> None:
+    """And its processes with it."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Interrupted, match=r"stopped after \d+ of 129 programs; run again to go on"):
+        fit_colours(tmp_path, copy.deepcopy(prior), FORMAT, "fluid", minutes=10, workers=1)
+    for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+        signal.signal(number, handler)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["programs"] >= 1
+    assert not multiprocessing.active_children()
