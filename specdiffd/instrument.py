@@ -336,7 +336,7 @@ class SpectrogramInstrument:
         """The vocoder's networks, then its synthesis, on frames (natural log) that follow those of ``state``."""
         heads, seen = self.vocoder.analyse(mel, state.vocoder, guides)
         yield
-        audio, after = self.vocoder.synthesise(heads, seen, state.vocoder)
+        audio, after = self.vocoder.voice(heads, seen, state.vocoder)
         return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, mel), after
 
     def rewind(self, state: StreamState, frame: int) -> StreamState:

@@ -15,6 +15,8 @@ from specdiffd.errors import CheckpointError
 from specdiffd.layout import CONFIG, PICKLED_WEIGHTS, WEIGHTS, write_json
 
 M = TypeVar("M", bound=nn.Module)
+SCALE = ".scale"  # behind the name of a matrix in whole numbers: what 1 is in each row
+MOST = 127  # of them
 Shape = tuple[int, ...]
 
 
@@ -29,13 +31,14 @@ def load_weights(folder: Path, make: Callable[[], M], dtype: torch.dtype = torch
     """
     with torch.device("meta"):
         module = make()
-    expected = {key: tuple(weight.shape) for key, weight in module.state_dict().items()}
-    path, tensors = _read(folder, expected)
+    own = module.state_dict()
+    path, tensors = _read(folder, {key: tuple(weight.shape) for key, weight in own.items()})
     weights = {}
     for key, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"{path}: {key} has values of type {tensor.dtype}, expected floating point")
-        weights[key] = tensor.to(dtype)
+        codes = not own[key].is_floating_point()
+        if tensor.dtype != own[key].dtype if codes else not tensor.is_floating_point():
+            raise CheckpointError(f"{path}: {key} has values of type {tensor.dtype}, expected {own[key].dtype if codes else 'floating point'}")
+        weights[key] = tensor if codes else tensor.to(dtype)
         if not bool(torch.isfinite(weights[key]).all()):
             raise CheckpointError(f"{path}: {key} has values that are not finite numbers")
     module.load_state_dict(weights, assign=True)
@@ -69,8 +72,9 @@ def _read(folder: Path, expected: Mapping[str, Shape] | None) -> tuple[Path, dic
         try:
             with safe_open(path, framework="pt") as file:
                 keys = list(file.keys())
-                _check(path, {key: tuple(file.get_slice(key).get_shape()) for key in keys}, expected)
-                return path, {key: file.get_tensor(key) for key in keys}
+                scales = {key for key in keys if key.endswith(SCALE) and key.removesuffix(SCALE) in keys}
+                _check(path, {key: tuple(file.get_slice(key).get_shape()) for key in keys if key not in scales}, expected)
+                return path, {key: _widened(file, key, scales) for key in keys if key not in scales}
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error}") from error
     path = folder / PICKLED_WEIGHTS
@@ -86,6 +90,11 @@ def _read(folder: Path, expected: Mapping[str, Shape] | None) -> tuple[Path, dic
     return path, content
 
 
+def _widened(file: Any, key: str, scales: set[str]) -> torch.Tensor:
+    tensor: torch.Tensor = file.get_tensor(key)
+    return tensor * file.get_tensor(key + SCALE) if key + SCALE in scales else tensor
+
+
 def _check(path: Path, found: Mapping[str, Shape], expected: Mapping[str, Shape] | None) -> None:
     if expected is None:
         return
@@ -99,10 +108,24 @@ def _check(path: Path, found: Mapping[str, Shape], expected: Mapping[str, Shape]
 
 
 def save_component(
-    folder: Path, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float16
+    folder: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    dtype: torch.dtype = torch.float16,
+    whole_numbers: bool = False,
 ) -> None:
-    """Write config.json and the weights, floating point tensors as ``dtype``, those of eight bits as they are."""
+    """Write config.json and the weights, floating point tensors as ``dtype``, those of eight bits as they are.
+
+    Args:
+        whole_numbers: matrices are stored in eight bits, as multiples of a number for each row.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)
-    stored = {k: v.to(dtype) if v.is_floating_point() and v.itemsize > 1 else v for k, v in weights.items()}
+    stored: dict[str, torch.Tensor] = {}
+    for key, weight in weights.items():
+        if whole_numbers and weight.is_floating_point() and weight.dim() == 2:
+            scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-30) / MOST
+            stored[key], stored[key + SCALE] = (weight / scale).round().to(torch.int8), scale
+        else:
+            stored[key] = weight.to(dtype) if weight.is_floating_point() and weight.itemsize > 1 else weight
     save_file({k: v.detach().cpu().contiguous() for k, v in stored.items()}, folder / WEIGHTS)

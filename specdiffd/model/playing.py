@@ -23,6 +23,9 @@ from specdiffd.model.prior import (
     COLOUR_AGES_S,
     COLOURED,
     DECAYS_S,
+    DETAIL_AGES,
+    DETAIL_AGES_S,
+    DETAIL_BINS,
     DRUM_PROGRAM,
     DYNAMICS,
     HAT_S,
@@ -31,6 +34,7 @@ from specdiffd.model.prior import (
     PITCH_OCTAVES,
     SUSTAINED_NEPERS_S,
     NotePrior,
+    between,
     hats_s,
     mel_of,
 )
@@ -54,7 +58,11 @@ class NoteNetwork(NamedTuple):
     program: Floats  # (programs, 32)
     key: Floats  # (programs * keys, 16)
     memory: Floats  # (programs * keys, memory)
-    colours: Floats  # (programs * coloured keys, J * mel) log gains
+    colours: Floats  # (programs * coloured keys, colour ages * mel) log gains
+    after: NDArray[np.int64]  # (J,) the second of the colour ages that each age lies between
+    share: Floats  # (J,) how far it is on the way to it
+    details: NDArray[np.uint8]  # (programs * coloured keys, codes)
+    patterns: Floats  # (codes, ages * bins) log gains
     dynamics: Floats  # (programs * coloured keys, velocities * bands) likewise
     velocities: Floats  # of the dynamics
     unrest: Floats  # (programs * coloured keys, bands) log gains of the roughness
@@ -81,7 +89,7 @@ class FrameNetwork(NamedTuple):
     window_s: np.float32
     never_s: np.float32
     lasting_s: Floats  # (4,) see NotePrior._lasting
-    colour_ages_s: Floats  # (J,)
+    detail_ages_s: Floats  # (J,)
     sustained: np.float32
 
 
@@ -94,7 +102,7 @@ class TimbreTable(NamedTuple):
     partials: Floats  # (N, K, H) power
     position: Floats  # (N, H) of the partials on the mel axis, in bins
     glide: Floats  # (N, H) how far they go there for a semitone
-    colours: Floats  # (N, J, mel) gains of the power at COLOUR_AGES_S, dynamics included
+    colours: Floats  # (N, J, mel) gains of the power at DETAIL_AGES_S, dynamics and details included
     lasting: Floats  # (N, 2) see NotePrior._lasting
 
 
@@ -142,11 +150,16 @@ class PlayedPrior:
         heads = (prior.harmonics, prior.spectrum, prior.inharmonicity, prior.frame_note)
         recalled = (_with_memory(*both) for both in zip(heads, prior.recall.weight.split(prior.recalled), strict=True))
         harmonics, spectrum, *others = recalled
+        after, share = between(torch.tensor(DETAIL_AGES_S), COLOUR_AGES_S)
         self._notes = NoteNetwork(
             program=_numpy(prior.program.weight),
             key=_numpy(prior.key.weight),
             memory=_numpy(prior.memory.weight),
             colours=_numpy(prior.colours.weight),
+            after=after.numpy(),
+            share=_numpy(share),
+            details=np.ascontiguousarray(prior.details.cpu().numpy()),
+            patterns=_numpy(prior.patterns),
             dynamics=_numpy(prior.dynamics.weight),
             velocities=np.array(DYNAMICS, np.float32),
             unrest=_numpy(prior.unrest.weight),
@@ -171,7 +184,7 @@ class PlayedPrior:
             window_s=f32(c.window_s),
             never_s=f32(NEVER_S),
             lasting_s=np.array(LASTING_S, np.float32),
-            colour_ages_s=np.array(COLOUR_AGES_S, np.float32),
+            detail_ages_s=np.array(DETAIL_AGES_S, np.float32),
             sustained=f32(SUSTAINED_NEPERS_S),
         )
         self._floor, self._nothing = f32(math.exp(2 * c.log_floor)), np.array(NO_GUIDE, np.float32)
@@ -212,7 +225,7 @@ class PlayedPrior:
     def _empty(self, rows: int) -> TimbreTable:
         c = self.config
         sizes = ((self._frames.hidden.weight.shape[0],), (c.shapes, c.mel_bins), (c.shapes, c.mel_bins))
-        more = ((c.shapes, c.harmonics), (c.harmonics,), (c.harmonics,), (len(COLOUR_AGES_S), c.mel_bins), (2,))
+        more = ((c.shapes, c.harmonics), (c.harmonics,), (c.harmonics,), (len(DETAIL_AGES_S), c.mel_bins), (2,))
         return TimbreTable(*(np.zeros((rows, *size), np.float32) for size in (*sizes, *more)))
 
     def _places(self, x: NoteFeatures) -> NDArray[np.int64]:
@@ -454,15 +467,22 @@ def _timbre(
     loud, ratio = np.empty(bins, np.float32), f32(math.exp(-higher * SEMITONE))
     for m in range(bins):
         loud[m] = (ONE - share) * dynamics[(after - 1) * bands + m // BAND] + share * dynamics[after * bands + m // BAND]
+    codes, across, unmoved = net.details[colour], bins // DETAIL_BINS, np.empty((len(gains), bins), np.float32)
+    for j in range(len(gains)):
+        first, share, row, part = (net.after[j] - 1) * bins, net.share[j], j // DETAIL_AGES * across, j % DETAIL_AGES * DETAIL_BINS
+        for m in range(bins):
+            coloured = (ONE - share) * log_gains[first + m] + share * log_gains[first + bins + m]
+            unmoved[j, m] = coloured + loud[m] + net.patterns[codes[row + m // DETAIL_BINS], part + m % DETAIL_BINS]
+    below, rest = np.empty(bins, np.int64), np.empty(bins, np.float32)
     for m in range(bins):  # see NotePrior._moved
         centre = f32(math.expm1((net.lowest_mel + f32(m) / net.bins_per_mel) / MEL_SCALE))
         place = (MEL_SCALE * f32(math.log1p(centre * ratio)) - net.lowest_mel) * net.bins_per_mel
         place = min(max(place, ZERO), f32(bins) - f32(1.001))
-        below = int(place)
-        rest = place - f32(below)
-        for j in range(len(gains)):
-            low, high = log_gains[j * bins + below] + loud[below], log_gains[j * bins + below + 1] + loud[below + 1]
-            gains[j, m] = exp(max(TWO * ((ONE - rest) * low + rest * high), f32(-80)))
+        below[m] = int(place)
+        rest[m] = place - f32(below[m])
+    for j in range(len(gains)):
+        for m in range(bins):
+            gains[j, m] = exp(max(TWO * ((ONE - rest[m]) * unmoved[j, below[m]] + rest[m] * unmoved[j, below[m] + 1]), f32(-80)))
     _lasting(frames, table, at)
 
 
@@ -470,7 +490,7 @@ def _timbre(
 def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
     """Into ``table`` from when on a note goes on as it does there, and how: `NotePrior._lasting`."""
     shapes, envelope = table.shapes[at], table.envelope[at]
-    last = table.colours[at, len(net.colour_ages_s) - 1]
+    last = table.colours[at, len(net.detail_ages_s) - 1]
     count, bins = shapes.shape
     x, y, weights = np.empty(len(envelope), np.float32), np.empty(len(envelope), np.float32), np.empty(count, np.float32)
     levels = np.empty(4, np.float32)
@@ -489,7 +509,7 @@ def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
 @compiled
 def _colour(net: FrameNetwork, colours: Floats, age_s: np.float32, y: Floats) -> None:
     """Into ``y`` (mel,) a note's gains at an age, of its colours (J, mel)."""
-    after, share = _between(age_s, net.colour_ages_s)
+    after, share = _between(age_s, net.detail_ages_s)
     for m in range(len(y)):
         y[m] = (ONE - share) * colours[after - 1, m] + share * colours[after, m]
 

@@ -1,4 +1,4 @@
-"""Fits the note prior's colours, dynamics and unrest: for each key of each program, what its networks are wrong about in single notes.
+"""Fits the note prior's colours, dynamics, details and unrest: for each key of each program, what its networks are wrong about in single notes.
 
 By least absolute differences, key by key: to render eight notes takes no longer than to train with them once, and they say of a key what
 hundreds of steps would.
@@ -11,6 +11,7 @@ import multiprocessing
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +28,22 @@ from specdiffd.events import DRUM_CHANNEL, PROGRAM, Event
 from specdiffd.formats import MelFormat
 from specdiffd.midi.score import Score
 from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import BAND, COLOUR_AGES_S, COLOURED, DRUM_PROGRAM, DYNAMICS, NotePrior, shares_of, total_power
+from specdiffd.model.prior import (
+    BAND,
+    COLOUR_AGES_S,
+    COLOURED,
+    DETAIL_AGES,
+    DETAIL_AGES_S,
+    DETAIL_BINS,
+    DRUM_PROGRAM,
+    DYNAMICS,
+    PATTERNS,
+    NotePrior,
+    between,
+    laid_out,
+    shares_of,
+    summed,
+)
 from specdiffd.train.data import RENDER_RATE_HZ
 from specdiffd.train.fluid import FluidRenderer
 from specdiffd.train.loop import SAVE_EVERY_S, STATE
@@ -46,6 +62,9 @@ TURNS = 3  # of colours and dynamics
 LEAST_ERROR = 0.05  # nepers: smaller ones weigh no more than this
 # So many errors of a neper: what a key's notes show too little of stays as it is, or becomes what those beside it are.
 TOWARDS_ZERO, TOWARDS_EACH_OTHER = 1.0, 10.0
+DETAILS_TOWARDS_ZERO, DETAILS_TOWARDS_EACH_OTHER = 0.1, 3.0
+SAMPLED = (3, 2)  # patterns are learned from every third program, two keys of each
+MEANS = 30  # rounds of k-means
 NEAR_FLOOR = 0.3  # nepers above it
 FEW = 20  # bins in frames: fewer say nothing of roughness
 MOST_UNREST = 2.0
@@ -68,16 +87,22 @@ def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, 
         state = torch.load(path, weights_only=True)
         prior.load_state_dict(state["average"])
         done, used_s = state["programs"], state["used_s"]
+    else:
+        prior.details.zero_()
     out.mkdir(parents=True, exist_ok=True)
-    tables = (prior.colours.weight, prior.dynamics.weight, prior.unrest.weight)
+    tables = (prior.colours.weight, prior.dynamics.weight, prior.details, prior.unrest.weight)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     started = saved = time.monotonic()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _set_up, (prior, fmt, soundfont)) as pool:
+        if not path.exists():
+            sample = [*range(0, DRUM_PROGRAM, SAMPLED[0]), DRUM_PROGRAM]
+            prior.patterns.copy_(patterns_of(torch.cat(list(pool.map(_sample_details, sample)))))
+            log.info("patterns of %d programs", len(sample))
         while done < PROGRAMS and used_s < 60 * minutes and not stop.is_set():
             some = range(done, min(done + workers, PROGRAMS))
-            for program, (fits, before, after) in zip(some, pool.map(_fit_program, some), strict=True):
+            for program, (fits, before, after) in zip(some, pool.map(_fit_program, some, [prior.patterns] * len(some)), strict=True):
                 keys = _keys(program)
                 first = program * len(COLOURED) + keys.start - COLOURED.start
                 for table, found in zip(tables, fits, strict=True):
@@ -110,11 +135,21 @@ def _set_up(prior: NotePrior, fmt: MelFormat, soundfont: str) -> None:
 
 
 @torch.inference_mode()
-def _fit_program(program: int) -> tuple[list[Tensor], float, float]:
+def _fit_program(program: int, patterns: Tensor) -> tuple[list[Tensor], float, float]:
     """What is to be added to the tables, a row a key, and the mean error in nepers without and with it."""
-    fits = [fit_key(heard(_Worker.renderer, _Worker.fmt, _Worker.prior, program, key), _Worker.fmt.log_floor) for key in _keys(program)]
+    w = _Worker
+    fits = [fit_key(heard(w.renderer, w.fmt, w.prior, program, key), w.fmt.log_floor, patterns) for key in _keys(program)]
     *tables, before, after = zip(*fits, strict=True)
     return [torch.stack(table).flatten(1) for table in tables], float(np.mean(before)), float(np.mean(after))
+
+
+@torch.inference_mode()
+def _sample_details(program: int) -> Tensor:
+    """Details (n, DETAIL_AGES * DETAIL_BINS) of some keys of a program."""
+    w, keys = _Worker, _keys(program)
+    some = np.random.default_rng(program).choice(keys, SAMPLED[1], replace=False)
+    notes = (heard(w.renderer, w.fmt, w.prior, program, int(key)) for key in some)
+    return torch.cat([_cut(_details(n, w.fmt.log_floor, *_colours(n, w.fmt.log_floor))) for n in notes])
 
 
 def _keys(program: int) -> range:
@@ -145,8 +180,8 @@ def heard(renderer: FluidRenderer, fmt: MelFormat, prior: NotePrior, program: in
         features = note_features(score, frame_times_s(fmt, 0, frames), prior.config.window_s, prior.config.ring_s)
         notes = prior.contributions(features)
         there = features.active[0]
-        power = total_power(notes.weights, notes.shapes) + 1e-30
-        rough = total_power(notes.weights, notes.rough) / power
+        power = summed(notes.power, notes.frame, frames) + 1e-30
+        rough = summed(notes.rough, notes.frame, frames) / power
         mels = log_mel(torch.from_numpy(audio), fmt)[:frames], 0.5 * torch.log(power), rough
         age_s = features.age_s[0][there]
         target, predicted, rough = (mel[there] for mel in mels)
@@ -154,19 +189,62 @@ def heard(renderer: FluidRenderer, fmt: MelFormat, prior: NotePrior, program: in
     return Heard(*(torch.cat(x) for x in zip(*parts, strict=True)))
 
 
-def fit_key(notes: Heard, log_floor: float) -> tuple[Tensor, Tensor, Tensor, float, float]:
-    """Colours (J, mel), dynamics (velocities, bands) and unrest (bands,), and the mean error in nepers without and with them."""
-    ages, velocities = shares_of(notes.age_s, COLOUR_AGES_S), shares_of(notes.velocity, DYNAMICS)
-    weight = audible(torch.maximum(notes.target, notes.predicted))
+def fit_key(notes: Heard, log_floor: float, patterns: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, float, float]:
+    """Colours (J, mel), dynamics (velocities, bands), codes of details and unrest (bands,), and the mean error in nepers without and with them."""
+    colours, dynamics = _colours(notes, log_floor)
+    details = _details(notes, log_floor, colours, dynamics)
+    codes = torch.cdist(_cut(details), patterns).argmin(1).to(torch.uint8)
+    details = laid_out(patterns[codes.long()][None])[0]
+    fitted = _changed(notes, colours, dynamics) + shares_of(notes.age_s, DETAIL_AGES_S) @ details
+    before, after = (float((x.clamp_min(log_floor) - notes.target).abs().mean()) for x in (notes.predicted, fitted))
+    return colours, dynamics, codes, unrest(notes, fitted, log_floor), before, after
+
+
+def _changed(notes: Heard, colours: Tensor, dynamics: Tensor) -> Tensor:
+    """What is predicted with colours and dynamics."""
+    louder = shares_of(notes.velocity, DYNAMICS) @ dynamics.repeat_interleave(BAND, 1)
+    return notes.predicted + shares_of(notes.age_s, COLOUR_AGES_S) @ colours + louder
+
+
+def _missing(notes: Heard, predicted: Tensor, log_floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Error of what is ``predicted``, its weight, and where less than it is as good."""
     silent = notes.target <= log_floor + NEAR_FLOOR
-    error = (torch.where(silent, log_floor, notes.target) - notes.predicted).clamp(-MOST, MOST)
+    error = (torch.where(silent, log_floor, notes.target) - predicted).clamp(-MOST, MOST)
+    return error, audible(torch.maximum(notes.target, notes.predicted)), silent
+
+
+def _colours(notes: Heard, log_floor: float) -> tuple[Tensor, Tensor]:
+    ages, velocities = shares_of(notes.age_s, COLOUR_AGES_S), shares_of(notes.velocity, DYNAMICS)
+    error, weight, silent = _missing(notes, notes.predicted, log_floor)
     dynamics = torch.zeros(velocities.shape[1], error.shape[1] // BAND)
     for _ in range(TURNS):
         colours = least_absolute(ages, error - velocities @ dynamics.repeat_interleave(BAND, 1), weight, silent).clamp(-MOST, MOST)
         dynamics = least_absolute(velocities.repeat(BAND, 1), *(_bins_of_bands(x) for x in (error - ages @ colours, weight, silent)))
-    fitted = notes.predicted + ages @ colours + velocities @ dynamics.repeat_interleave(BAND, 1)
-    before, after = (float((x.clamp_min(log_floor) - notes.target).abs().mean()) for x in (notes.predicted, fitted))
-    return colours, dynamics, unrest(notes, fitted, log_floor), before, after
+    return colours, dynamics
+
+
+def _details(notes: Heard, log_floor: float, colours: Tensor, dynamics: Tensor) -> Tensor:
+    """Log gains (ages, mel) of what colours and dynamics leave."""
+    return least_absolute_between(notes.age_s, DETAIL_AGES_S, *_missing(notes, _changed(notes, colours, dynamics), log_floor))
+
+
+def _cut(details: Tensor) -> Tensor:
+    """Gains (ages, mel) as what patterns stand for, in the order of their codes: (codes, DETAIL_AGES * DETAIL_BINS)."""
+    return details.unflatten(0, (-1, DETAIL_AGES)).unflatten(2, (-1, DETAIL_BINS)).transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def patterns_of(details: Tensor) -> Tensor:
+    """The patterns (PATTERNS, n) nearest to details (N, n), by k-means (Lloyd 1982); the first are 0."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = details[torch.randperm(len(details), generator=generator)[:PATTERNS]].clone()
+    for _ in range(MEANS):
+        patterns[0] = 0
+        nearest = torch.cat([torch.cdist(some, patterns).argmin(1) for some in details.split(1 << 16)])
+        count = torch.bincount(nearest, minlength=PATTERNS)
+        means = torch.zeros_like(patterns).index_add_(0, nearest, details) / count.clamp_min(1)[:, None]
+        patterns = torch.where(count[:, None] > 0, means, details[torch.randint(len(details), (PATTERNS,), generator=generator)])
+    patterns[0] = 0
+    return patterns
 
 
 def unrest(notes: Heard, fitted: Tensor, log_floor: float) -> Tensor:
@@ -195,6 +273,39 @@ def least_absolute(basis: Tensor, error: Tensor, weight: Tensor, at_most: Tensor
         normal = (now.T @ squares).unflatten(1, usual.shape) + usual  # (mel, J, J)
         factors = torch.linalg.solve(normal, (now * error).T @ basis).T
     return factors
+
+
+def least_absolute_between(x: Tensor, points: Sequence[float], error: Tensor, weight: Tensor, at_most: Tensor) -> Tensor:
+    """Likewise, of linear interpolation between values at many ``points`` for places ``x`` (n,), where few factors meet: (J, mel)."""
+    after, share = between(x, points)
+    share, count = share[:, None], len(points)
+
+    def at_points(before: Tensor, behind: Tensor) -> Tensor:
+        return summed(before, after - 1, count) + summed(behind, after, count)
+
+    factors = torch.zeros(count, error.shape[1])
+    ends = torch.ones(count, 1)
+    ends[1:-1] = 2
+    for _ in range(ROUNDS):
+        missing = error - torch.lerp(factors[after - 1], factors[after], share)
+        now = torch.where(at_most & (missing >= 0), 0.0, weight / missing.abs().clamp_min(LEAST_ERROR))
+        own = at_points(now * (1 - share).square(), now * share.square()) + DETAILS_TOWARDS_ZERO + DETAILS_TOWARDS_EACH_OTHER * ends
+        beside = summed(now * share * (1 - share), after, count)[1:] - DETAILS_TOWARDS_EACH_OTHER
+        factors = _solve(own, beside, at_points(now * error * (1 - share), now * error * share))
+    return factors
+
+
+def _solve(own: Tensor, beside: Tensor, wanted: Tensor) -> Tensor:
+    """Solve symmetric tridiagonal systems, a column each: diagonal (J, n), beside it (J - 1, n), right side (J, n)."""
+    own, wanted = list(own), list(wanted)
+    for k, between_them in enumerate(beside):
+        ratio = between_them / own[k]
+        own[k + 1] = own[k + 1] - ratio * between_them
+        wanted[k + 1] = wanted[k + 1] - ratio * wanted[k]
+    found = [wanted[-1] / own[-1]]
+    for k in reversed(range(len(beside))):
+        found.append((wanted[k] - beside[k] * found[-1]) / own[k])
+    return torch.stack(found[::-1])
 
 
 def _bins_of_bands(x: Tensor) -> Tensor:

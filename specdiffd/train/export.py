@@ -32,7 +32,7 @@ PARTS = {"prior": (PRIOR,), "decoder": (NOTES_ENCODER, CONTEXT_ENCODER, DECODER)
 
 
 def export(out: Path, fmt: MelFormat, sources: Mapping[str, Path], name: str) -> None:
-    """Write the averaged weights, float16, as one instrument.
+    """Write the averaged weights as one instrument: float16, what is of single keys and the decoder's matrices in eight bits.
 
     Args:
         sources: for each of ``PARTS`` its run, or a checkpoint to copy its components from.
@@ -61,9 +61,9 @@ def export_part(out: Path, part: str, source: Path) -> None:
     if part != "decoder":
         save_component(out / components[0], config, weights)
         return
-    save_component(out / NOTES_ENCODER, {**config["encoder"], "codec": config["codec"]}, _under(weights, NOTES_ENCODER))
-    save_component(out / CONTEXT_ENCODER, config["encoder"], _under(weights, CONTEXT_ENCODER))
-    save_component(out / DECODER, config["decoder"], _under(weights, DECODER))
+    configs = {NOTES_ENCODER: {**config["encoder"], "codec": config["codec"]}, CONTEXT_ENCODER: config["encoder"], DECODER: config["decoder"]}
+    for name, own in configs.items():
+        save_component(out / name, own, _under(weights, name), whole_numbers=True)
 
 
 def _under(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

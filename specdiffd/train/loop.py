@@ -51,7 +51,7 @@ class Run:
         if self._path.exists():
             self._load()
         else:
-            self.average = {k: v.detach().clone().float() for k, v in model.state_dict().items()}
+            self.average = {k: v.detach().clone() if v.dtype == torch.uint8 else v.detach().clone().float() for k, v in model.state_dict().items()}
 
     @property
     def progress(self) -> float:
@@ -129,7 +129,8 @@ class Run:
         decay = min(AVERAGE_DECAY, (self.step + 1) / (self.step + 10))
         for key, value in self._model.state_dict().items():
             average: Tensor = self.average[key]
-            average.lerp_(value.to(average), 1 - decay)
+            if average.is_floating_point():
+                average.lerp_(value.to(average), 1 - decay)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._stop = True

@@ -21,7 +21,7 @@ from specdiffd.layout import PRIOR
 from specdiffd.model.checkpoint import read_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
-from specdiffd.model.prior import NotePrior, PriorConfig, log_mel_of, mean_roughness, total_power
+from specdiffd.model.prior import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
 from specdiffd.model.sampler import flow_step, flow_times
 from specdiffd.model.texture import NEXT_FRAME
 from specdiffd.tokens.codec import PAD, Codec
@@ -57,28 +57,26 @@ def concatenate(windows: Sequence[NoteFeatures]) -> NoteFeatures:
     return NoteFeatures(*(torch.cat(columns) for columns in zip(*windows, strict=True)))
 
 
-def _per_window(prior: NotePrior, windows: Sequence[NoteFeatures]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Weights, shapes and roughness times shapes of each window's notes, from one pass."""
-    sizes = [len(w.key) for w in windows]
+def _contributions(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Contributions:
+    """Of the notes of several windows, from one pass; the frames of each follow those of the one before."""
     notes = prior.contributions(concatenate(windows))
-    return list(zip(*(x.split(sizes) for x in notes), strict=True))
+    window = torch.repeat_interleave(torch.tensor([len(w.key) for w in windows], device=notes.note.device))
+    return notes._replace(frame=window[notes.note] * windows[0].active.shape[1] + notes.frame)
 
 
 def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
     """Log mel (B, F, mel_bins) of several windows in one pass."""
-    return torch.stack([log_mel_of(total_power(w, s), prior.config.log_floor) for w, s, _ in _per_window(prior, windows)])
+    notes, parts = _contributions(prior, windows), (len(windows), -1)
+    total = summed(notes.power, notes.frame, len(windows) * windows[0].active.shape[1])
+    return log_mel_of(total, prior.config.log_floor).unflatten(0, parts)
 
 
 def rough_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> tuple[Tensor, Tensor]:
     """Likewise, and its roughness, from which the mean learns nothing."""
-    mels, roughness, floor = [], [], prior.config.log_floor
-    for weights, shapes, rough in _per_window(prior, windows):
-        total = total_power(weights, shapes)
-        mels.append(log_mel_of(total, floor))
-        roughness.append(
-            mean_roughness(weights.detach(), shapes.detach(), total_power(weights.detach(), rough), prior.beats, total.detach(), floor)
-        )
-    return torch.stack(mels), torch.stack(roughness)
+    notes, floor, parts = _contributions(prior, windows), prior.config.log_floor, (len(windows), -1)
+    total = summed(notes.power, notes.frame, len(windows) * windows[0].active.shape[1])
+    roughness = mean_roughness(notes.power.detach(), notes.rough, notes.frame, prior.beats, total.detach(), floor)
+    return log_mel_of(total, floor).unflatten(0, parts), roughness.unflatten(0, parts)
 
 
 def unlikelihood(error: Tensor, roughness: Tensor) -> Tensor:

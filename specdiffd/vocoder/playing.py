@@ -46,6 +46,18 @@ class Noise(NamedTuple):
     root: np.float32  # of fft
 
 
+class Levels(NamedTuple):
+    """What bins of a transform are to the mel bins that lie around them, of which there is one more at either end."""
+
+    below: NDArray[np.int64]  # (bins,) the first of the two
+    low: Floats  # (bins,) height of its triangle
+    high: Floats  # and of the next one's
+    gain_low: Floats  # (bins,) what its log gain is of theirs
+    gain_high: Floats
+    floor: np.float32  # log
+    most: np.float32  # nepers
+
+
 @compiled
 def tones(
     bank: Bank,
@@ -174,7 +186,6 @@ def add_noise(bank: Bank, c: Noise, pieces: Floats, envelope: Floats, onsets: Fl
     levels = np.empty(points + 1, np.float32)
     overlap = np.empty((rows + quarters - 1) * hop, np.float32)
     frame = hop * bank.subframes
-    bins = onsets.shape[2]
     for b in range(batch):
         overlap[: size - hop] = before[b]
         overlap[size - hop :] = ZERO
@@ -194,12 +205,60 @@ def add_noise(bank: Bank, c: Noise, pieces: Floats, envelope: Floats, onsets: Fl
                 if after - back >= 0:
                     for n in range(size - back * hop):
                         tails[b, t, n] += pieces[b, after - back, back * hop + n]
-            share, place = ZERO, ZERO
+            _let_through(bank, onsets[b, t], overlap[t * frame : (t + 1) * frame])
+            audio[b, t * frame : (t + 1) * frame] += overlap[t * frame : (t + 1) * frame]
+
+
+@compiled
+def _let_through(bank: Bank, onsets: Floats, audio: Floats) -> None:
+    """Of a hop's ``audio`` (samples,) what belongs to notes that have begun, by the mean over the bins of ``onsets`` (mel, 2)."""
+    bins, share, place = len(onsets), ZERO, ZERO
+    for k in range(bins):
+        share += onsets[k, 0]
+        place += onsets[k, 0] * onsets[k, 1]
+    share, place = share / f32(bins), place / f32(bins)
+    if share == ZERO:
+        return
+    begins, quiet = TWO * f32(len(audio)) * place / max(share, f32(1e-6)), math.sqrt(ONE - share)
+    for n in range(len(audio)):
+        open_ = min(max((f32(n) - begins) / bank.ramp, ZERO), ONE)
+        audio[n] *= quiet + (ONE - quiet) * open_
+
+
+@compiled
+def let_through(bank: Bank, onsets: Floats, audio: Floats) -> None:
+    """Likewise, of ``audio`` (B, T, hop) with onsets (B, T, mel, 2)."""
+    for b in range(audio.shape[0]):
+        for t in range(audio.shape[1]):
+            _let_through(bank, onsets[b, t], audio[b, t])
+
+
+@compiled
+def level(c: Levels, spectra: Floats, wanted: Floats) -> None:
+    """Bring short-time ``spectra`` (B, T, bins, 2) to a log mel ``wanted`` (B, T, mel), within limits; silence is silent."""
+    batch, frames, bins = spectra.shape[:3]
+    mels = wanted.shape[2]
+    size, missing = np.empty(bins, np.float32), np.empty(mels + 2, np.float32)
+    for b in range(batch):
+        for t in range(frames):
             for k in range(bins):
-                share += onsets[b, t, k, 0]
-                place += onsets[b, t, k, 0] * onsets[b, t, k, 1]
-            share, place = share / f32(bins), place / f32(bins)
-            begins, quiet = TWO * f32(frame) * place / max(share, f32(1e-6)), math.sqrt(ONE - share)
-            for n in range(frame):
-                open_ = min(max((f32(n) - begins) / bank.ramp, ZERO), ONE)
-                audio[b, t * frame + n] += overlap[t * frame + n] * (quiet + (ONE - quiet) * open_)
+                real, imaginary = spectra[b, t, k, 0], spectra[b, t, k, 1]
+                size[k] = math.sqrt(real * real + imaginary * imaginary)
+            missing[:] = ZERO
+            for k in range(bins):
+                missing[c.below[k]] += size[k] * c.low[k]
+                missing[c.below[k] + 1] += size[k] * c.high[k]
+            for m in range(mels):
+                measured = math.log(max(missing[m + 1], f32(1e-30)))
+                missing[m + 1] = min(max(wanted[b, t, m] - max(measured, c.floor), -c.most), c.most)
+            missing[0], missing[mels + 1] = ZERO, ZERO
+            loudest = c.floor
+            for m in range(mels):
+                loudest = max(loudest, wanted[b, t, m])
+            audible = ONE - exp(c.floor - loudest)
+            for k in range(bins):
+                size[k] = c.gain_low[k] * missing[c.below[k]] + c.gain_high[k] * missing[c.below[k] + 1]
+            for k in range(bins):
+                gain = audible * exp(size[k])
+                spectra[b, t, k, 0] *= gain
+                spectra[b, t, k, 1] *= gain

@@ -9,7 +9,7 @@ from test_prior import CONFIG, features, played
 from specdiffd.events import Performance
 from specdiffd.formats import NO_GUIDE
 from specdiffd.model.playing import PlayedPrior
-from specdiffd.model.prior import NotePrior, mean_roughness, total_power
+from specdiffd.model.prior import NotePrior, mean_roughness, summed
 
 
 @pytest.fixture
@@ -20,6 +20,8 @@ def prior() -> NotePrior:
         torch.nn.init.normal_(layer.weight, std=1.0)
     for table in (prior.colours, prior.dynamics, prior.unrest):
         torch.nn.init.normal_(table.weight, std=0.3)
+    torch.nn.init.normal_(prior.patterns, std=0.3)
+    prior.details.random_(256)
     return prior
 
 
@@ -61,11 +63,12 @@ def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -
     rows = torch.arange(x.active.numel()).view(x.active.shape)
     noise = torch.randn(x.active.numel(), CONFIG.mel_bins, generator=torch.Generator().manual_seed(0))
     heard = PlayedPrior(prior, noise)(x, rows)
-    weights, shapes, rough = prior.contributions(x)
-    shares = torch.einsum("nkf,nkm->nfm", weights, rough)
-    total = total_power(weights, shapes)
-    roughness = mean_roughness(weights, shapes, shares.sum(0), prior.beats, total, CONFIG.log_floor)
-    mixed = (shares * noise[rows]).sum(0) / (shares.square().sum(0) + math.exp(4 * CONFIG.log_floor)).sqrt()
+    notes = prior.contributions(x)
+    drawn, squares, total = (
+        summed(y, notes.frame, x.active.shape[1]) for y in (notes.rough * noise[rows[x.active]], notes.rough.square(), notes.power)
+    )
+    roughness = mean_roughness(notes.power, notes.rough, notes.frame, prior.beats, total, CONFIG.log_floor)
+    mixed = drawn / (squares + math.exp(4 * CONFIG.log_floor)).sqrt()
     assert torch.allclose(heard.texture, roughness * mixed, atol=2e-3)
     assert float(heard.texture.std()) > 0.05
     assert not PlayedPrior(prior, noise)(features(played())).texture.any()

@@ -13,7 +13,18 @@ from specdiffd.midi.score import Score
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
 from specdiffd.model.playing import PlayedPrior
-from specdiffd.model.prior import COLOUR_AGES_S, COLOURED, NotePrior, PriorConfig, harmonic_lobes, mean_roughness, mel_of, total_power
+from specdiffd.model.prior import (
+    COLOUR_AGES_S,
+    COLOURED,
+    DETAIL_AGES_S,
+    DETAIL_BINS,
+    NotePrior,
+    PriorConfig,
+    harmonic_lobes,
+    mean_roughness,
+    mel_of,
+    summed,
+)
 
 CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)
 
@@ -69,6 +80,19 @@ def test_colours_are_moved_with_the_pitch(prior: NotePrior, key: int, bend: int 
     assert float((near * bins).sum() / near.sum()) == pytest.approx(mel_of(1000 * 2 ** (semitones / 12)) / step - 1, abs=0.1)
 
 
+def test_details_are_patterns_of_ages_and_bins(prior: NotePrior) -> None:
+    """A code says what two ages are in four bins: that of the ninth pair of ages and of the bins 20 to 23."""
+    x = features(played((0.0, 0xC0, 40, 0), (0.0, 0x90, 60, 100)))
+    before = prior.timbres(x).colours[-1].log()
+    prior.patterns[3] = torch.arange(1.0, 9.0) / 8
+    codes = prior.details.view(-1, len(COLOURED), len(DETAIL_AGES_S) // 2, CONFIG.mel_bins // DETAIL_BINS)
+    codes[40, 60 - COLOURED[0], 8, 5] = 3
+    change = (prior.timbres(x).colours[-1].log() - before) / 2
+    assert change[16:18, 20:24].flatten().tolist() == pytest.approx((torch.arange(1.0, 9.0) / 8).tolist(), abs=0.01)
+    change[16:18, 20:24] = 0
+    assert float(change.abs().max()) < 0.01
+
+
 def test_volume_is_a_log_offset(prior: NotePrior) -> None:
     quiet = prior(features(played((0, 0xB0, 7, 50), (0.1, 0x90, 60, 100))))
     usual = prior(features(played((0, 0xB0, 7, 100), (0.1, 0x90, 60, 100))))
@@ -98,10 +122,10 @@ def test_roughness_is_a_mean_over_the_notes_by_power_and_beats(prior: NotePrior)
 
     def roughness(*rows: tuple[float, int, int, int], beats: float = -20.0) -> torch.Tensor:
         x = features(played(*rows))
-        weights, shapes, rough = prior.contributions(x)
-        total = total_power(weights, shapes)
+        notes = prior.contributions(x)
+        total = summed(notes.power, notes.frame, x.active.shape[1])
         of_bins = torch.full((CONFIG.mel_bins,), beats)
-        return mean_roughness(weights, shapes, total_power(weights, rough), of_bins, total, CONFIG.log_floor)
+        return mean_roughness(notes.power, notes.rough, notes.frame, of_bins, total, CONFIG.log_floor)
 
     torch.nn.init.normal_(prior.roughness.weight, std=2.0)
     one, other = (0.1, 0x90, 60, 127), (0.1, 0x90, 72, 100)

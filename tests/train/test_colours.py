@@ -1,4 +1,4 @@
-"""Colours and dynamics bring single notes nearer to what they were fitted to, and others of the same keys."""
+"""Colours, dynamics and details bring single notes nearer to what they were fitted to, and others of the same keys."""
 
 import copy
 import math
@@ -14,10 +14,21 @@ import torch
 from specdiffd.errors import Interrupted
 from specdiffd.formats import FORMATS
 from specdiffd.loading import load_builtin_family
-from specdiffd.model.prior import BAND, COLOUR_AGES_S, COLOURED, DRUM_PROGRAM, DYNAMICS, NotePrior, shares_of
+from specdiffd.model.prior import (
+    BAND,
+    COLOUR_AGES_S,
+    COLOURED,
+    DETAIL_AGES_S,
+    DRUM_PROGRAM,
+    DYNAMICS,
+    PATTERNS,
+    NotePrior,
+    laid_out,
+    shares_of,
+)
 from specdiffd.model.texture import NEXT_FRAME
 from specdiffd.train import colours
-from specdiffd.train.colours import Heard, fit_colours, fit_key, heard, least_absolute
+from specdiffd.train.colours import Heard, fit_colours, fit_key, heard, least_absolute, least_absolute_between, patterns_of
 from specdiffd.train.fluid import FluidRenderer
 
 FORMAT = FORMATS["full-band"]
@@ -32,7 +43,11 @@ def prior() -> NotePrior:
     prior.colours.weight.zero_()
     prior.dynamics.weight.zero_()
     prior.unrest.weight.zero_()
+    prior.details.zero_()
     return prior
+
+
+NONE = torch.zeros(1, 8)  # patterns: no details
 
 
 def test_shares_are_those_of_linear_interpolation() -> None:
@@ -66,7 +81,7 @@ def test_what_a_key_is_wrong_about_is_found() -> None:
     empty = single_notes(torch.zeros(500, 40), -3.0)
     bases = shares_of(empty.age_s, COLOUR_AGES_S), shares_of(empty.velocity, DYNAMICS)
     change = bases[0] @ wanted + bases[1] @ louder
-    colours, dynamics, _, before, after = fit_key(single_notes(change, -3.0), FLOOR)
+    colours, dynamics, _, _, before, after = fit_key(single_notes(change, -3.0), FLOOR, NONE)
     assert before > 0.5
     assert after < 0.05
     found = bases[0] @ colours + bases[1] @ dynamics.repeat_interleave(BAND, 1)
@@ -76,7 +91,7 @@ def test_what_a_key_is_wrong_about_is_found() -> None:
 def test_silence_says_no_more_than_that() -> None:
     """Where nothing is predicted either there is nothing to change; what is predicted is made soft enough, also for velocities between."""
     for predicted, least in ((FLOOR - 5, 0.0), (FLOOR + 2, 1.0)):
-        *tables, before, after = fit_key(single_notes(torch.full((500, 40), -9.0), predicted), FLOOR)
+        *tables, before, after = fit_key(single_notes(torch.full((500, 40), -9.0), predicted), FLOOR, NONE)
         assert before == pytest.approx(max(0.0, predicted - FLOOR), abs=1e-5)
         assert after < 0.1
         most = max(float(table.abs().max()) for table in tables)
@@ -88,7 +103,7 @@ def test_silence_says_no_more_than_that() -> None:
 def test_roughness_is_that_of_what_changes(rough: float) -> None:
     """Of bands alike, each as much as it has: half of them none."""
     noise = torch.randn(500, 40, generator=torch.Generator().manual_seed(2)) * math.sqrt(1 - NEXT_FRAME)
-    _, _, unrest, _, _ = fit_key(single_notes(rough * noise * (torch.arange(40) < 20), -3.0), FLOOR)
+    _, _, _, unrest, _, _ = fit_key(single_notes(rough * noise * (torch.arange(40) < 20), -3.0), FLOOR, NONE)
     assert unrest[:5].exp().mean() * ROUGH == pytest.approx(rough, rel=0.15)
     assert float(unrest[5:].exp().max()) * ROUGH < 0.02
 
@@ -97,17 +112,53 @@ def test_roughness_is_that_of_what_changes(rough: float) -> None:
 def test_other_notes_of_the_key_come_nearer(prior: NotePrior, program: int, key: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Softer and louder, shorter and longer than those that it was fitted to."""
     renderer = FluidRenderer()
-    *found, _, _ = fit_key(heard(renderer, FORMAT, prior, program, key), FLOOR)
     row = program * len(COLOURED) + key - COLOURED.start
-    fitted = copy.deepcopy(prior)
-    for table, of_key in zip((fitted.colours, fitted.dynamics, fitted.unrest), found, strict=True):
-        table.weight[row] = of_key.flatten()
+    fitted, coloured = copy.deepcopy(prior), copy.deepcopy(prior)
+    for p, patterns in ((fitted, prior.patterns), (coloured, torch.zeros(1, 8))):
+        *found, _, _ = fit_key(heard(renderer, FORMAT, prior, program, key), FLOOR, patterns)
+        for table, of_key in zip((p.colours.weight, p.dynamics.weight, p.details, p.unrest.weight), found, strict=True):
+            table[row] = of_key.flatten()
     monkeypatch.setattr(colours, "NOTES", ((28, 0.8), (58, 0.4), (86, 1.5), (114, 0.3)))
-    before, after = (
+    before, without_details, after = (
         float((notes.predicted.clamp_min(FLOOR) - notes.target).abs().mean())
-        for notes in (heard(renderer, FORMAT, p, program, key) for p in (prior, fitted))
+        for notes in (heard(renderer, FORMAT, p, program, key) for p in (prior, coloured, fitted))
     )
-    assert after < 0.9 * before
+    assert without_details < 0.9 * before
+    assert after < 0.95 * without_details
+
+
+def test_details_are_what_each_age_is_wrong_about() -> None:
+    """Of smooth changes nearly all, though a few frames are wrong; what no frame shows is as those beside it."""
+    generator = torch.Generator().manual_seed(3)
+    age_s = torch.rand(1200, generator=generator) * 2 - 0.05
+    age_s = age_s[(age_s < 0.3) | (age_s > 0.32)]
+    wanted = torch.sin(torch.tensor(DETAIL_AGES_S)[:, None] * torch.arange(2, 10))
+    error = shares_of(age_s, DETAIL_AGES_S) @ wanted
+    wrong = torch.rand(error.shape, generator=generator) < 0.1
+    found = least_absolute_between(
+        age_s, DETAIL_AGES_S, error + 3.0 * wrong, torch.ones_like(error), torch.zeros_like(error, dtype=torch.bool)
+    )
+    assert float((found - wanted).abs().mean()) < 0.1
+
+
+def test_patterns_are_those_that_details_have() -> None:
+    generator = torch.Generator().manual_seed(4)
+    kinds = torch.randn(20, 8, generator=generator)
+    details = kinds[torch.randint(20, (4000,), generator=generator)] + 0.01 * torch.randn(4000, 8, generator=generator)
+    found = patterns_of(details)
+    assert found.shape == (PATTERNS, 8)
+    assert not found[0].any()
+    assert float(torch.cdist(kinds, found).min(1).values.max()) < 0.05
+
+
+def test_codes_of_a_key_stand_for_its_details() -> None:
+    """What is one pattern in all frames is found as that."""
+    patterns = torch.stack((torch.zeros(8), torch.tensor([0.5, -0.5, 0.25, -0.25]).repeat(2)))
+    alternating = laid_out(patterns[torch.ones(1, len(DETAIL_AGES_S) // 2 * 10, dtype=torch.int64)])[0]
+    notes = single_notes(torch.zeros(500, 40), -3.0)
+    notes = notes._replace(target=notes.target + shares_of(notes.age_s, DETAIL_AGES_S) @ alternating)
+    details = colours._cut(colours._details(notes, FLOOR, torch.zeros(len(COLOUR_AGES_S), 40), torch.zeros(len(DYNAMICS), 10)))
+    assert float((torch.cdist(details, patterns).argmin(1) == 1).float().mean()) == 1.0
 
 
 def test_it_goes_on_where_its_time_was_over(prior: NotePrior, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
 from specdiffd.formats import NO_GUIDE, MelFormat
-from specdiffd.vocoder.melgan import Vocoder, VocoderConfig, VocoderState
+from specdiffd.vocoder.melgan import LEVELLED_NEPERS, Vocoder, VocoderConfig, VocoderState
 from specdiffd.vocoder.oscillators import Gate, oscillate, phases
 
 CONFIG = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_width=16, history_frames=20)
@@ -65,15 +65,34 @@ def test_the_history_has_an_end(vocoder: Vocoder, mel: Tensor) -> None:
         state.rewind(21, CONFIG.subframes)
 
 
-def test_the_lookahead_is_what_the_config_says(vocoder: Vocoder, mel: Tensor) -> None:
-    """Hop i hears frames up to i + lookahead, no later ones."""
+def test_the_lookahead_is_what_it_says(vocoder: Vocoder, mel: Tensor) -> None:
+    """Hop i hears frames up to i + lookahead, no later ones: of the networks' own and of the window that levels are measured in."""
+    assert vocoder.lookahead_frames == CONFIG.lookahead_frames + 1
     audio = vocoder(mel)
     changed = mel.clone()
     changed[:, 30:] += 1
     differs = (vocoder(changed) - audio).abs().amax((0,)) > 1e-6
     first = int(differs.nonzero()[0])
-    assert first >= (30 - CONFIG.lookahead_frames) * 320
-    assert first < (30 - CONFIG.lookahead_frames + 1) * 320
+    assert first >= (30 - vocoder.lookahead_frames) * 320
+    assert first < (30 - vocoder.lookahead_frames + 1) * 320
+
+
+def test_levels_are_what_the_mel_asks_for(vocoder: Vocoder) -> None:
+    """From 400 Hz on, whatever the weights say, within limits; below they are the networks' own."""
+    voice = torch.randn(1, FRAMES * 320, generator=torch.Generator().manual_seed(6)) * 0.1
+    hz = torch.expm1(torch.arange(1, 129) * math.log1p(8000 / 700) / 129) * 700
+    tilt = 1.5 * torch.sin(hz / 900)
+
+    def heard(change: float) -> Tensor:
+        frames = torch.zeros(1, FRAMES, 128, 6)
+        frames[..., 0] = log_mel(voice, MelFormat()) + tilt + change
+        audio, _ = vocoder.level(torch.cat((voice[:, 320:], torch.zeros(1, 320)), 1), frames, vocoder.init_state(1)._replace(unlevelled=voice[:, None, :320]))
+        return (log_mel(audio, MelFormat()) - frames[..., 0])[0, 5:-5]
+
+    error = heard(0.0)
+    assert float(error[:, hz > 500].abs().mean()) < 0.1
+    assert float((error + tilt)[:, hz < 350].abs().mean()) < 0.05
+    assert float(heard(5.0)[:, hz > 500].mean()) == pytest.approx(-(5.0 + float(tilt[hz > 500].mean()) - LEVELLED_NEPERS), abs=0.1)
 
 
 def test_the_noise_belongs_to_the_absolute_frame(vocoder: Vocoder, mel: Tensor) -> None:
@@ -137,11 +156,11 @@ def test_what_plays_is_what_was_trained(vocoder: Vocoder, mel: Tensor) -> None:
     scale = float(expected.detach().abs().max())
     assert scale > 0.01
     error = (found - expected).abs().view(2, FRAMES, CONFIG.hop_samples).amax((0, 2)) / scale
-    at_onset = torch.tensor([32, 33])  # where training moves the gate in steps
+    at_onset = torch.arange(32, 36)  # where training moves the gate in steps
     assert float(error[at_onset].max()) < 0.02
     error[at_onset] = 0
     assert float(error.max()) < 1e-3
-    for name in ("amplitude", "wave", "tail"):
+    for name in ("amplitude", "wave", "tail", "unlevelled", "owed"):
         a, b = getattr(state, name), getattr(expected_state, name)
         assert torch.allclose(a, b, atol=1e-3 * scale), name
     turns = (state.cycles - expected_state.cycles).abs()
@@ -176,7 +195,7 @@ def test_silence_is_silent(vocoder: Vocoder, mel: Tensor) -> None:
 
 
 def test_nothing_sounds_before_its_onset(vocoder: Vocoder, mel: Tensor) -> None:
-    """Neither tones nor noise, from the hop before on, to the sample; what a guide says of one window leaves other hops alone."""
+    """Neither tones nor noise, from the hop before on, to the sample, nor what levelling spreads; other windows are left alone."""
     guide = torch.tensor(NO_GUIDE).repeat(2, FRAMES, 128, 1)
     hop = CONFIG.hop_samples
     guide[:, 20, :, 3:] = torch.tensor([1.0, 0.85])  # of the window of two hops
@@ -184,9 +203,9 @@ def test_nothing_sounds_before_its_onset(vocoder: Vocoder, mel: Tensor) -> None:
     audio, free = vocoder(mel, guide), vocoder(mel)
     onset = round(21.7 * hop)
     assert audio[:, 20 * hop : onset].abs().max() < 1e-5
-    attack = round(0.0005 * 16000)
-    assert torch.allclose(audio[:, onset + attack + 1 :], free[:, onset + attack + 1 :], atol=1e-5)
-    assert torch.allclose(audio[:, : 20 * hop], free[:, : 20 * hop], atol=1e-5)
+    assert audio[:, onset + round(0.0005 * 16000) : 22 * hop].abs().max() > 1e-3
+    assert torch.allclose(audio[:, 23 * hop :], free[:, 23 * hop :], atol=1e-5)
+    assert torch.allclose(audio[:, : 19 * hop], free[:, : 19 * hop], atol=1e-5)
 
 
 def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None:
@@ -203,6 +222,7 @@ def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None
             torch.zeros(1, 4, 16),
             torch.zeros(1, 1, 128, 2),
             torch.full((1, 1, 128), 9.0),
+            torch.zeros(1, 1, 128, 6),
         )
         heads.amplitude[..., 40] = math.log(0.5)
         wave, amplitude, cycles = vocoder._oscillators(heads, state)
@@ -229,6 +249,7 @@ def test_tones_do_not_reach_beyond_the_oscillators() -> None:
         torch.full((1, 4 * frames, 16), -8.0),
         torch.zeros(1, frames, 128, 2),
         torch.full((1, frames, 128), 9.0),
+        torch.zeros(1, frames, 128, 6),
     )
     with torch.inference_mode():
         tones = vocoder._oscillators(heads, vocoder.init_state())[0][0]
@@ -256,7 +277,13 @@ def test_equal_mels_give_equal_sound_whatever_came_before(vocoder: Vocoder, mel:
     one, other = (
         vocoder._oscillators(
             Heads(
-                loud, offsets, torch.zeros(1, 40, 161), torch.zeros(1, 40, 16), torch.zeros(1, 10, 128, 2), torch.full((1, 10, 128), 9.0)
+                loud,
+                offsets,
+                torch.zeros(1, 40, 161),
+                torch.zeros(1, 40, 16),
+                torch.zeros(1, 10, 128, 2),
+                torch.full((1, 10, 128), 9.0),
+                torch.zeros(1, 10, 128, 6),
             ),
             vocoder.init_state(1)._replace(cycles=torch.full((1, 1, 128), phase)),
         )[0]
