@@ -37,7 +37,9 @@ def load_weights(folder: Path, make: Callable[[], M], dtype: torch.dtype = torch
     for key, tensor in tensors.items():
         codes = not own[key].is_floating_point()
         if tensor.dtype != own[key].dtype if codes else not tensor.is_floating_point():
-            raise CheckpointError(f"{path}: {key} has values of type {tensor.dtype}, expected {own[key].dtype if codes else 'floating point'}")
+            raise CheckpointError(
+                f"{path}: {key} has values of type {tensor.dtype}, expected {own[key].dtype if codes else 'floating point'}"
+            )
         weights[key] = tensor if codes else tensor.to(dtype)
         if not bool(torch.isfinite(weights[key]).all()):
             raise CheckpointError(f"{path}: {key} has values that are not finite numbers")

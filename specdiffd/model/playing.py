@@ -467,22 +467,23 @@ def _timbre(
     loud, ratio = np.empty(bins, np.float32), f32(math.exp(-higher * SEMITONE))
     for m in range(bins):
         loud[m] = (ONE - share) * dynamics[(after - 1) * bands + m // BAND] + share * dynamics[after * bands + m // BAND]
-    codes, across, unmoved = net.details[colour], bins // DETAIL_BINS, np.empty((len(gains), bins), np.float32)
+    codes, across = net.details[colour], bins // DETAIL_BINS
+    unmoved = np.empty((len(gains), bins), np.float32)
     for j in range(len(gains)):
         first, share, row, part = (net.after[j] - 1) * bins, net.share[j], j // DETAIL_AGES * across, j % DETAIL_AGES * DETAIL_BINS
         for m in range(bins):
             coloured = (ONE - share) * log_gains[first + m] + share * log_gains[first + bins + m]
             unmoved[j, m] = coloured + loud[m] + net.patterns[codes[row + m // DETAIL_BINS], part + m % DETAIL_BINS]
-    below, rest = np.empty(bins, np.int64), np.empty(bins, np.float32)
+    source, beyond = np.empty(bins, np.int64), np.empty(bins, np.float32)
     for m in range(bins):  # see NotePrior._moved
         centre = f32(math.expm1((net.lowest_mel + f32(m) / net.bins_per_mel) / MEL_SCALE))
         place = (MEL_SCALE * f32(math.log1p(centre * ratio)) - net.lowest_mel) * net.bins_per_mel
         place = min(max(place, ZERO), f32(bins) - f32(1.001))
-        below[m] = int(place)
-        rest[m] = place - f32(below[m])
+        source[m] = int(place)
+        beyond[m] = place - f32(source[m])
     for j in range(len(gains)):
         for m in range(bins):
-            gains[j, m] = exp(max(TWO * ((ONE - rest[m]) * unmoved[j, below[m]] + rest[m] * unmoved[j, below[m] + 1]), f32(-80)))
+            gains[j, m] = exp(max(TWO * ((ONE - beyond[m]) * unmoved[j, source[m]] + beyond[m] * unmoved[j, source[m] + 1]), f32(-80)))
     _lasting(frames, table, at)
 
 

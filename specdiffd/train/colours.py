@@ -297,14 +297,14 @@ def least_absolute_between(x: Tensor, points: Sequence[float], error: Tensor, we
 
 def _solve(own: Tensor, beside: Tensor, wanted: Tensor) -> Tensor:
     """Solve symmetric tridiagonal systems, a column each: diagonal (J, n), beside it (J - 1, n), right side (J, n)."""
-    own, wanted = list(own), list(wanted)
-    for k, between_them in enumerate(beside):
-        ratio = between_them / own[k]
-        own[k + 1] = own[k + 1] - ratio * between_them
-        wanted[k + 1] = wanted[k + 1] - ratio * wanted[k]
-    found = [wanted[-1] / own[-1]]
+    pivots, right = [own[0]], [wanted[0]]
+    for k, off in enumerate(beside):
+        ratio = off / pivots[-1]
+        pivots.append(own[k + 1] - ratio * off)
+        right.append(wanted[k + 1] - ratio * right[-1])
+    found = [right[-1] / pivots[-1]]
     for k in reversed(range(len(beside))):
-        found.append((wanted[k] - beside[k] * found[-1]) / own[k])
+        found.append((right[k] - beside[k] * found[-1]) / pivots[k])
     return torch.stack(found[::-1])
 
 

@@ -61,7 +61,11 @@ def export_part(out: Path, part: str, source: Path) -> None:
     if part != "decoder":
         save_component(out / components[0], config, weights)
         return
-    configs = {NOTES_ENCODER: {**config["encoder"], "codec": config["codec"]}, CONTEXT_ENCODER: config["encoder"], DECODER: config["decoder"]}
+    configs = {
+        NOTES_ENCODER: {**config["encoder"], "codec": config["codec"]},
+        CONTEXT_ENCODER: config["encoder"],
+        DECODER: config["decoder"],
+    }
     for name, own in configs.items():
         save_component(out / name, own, _under(weights, name), whole_numbers=True)
 

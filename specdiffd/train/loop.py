@@ -51,7 +51,9 @@ class Run:
         if self._path.exists():
             self._load()
         else:
-            self.average = {k: v.detach().clone() if v.dtype == torch.uint8 else v.detach().clone().float() for k, v in model.state_dict().items()}
+            self.average = {
+                k: v.detach().clone() if v.dtype == torch.uint8 else v.detach().clone().float() for k, v in model.state_dict().items()
+            }
 
     @property
     def progress(self) -> float:

@@ -296,13 +296,13 @@ class Vocoder(nn.Module):
         tents = (1 - (places.clamp(0, points - 1) - torch.arange(points)[:, None]).abs()).clamp_min(0)
         self.register_buffer("tents", tents, persistent=False)  # (points, fft_size) linear interpolation
         # A sinusoid of amplitude 1 is seen by at least half of its peak; noise by every bin of the transform below the triangle.
-        window, step_hz = 2 * c.hop_samples, c.sample_rate_hz / c.mel_fft_size
-        self.register_buffer("tone_gain", torch.tensor(math.log(window / 8)), persistent=False)
+        seen, step_hz = 2 * c.hop_samples, c.sample_rate_hz / c.mel_fft_size
+        self.register_buffer("tone_gain", torch.tensor(math.log(seen / 8)), persistent=False)
         noise_hz = torch.arange(c.fft_size // 2 + 1) * c.sample_rate_hz / c.fft_size
         nearest = (noise_hz[:, None] - grid_hz[1:-1].float()).abs().argmin(1)
         wide = ((grid_hz[2:] - grid_hz[:-2]) / 2 / step_hz).clamp_min(1.0).float()
         self.register_buffer("nearest", nearest, persistent=False)
-        self.register_buffer("noise_gain", torch.log(NOISE_HEARD * math.sqrt(window) * wide[nearest]), persistent=False)
+        self.register_buffer("noise_gain", torch.log(NOISE_HEARD * math.sqrt(seen) * wide[nearest]), persistent=False)
         generator = torch.Generator().manual_seed(0)
         shape = (NOISE_PERIOD_FRAMES, c.subframes, c.fft_size // 2 + 1, 2)
         self.register_buffer("noise", torch.randn(shape, generator=generator), persistent=False)
@@ -331,8 +331,9 @@ class Vocoder(nn.Module):
         self._loops = bank, shaped
         of_bins = F.pad(self.filters, (1, 1)), F.pad(self.spread.T, (1, 1))
         below = (of_bins[0] > 0).int().argmax(1).clamp_max(c.mel_bins)
-        pairs = [x.gather(1, below[:, None] + beside)[:, 0].numpy() for x in of_bins for beside in (0, 1)]
-        self._levels = playing.Levels(below.numpy(), *pairs, np.float32(c.log_floor), np.float32(LEVELLED_NEPERS))
+        heights = [x.gather(1, below[:, None] + beside)[:, 0].numpy() for x in of_bins for beside in (0, 1)]
+        limits = np.float32(c.log_floor), np.float32(LEVELLED_NEPERS)
+        self._levels = playing.Levels(below.numpy(), heights[0], heights[1], heights[2], heights[3], *limits)
 
     def _tone_filter(self) -> Tensor:
         """A low pass (Kaiser's window) for tones that end below the format's range: they come a third of a millisecond late."""

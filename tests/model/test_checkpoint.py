@@ -81,3 +81,34 @@ def test_weights_of_eight_bits_stay_so_on_disk_alone(tmp_path: Path) -> None:
     loaded = load_weights(tmp_path, lambda: nn.Linear(5, 3))
     assert loaded.weight.dtype == torch.float32
     assert torch.allclose(loaded.weight, weight, rtol=1 / 16, atol=1e-3)
+
+
+def test_matrices_in_whole_numbers_are_nearly_what_they_were(tmp_path: Path) -> None:
+    """A row of large weights costs no other row any accuracy; what is no matrix stays as it is."""
+    layer = nn.Linear(64, 3)
+    with torch.no_grad():
+        layer.weight *= torch.tensor([[1e-4], [1.0], [1e3]])
+        layer.weight[1] = 0
+    save_component(tmp_path, {}, layer.state_dict(), torch.float32, whole_numbers=True)
+    assert read_weights(tmp_path).keys() == {"weight", "bias"}
+    loaded = load_weights(tmp_path, lambda: nn.Linear(64, 3))
+    assert torch.equal(loaded.bias, layer.bias)
+    error = (loaded.weight - layer.weight).abs().amax(1)
+    assert bool((error <= 0.51 / 127 * layer.weight.abs().amax(1)).all())
+    assert (tmp_path / WEIGHTS).stat().st_size < 4 * layer.weight.numel() + 4 * layer.bias.numel()
+
+
+def test_codes_are_whole_numbers_and_stay_so(tmp_path: Path) -> None:
+    class Coded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("codes", torch.zeros(3, dtype=torch.uint8))
+
+    save_component(tmp_path, {}, {"codes": torch.tensor([0, 7, 255], dtype=torch.uint8)})
+    codes = load_weights(tmp_path, Coded).codes
+    assert isinstance(codes, torch.Tensor)
+    assert codes.dtype == torch.uint8
+    assert codes.tolist() == [0, 7, 255]
+    save_component(tmp_path, {}, {"codes": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"codes has values of type torch.float16, expected torch.uint8"):
+        load_weights(tmp_path, Coded)

@@ -86,7 +86,9 @@ def test_levels_are_what_the_mel_asks_for(vocoder: Vocoder) -> None:
     def heard(change: float) -> Tensor:
         frames = torch.zeros(1, FRAMES, 128, 6)
         frames[..., 0] = log_mel(voice, MelFormat()) + tilt + change
-        audio, _ = vocoder.level(torch.cat((voice[:, 320:], torch.zeros(1, 320)), 1), frames, vocoder.init_state(1)._replace(unlevelled=voice[:, None, :320]))
+        audio, _ = vocoder.level(
+            torch.cat((voice[:, 320:], torch.zeros(1, 320)), 1), frames, vocoder.init_state(1)._replace(unlevelled=voice[:, None, :320])
+        )
         return (log_mel(audio, MelFormat()) - frames[..., 0])[0, 5:-5]
 
     error = heard(0.0)
