@@ -193,7 +193,7 @@ class SpectrogramInstrument:
         self.stopwatch = Stopwatch()
         self._graphs = tuple(graphs)
         drawn_bins = torch.from_numpy((centres_hz(fmt) >= DRAWN_FROM_HZ).astype(np.float32))
-        self.played = PlayedPrior(prior, texture.GAIN * texture.noise(fmt.mel_bins) * drawn_bins)
+        self.played = PlayedPrior(prior, texture.noise(fmt.mel_bins) * drawn_bins)
         self._films = decoder.schedule(torch.tensor(flow_times(self.steps)[:-1], device=self.device))
 
     def with_settings(self, **changes: Any) -> SpectrogramInstrument:

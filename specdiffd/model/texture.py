@@ -26,10 +26,6 @@ LOWEST = 4.0  # deviations below the mean
 REACH = 24  # frames and bins to either side that a sample of the noise is made of
 FRAMES = 8192  # after which it comes again, 164 s
 SEED = 104_729
-# More than what is rough by itself, for what one step of the flow makes too smooth: with as much as was learned the variance from frame
-# to frame is 0.90 of the reference's, with 1.08 times 0.925, with 1.2 times 0.96; the spectrogram's mel L1 0.357, 0.368, 0.384; one step's
-# Frechet distance 0.23, 0.21, 0.22, eight steps' 0.29, 0.34, 0.43.
-GAIN = 1.1
 PHASE = 0.37  # of a frame: onsets are often at halves and quarters, which must not be rounded to either side in turn
 KEY_FRAMES, PROGRAM_FRAMES = 997, 3571  # by which keys and programs lie apart in it
 

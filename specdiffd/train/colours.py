@@ -250,8 +250,8 @@ def patterns_of(details: Tensor) -> Tensor:
 def unrest(notes: Heard, fitted: Tensor, log_floor: float) -> Tensor:
     """Log (bands,) of how much more changes from frame to frame than the predicted roughness says, by Laplace's likelihood."""
     change = deviation((fitted.clamp_min(log_floor) - notes.target)[None])[0]
-    heard = (notes.target[1:] > log_floor + NEAR_FLOOR) & (notes.target[:-1] > log_floor + NEAR_FLOOR)
-    counted = steady(fitted[None])[0] * heard * (notes.age_s.diff() > 0)[:, None]  # not from one note to the next
+    sounding = (notes.target[1:] > log_floor + NEAR_FLOOR) & (notes.target[:-1] > log_floor + NEAR_FLOOR)
+    counted = steady(fitted[None])[0] * sounding * (notes.age_s.diff() > 0)[:, None]  # not from one note to the next
     changed, said, count = ((x * counted).unflatten(1, (-1, BAND)).sum((0, 2)) for x in (change, notes.rough[1:], torch.ones_like(change)))
     ratio = (changed + FEW * LEAST_ROUGHNESS) / (said + FEW * LEAST_ROUGHNESS)
     return torch.where(count > FEW, ratio.log().clamp(-MOST_UNREST, MOST_UNREST), 0.0)

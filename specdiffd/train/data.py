@@ -23,11 +23,14 @@ RENDER_RATE_HZ = 48000
 
 @dataclass(frozen=True)
 class Piece:
-    """Events, the score they make, and FluidSynth's audio of them at the instrument's rate (samples,), float16."""
+    """Events, the score they make, and FluidSynth's audio of them at the instrument's rate (samples,).
+
+    In half the bits, rounding errors of loud sounds were up to 5 nepers over what soft partials have above 14 kHz.
+    """
 
     events: Sequence[Event]
     performance: Performance
-    audio: NDArray[np.float16]
+    audio: NDArray[np.float32]
 
 
 class PieceBank:
@@ -83,7 +86,7 @@ class PieceBank:
         audio = renderer.render(events, self._duration_s)
         if self._rate != RENDER_RATE_HZ:
             audio = soxr.resample(audio, RENDER_RATE_HZ, self._rate, quality="HQ")
-        return Piece(events, Score().extend(events).performance, audio.astype(np.float16))
+        return Piece(events, Score().extend(events).performance, audio)
 
     def _renew(self) -> None:
         try:

@@ -42,7 +42,7 @@ def mel_target(piece: Piece, fmt: MelFormat, start: int, frames: int) -> Tensor:
     hop = fmt.hop_samples
     first, last = start * hop, (start + frames - 1) * hop + fmt.window_samples
     audio = np.zeros(last - first, np.float32)
-    inside = piece.audio[max(0, first) : max(0, last)].astype(np.float32)
+    inside = piece.audio[max(0, first) : max(0, last)]
     audio[max(0, -first) : max(0, -first) + len(inside)] = inside
     return log_mel(torch.from_numpy(audio), fmt)[:frames]
 

@@ -103,7 +103,7 @@ def crops(
     while len(audio) < batch:
         piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
         start = int(rng.integers(1, len(piece.audio) // fmt.hop_samples - frames - 2))
-        around = torch.from_numpy(piece.audio[(start - 1) * fmt.hop_samples : (start + frames + 2) * fmt.hop_samples].astype(np.float32))
+        around = torch.from_numpy(piece.audio[(start - 1) * fmt.hop_samples : (start + frames + 2) * fmt.hop_samples])
         crop = around[fmt.hop_samples : -fmt.hop_samples]
         if crop.abs().max() < 1e-3 and rng.random() > 0.02:
             continue
