@@ -30,6 +30,7 @@ MAY = {
     **{name: set() for name in BASE},
     **{name: set() for name in STAGES},
     "io": {"audio"},  # the reverberation, which runs in the callback
+    "vocoder": {"audio"},  # the mel's filters: levels are measured as it is
     "instrument": STAGES,
     "published": STAGES | {"instrument"},
     "loading": STAGES | {"instrument", "published"},

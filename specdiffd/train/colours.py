@@ -79,7 +79,7 @@ def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, 
         workers: processes, of one thread each.
 
     Raises:
-        Interrupted: by SIGTERM or SIGINT, after the state has been saved.
+        Interrupted: by SIGTERM or SIGINT, after the state has been saved if there is one.
     """
     path = out / STATE
     done, used_s = 0, 0.0
@@ -97,9 +97,14 @@ def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, 
     started = saved = time.monotonic()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _set_up, (prior, fmt, soundfont)) as pool:
         if not path.exists():
-            sample = [*range(0, DRUM_PROGRAM, SAMPLED[0]), DRUM_PROGRAM]
-            prior.patterns.copy_(patterns_of(torch.cat(list(pool.map(_sample_details, sample)))))
-            log.info("patterns of %d programs", len(sample))
+            details: list[Tensor] = []
+            for sample in pool.map(_sample_details, [*range(0, DRUM_PROGRAM, SAMPLED[0]), DRUM_PROGRAM]):
+                details.append(sample)
+                if stop.is_set():
+                    pool.shutdown(cancel_futures=True)
+                    raise Interrupted(f"stopped after a sample of {len(details)} programs; run again to begin anew")
+            prior.patterns.copy_(patterns_of(torch.cat(details)))
+            log.info("patterns of %d programs", len(details))
         while done < PROGRAMS and used_s < 60 * minutes and not stop.is_set():
             some = range(done, min(done + workers, PROGRAMS))
             for program, (fits, before, after) in zip(some, pool.map(_fit_program, some, [prior.patterns] * len(some)), strict=True):

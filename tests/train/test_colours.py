@@ -161,7 +161,8 @@ def test_codes_of_a_key_stand_for_its_details() -> None:
     assert float((torch.cdist(details, patterns).argmin(1) == 1).float().mean()) == 1.0
 
 
-def test_it_goes_on_where_its_time_was_over(prior: NotePrior, tmp_path: Path) -> None:
+def test_it_goes_on_where_its_time_was_over(prior: NotePrior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colours, "SAMPLED", (64, 1))
     start = copy.deepcopy(prior)
     fit_colours(tmp_path, copy.deepcopy(prior), FORMAT, "fluid", minutes=1e-6, workers=1)
     first = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -174,13 +175,26 @@ def test_it_goes_on_where_its_time_was_over(prior: NotePrior, tmp_path: Path) ->
     assert torch.equal(*(s["average"]["colours.weight"][: len(COLOURED)] for s in (first, second)))
 
 
-def test_a_signal_ends_it_with_what_is_done(prior: NotePrior, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("message", "expected", "programs"),
+    [("program %d", r"stopped after \d+ of 129 programs; run again to go on", 1), (None, "stopped after a sample of .* programs", 0)],
+    ids=["programs", "sample"],
+)
+def test_a_signal_ends_it_with_what_is_done(
+    prior: NotePrior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str | None, expected: str, programs: int
+) -> None:
     """And its processes with it."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    with pytest.raises(Interrupted, match=r"stopped after \d+ of 129 programs; run again to go on"):
+    monkeypatch.setattr(colours, "SAMPLED", (64, 1) if message else (2, 2))
+    if message:
+        monkeypatch.setattr(colours.log, "info", lambda text, *_: text.startswith(message) and os.kill(os.getpid(), signal.SIGTERM))
+    else:
+        threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Interrupted, match=expected):
         fit_colours(tmp_path, copy.deepcopy(prior), FORMAT, "fluid", minutes=10, workers=1)
     for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
         signal.signal(number, handler)
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["programs"] >= 1
+    assert (tmp_path / "state.pt").exists() == (programs > 0)
+    if programs:
+        assert torch.load(tmp_path / "state.pt", weights_only=True)["programs"] >= programs
     assert not multiprocessing.active_children()
