@@ -4,7 +4,8 @@ Factorised: a network of the note alone gives ``shapes`` spectral shapes, a smal
 each frame. A shape is a harmonic series placed analytically on the mel axis (so that pitch is exact at every semitone
 and bend) plus a free spectrum. What no network says of a key of a program, since each few keys are another recording, is
 a gain of every bin at some ages of the note, its colours, and one of bands at some velocities, its dynamics; patterns of
-gains at more ages, its details; and a gain of how rough its bands are. The prior is causal by construction: a frame knows of a note only by its ages.
+gains at more ages, its details; and a gain of how rough its bands are. The prior is causal by construction: a frame knows of
+a note only by its ages.
 """
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ class NotePrior(nn.Module):
         weights = pairs.new_zeros(*x.active.shape, pairs.shape[1]).index_put((note, frame), pairs)
         after, share = between(age, DETAIL_AGES_S)
         colours = torch.lerp(timbres.colours[note, after - 1], timbres.colours[note, after], share[:, None])
-        power, rough = ((weights @ y)[note, frame] * colours for y in (timbres.shapes, timbres.rough))
+        power = (weights @ timbres.shapes)[note, frame] * colours
+        rough = (weights.detach() @ timbres.rough)[note, frame] * colours.detach()  # the means learn nothing from it
         return Contributions(note, frame, power, rough)
 
     def timbres(self, x: NoteFeatures) -> Timbres:
@@ -165,7 +167,7 @@ class NotePrior(nn.Module):
         between_ages = shares_of(torch.tensor(DETAIL_AGES_S, device=row.device), COLOUR_AGES_S)
         colours = between_ages @ self.colours(row).unflatten(-1, (len(COLOUR_AGES_S), -1)) + dynamics[:, None]
         colours = (2 * self._moved(colours + laid_out(self.patterns[self.details[row].long()]), x.pitch - coloured)).exp()
-        rough = roughness * shapes * self.unrest(row).exp().repeat_interleave(BAND, -1)[:, None]
+        rough = roughness * shapes.detach() * self.unrest(row).exp().repeat_interleave(BAND, -1)[:, None]
         return Timbres(envelope, shapes, rough, colours, self._lasting(envelope, shapes * colours[:, -1:]))
 
     def _moved(self, gains: Tensor, semitones: Tensor) -> Tensor:

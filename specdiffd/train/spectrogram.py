@@ -57,25 +57,25 @@ def concatenate(windows: Sequence[NoteFeatures]) -> NoteFeatures:
     return NoteFeatures(*(torch.cat(columns) for columns in zip(*windows, strict=True)))
 
 
-def _contributions(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Contributions:
-    """Of the notes of several windows, from one pass; the frames of each follow those of the one before."""
-    notes = prior.contributions(concatenate(windows))
+def _contributions(prior: NotePrior, windows: Sequence[NoteFeatures]) -> tuple[Contributions, Tensor]:
+    """Of the notes of several windows, from one pass, and their power together; the frames of each window follow those of the one before."""
+    notes, frames = prior.contributions(concatenate(windows)), windows[0].active.shape[1]
     window = torch.repeat_interleave(torch.tensor([len(w.key) for w in windows], device=notes.note.device))
-    return notes._replace(frame=window[notes.note] * windows[0].active.shape[1] + notes.frame)
+    notes = notes._replace(frame=window[notes.note] * frames + notes.frame)
+    return notes, summed(notes.power, notes.frame, len(windows) * frames)
 
 
 def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
     """Log mel (B, F, mel_bins) of several windows in one pass."""
-    notes, parts = _contributions(prior, windows), (len(windows), -1)
-    total = summed(notes.power, notes.frame, len(windows) * windows[0].active.shape[1])
-    return log_mel_of(total, prior.config.log_floor).unflatten(0, parts)
+    _, total = _contributions(prior, windows)
+    return log_mel_of(total, prior.config.log_floor).unflatten(0, (len(windows), -1))
 
 
 def rough_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> tuple[Tensor, Tensor]:
     """Likewise, and its roughness, from which the mean learns nothing."""
-    notes, floor, parts = _contributions(prior, windows), prior.config.log_floor, (len(windows), -1)
-    total = summed(notes.power, notes.frame, len(windows) * windows[0].active.shape[1])
+    (notes, total), floor = _contributions(prior, windows), prior.config.log_floor
     roughness = mean_roughness(notes.power.detach(), notes.rough, notes.frame, prior.beats, total.detach(), floor)
+    parts = (len(windows), -1)
     return log_mel_of(total, floor).unflatten(0, parts), roughness.unflatten(0, parts)
 
 

@@ -178,3 +178,13 @@ def test_held_notes_go_on_as_they_do_where_training_ends() -> None:
     assert first == pytest.approx(second, rel=0.1)  # 8 s each
     assert second > 2
     assert piano[4] < piano[3] - 5
+
+
+def test_the_mean_learns_nothing_from_roughness(prior: NotePrior) -> None:
+    """Only what says how rough a note is has slopes by it."""
+    prior.requires_grad_(True)
+    torch.nn.init.normal_(prior.roughness.weight, std=0.5)
+    with torch.enable_grad():
+        prior.contributions(features(played((0.1, 0x90, 60, 100)))).rough.sum().backward()
+    learning = {name.split(".")[0] for name, weight in prior.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert learning == {"roughness", "recall_roughness", "unrest"}
