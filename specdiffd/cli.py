@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -147,12 +148,15 @@ InstrumentOption = Annotated[str, typer.Option("-m", "--instrument", help="built
 def tokens(
     songs: Annotated[list[Path], typer.Argument(metavar="SONG.mid ...")],
     instrument: InstrumentOption = "builtin",
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse MIDI files with anything wrong in them.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show a MIDI file as the instrument's tokens: one list of ids per window, without padding."""
     from specdiffd.formats import MelFormat
-    from specdiffd.layout import CONFIG, DECODER, INDEX, NOTES_ENCODER, checkpoint_folder, read_config, read_json
-    from specdiffd.midi.file import load_performance
+    from specdiffd.layout import CONFIG, DECODER, INDEX, NOTES_ENCODER, PUBLISHED_CLASS, checkpoint_folder, read_config, read_json
+    from specdiffd.midi.file import read_song
+    from specdiffd.midi.published import published_performance
+    from specdiffd.midi.score import Score
     from specdiffd.tokens.codec import Codec
     from specdiffd.tokens.window import song_windows
 
@@ -160,11 +164,16 @@ def tokens(
     codec = read_config(folder / NOTES_ENCODER / CONFIG, Codec, "codec")
     frames = read_json(folder / DECODER / CONFIG).get("targets_length", 256)
     fmt = read_config(folder / INDEX, MelFormat, "mel_format")
-    for song in songs:
-        windows = list(song_windows(load_performance(song), fmt, frames, codec))
+    published = read_json(folder / INDEX).get("_class_name") == PUBLISHED_CLASS
+    for path in songs:
+        song = read_song(path, strict)
+        for warning in song.warnings:
+            typer.echo(f"specdiffd: {warning}", err=True)
+        performance = published_performance(path) if published else Score().extend(song.events).performance._replace(length_s=song.end_s)
+        windows = list(song_windows(performance, fmt, frames, codec))
         dropped = sum(w.dropped_events for w in windows)
         if dropped:
-            typer.echo(f"{song}: {dropped} events do not fit in {codec.max_tokens} tokens and were left out", err=True)
+            typer.echo(f"{path}: {dropped} events do not fit in {codec.max_tokens} tokens and were left out", err=True)
         if as_json:
             typer.echo(json.dumps([w.ids for w in windows]))
             continue
@@ -176,7 +185,10 @@ def tokens(
 def render(
     songs: Annotated[list[Path], typer.Argument(metavar="SONG.mid|DIR ...", help="MIDI files, or folders of them.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A WAV file, or a folder for several; default: beside each song.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="A .wav, .flac or .ogg file, - for standard output (WAV), or a folder; default: beside each song."
+        ),
     ] = None,
     instrument: InstrumentOption = "builtin",
     scheduler: Annotated[str | None, typer.Option(help="ddpm, ddim or dpmsolver++, for published checkpoints; default: theirs.")] = None,
@@ -189,46 +201,59 @@ def render(
     device: Annotated[str, typer.Option(help="A torch device; auto takes the GPU if there is one.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     rate: Annotated[
-        int | None, typer.Option(help="Sample rate of the WAV file in Hz; default: the instrument's.", min=8000, max=192000)
+        int | None, typer.Option(help="Sample rate of the file in Hz; default: the instrument's.", min=8000, max=192000)
     ] = None,
     gain_db: Annotated[float, typer.Option(help="Gain in dB.")] = 0.0,
     reverb: Annotated[float, typer.Option(help="Level of a small room, 0 (none) to 1; the file is stereo then.", min=0, max=1)] = 0.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse MIDI files with anything wrong in them.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render MIDI files to WAV files."""
-    from specdiffd.instrument import RenderSettings
-    from specdiffd.loading import load_instrument, pick_device
-    from specdiffd.midi.file import load_performance
-    from specdiffd.render import find_songs, output_paths, render_file
+    """Render MIDI files to sound files. What cannot be rendered is named at the end, and the exit code is 1 then."""
+    from specdiffd.audio.files import STANDARD_OUTPUT
+    from specdiffd.batch import check, describe, find_songs, plan, render_jobs
+    from specdiffd.midi.file import read_song
+    from specdiffd.render import RenderSettings
 
-    found = find_songs(songs)
-    paths = output_paths(found, output)
-    if mel is not None and len(found) > 1:
-        raise UsageError(f"--mel {mel} takes the mel of one song, there are {len(found)}")
-    settings = RenderSettings(seed=seed, steps=steps, scheduler=scheduler, guidance=guidance)
+    if output == STANDARD_OUTPUT and as_json:
+        raise UsageError("-o - and --json both go to standard output: leave one out")
+    jobs = plan(find_songs(songs), output, force, mel)
+    if len(jobs) == 1:
+        read_song(jobs[0].song, strict)
+        check(jobs[0], force)
+    from specdiffd.instrument import RenderSettings as InstrumentSettings
+    from specdiffd.loading import load_instrument, pick_device
+
+    settings = InstrumentSettings(seed=seed, steps=steps, scheduler=scheduler, guidance=guidance)
     loaded = load_instrument(instrument, pick_device(device), dtype, settings)
-    results = []
+    outcomes = []
     with _progress(not as_json) as progress:
-        for song, path in zip(found, paths, strict=True):
-            performance = load_performance(song)
-            task = progress.add_task(song.name, total=max(performance.end_s, 1e-3))
-            advance = partial(_advance, progress, task)
-            results.append(render_file(loaded, performance, path, rate, 10 ** (gain_db / 20), advance, mel, reverb))
-            progress.update(task, completed=progress.tasks[task].total)
-    rows = [
-        {
-            "path": str(r.path),
-            "duration_s": round(r.duration_s, 2),
-            "real_time_factor": round(r.real_time_factor, 4),
-            "peak": round(r.peak, 4),
-        }
-        for r in results
-    ]
+        for outcome in render_jobs(
+            loaded, jobs, RenderSettings(rate, 10 ** (gain_db / 20), reverb), strict, partial(_song_progress, progress)
+        ):
+            for warning in outcome.warnings:
+                typer.echo(f"specdiffd: {warning}", err=True)
+            outcomes.append(outcome)
+    rows = [describe(outcome) for outcome in outcomes]
     if as_json:
         typer.echo(json.dumps(rows))
-        return
-    for row in rows:
-        typer.echo(f"{row['path']}: {row['duration_s']} s, real-time factor {row['real_time_factor']}, peak {row['peak']}")
+    for row in rows if not as_json else ():
+        if "path" in row:
+            line = f"{row['path']}: {row['duration_s']} s, real-time factor {row['real_time_factor']}, peak {row['peak']}"
+            typer.echo(line, err=output == STANDARD_OUTPUT)
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if len(jobs) == 1 and failed:
+        raise failed[0]
+    if failed:
+        raise SpecdiffdError("\n  ".join([f"{len(failed)} of {len(jobs)} songs were not rendered:", *map(str, failed)]))
+
+
+@contextmanager
+def _song_progress(progress: Any, name: str, seconds: float) -> Iterator[Callable[[float], None]]:
+    """A song's bar."""
+    task = progress.add_task(name, total=max(seconds, 1e-3))
+    yield partial(_advance, progress, task)
+    progress.update(task, completed=progress.tasks[task].total)
 
 
 @app.command()
@@ -249,6 +274,7 @@ def evaluate(
 ) -> None:
     """Compare the instrument with FluidSynth playing the same (needs specdiffd[evaluate] and basic-pitch): the right notes,
     single sounds (program, loudness, onset, drums, brightness), and whether spectrograms are more than a blurred mean."""
+    from specdiffd.batch import find_songs
     from specdiffd.evaluate.honesty import MODELS, evaluate_honesty
     from specdiffd.evaluate.notes import ABLATION, ALWAYS, Row, evaluate_notes, table
     from specdiffd.evaluate.pieces import test_set
@@ -256,7 +282,6 @@ def evaluate(
     from specdiffd.evaluate.report import write_report
     from specdiffd.evaluate.sounds import evaluate_sounds
     from specdiffd.loading import load_builtin_family, pick_device
-    from specdiffd.render import find_songs
 
     known = ("notes", "sounds", "honesty")
     if unknown := set(parts or ()) - set(known):
@@ -337,11 +362,11 @@ def train(
     """Train an instrument on FluidSynth's sound (needs specdiffd[train], FluidSynth and a soundfont)."""
     import torch
 
+    from specdiffd.batch import find_songs
     from specdiffd.formats import FORMATS
     from specdiffd.layout import checkpoint_folder
     from specdiffd.loading import pick_device
     from specdiffd.logs import set_up_logging
-    from specdiffd.render import find_songs
     from specdiffd.train.stages import STAGES, USUAL
     from specdiffd.train.stages import train as train_stages
 

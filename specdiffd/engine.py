@@ -27,7 +27,7 @@ from specdiffd.events import CHANNELS, Event
 from specdiffd.instrument import Instrument, Preparation, Rendered
 from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
-from specdiffd.midi.score import Score
+from specdiffd.midi.score import KEPT_NOTES, Score
 
 JOIN_STAGES = 1  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
@@ -39,6 +39,7 @@ UNPREPARED_FRAMES = 20  # so many take longer to go through than a draft lasts: 
 BUSY_FORECAST_S = 0.25
 CALM_S = 0.15  # since the last revision
 PATIENCE_S = 0.004  # besides a block, left over when a revision begins as late as it may
+CONTROLLERS_S = 1.0  # before the playhead: no frame that is rendered anew lies further back
 SILENCE = 2e-5  # peak below which a released sound is over, 94 dB under full scale
 
 
@@ -109,7 +110,7 @@ class Engine:
 
     def __init__(self, instrument: Instrument[Any], timeline: Timeline, settings: EngineSettings) -> None:
         self.instrument, self.timeline, self.settings = instrument, timeline, settings
-        self.scores = [Score() for _ in settings.parts]
+        self.scores = [Score(KEPT_NOTES) for _ in settings.parts]
         self.counters = Counters()
         self.slack_samples = 0  # of the last revision: how much later it could have come
         self.took_s = 0.0  # from its beginning until its first splice
@@ -129,9 +130,9 @@ class Engine:
         """Take an event; the next ``work`` renders it."""
         self.counters.events += 1
         targets = self.scores if event.status >= 0xF0 else [self.scores[self._part_of[event.channel]]]
-        for score in targets:
-            score.apply(event)
-        self._changed_s = min(self._changed_s, event.time_s)
+        changes = [score.apply(event) for score in targets]
+        if any(changes):
+            self._changed_s = min(self._changed_s, event.time_s)
 
     @property
     def unrendered_s(self) -> float:
@@ -473,14 +474,14 @@ class Engine:
     def _is_over(self, forecast: _Forecast, audio: NDArray[np.float32]) -> bool:
         """No note is held, and all have rung out: by the clock, or by the level of the last slice."""
         now_s = forecast.source_end / self.instrument.sample_rate_hz
-        ends = [min(n.offset_s, n.choke_s) for score in self.scores for n in score.performance.notes]
+        ends = [n.end_s for score in self.scores for n in score.performance.notes]
         last_s = max(ends, default=-math.inf)
         return last_s + self.instrument.ring_s < now_s or (last_s < now_s - 0.1 and float(np.abs(audio).max()) < SILENCE)
 
     def _anything_sounds(self, from_s: float) -> bool:
         """Whether any note is to be heard at or after ``from_s``."""
         notes = (n for score in self.scores for n in score.performance.notes)
-        return any(min(n.offset_s, n.choke_s) + self.instrument.ring_s > from_s for n in notes)
+        return any(n.end_s + self.instrument.ring_s > from_s for n in notes)
 
     def _prune(self, forecast: _Forecast) -> None:
         """Drop states that no revision can need: all but the last of those before the playhead."""
@@ -492,8 +493,9 @@ class Engine:
         """Drop notes that neither the window nor its context can see any more."""
         i = self.instrument
         seen_s = 2 * i.window_frames * i.hop_samples / i.sample_rate_hz
+        now_s = self.timeline.playhead / self.settings.sample_rate_hz
         for score in self.scores:
-            score.forget(self.timeline.playhead / self.settings.sample_rate_hz - seen_s - i.ring_s)
+            score.forget(now_s - seen_s - i.ring_s, now_s - CONTROLLERS_S)
 
     # -- the source buffer ---------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ beginning of the file. Nothing here knows where the events came from.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,15 +20,20 @@ DRUM_CHANNEL = 9  # MIDI channel 10, counted from 0
 
 NOTE_OFF, NOTE_ON, POLY_PRESSURE, CONTROL, PROGRAM, PRESSURE, BEND = 0x80, 0x90, 0xA0, 0xB0, 0xC0, 0xD0, 0xE0
 SYSTEM_RESET = 0xFF
+VOLUME, EXPRESSION, REVERB = 100, 127, 40  # that General MIDI's reset sets the controllers 7, 11 and 91 to
 
 
 class Event(NamedTuple):
-    """One channel message (or 0xFF, reset) at a moment of the sample clock."""
+    """One channel message (or 0xFF, reset) at a moment of the sample clock.
+
+    ``port`` is that of a file's meta event 0x21: each port has sixteen channels of its own. Live input is port 0.
+    """
 
     time_s: float
     status: int
     data1: int = 0
     data2: int = 0
+    port: int = 0
 
     @property
     def kind(self) -> int:
@@ -36,8 +42,8 @@ class Event(NamedTuple):
 
     @property
     def channel(self) -> int:
-        """Channel, 0 to 15."""
-        return self.status & 0x0F
+        """Channel, 0 to 15 of port 0, 16 to 31 of port 1, and so on."""
+        return CHANNELS * self.port + (self.status & 0x0F)
 
 
 @dataclass(slots=True)
@@ -57,29 +63,43 @@ class Note:
     offset_s: float = math.inf
     choke_s: float = math.inf
 
+    @property
+    def end_s(self) -> float:
+        """When it is let go or cut off; infinite while it is held."""
+        return min(self.offset_s, self.choke_s)
+
+
+CURVE_STEP_S = 0.0025  # of two changes within it only the later counts: an eighth of a frame, so no frame sees the other
+
+
+def _numbers() -> array[float]:
+    return array("d")
+
 
 @dataclass(slots=True)
 class Curve:
     """A controller's value over time: constant from each time to the next, ``initial`` before the first."""
 
     initial: float
-    times_s: list[float] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    times_s: array[float] = field(default_factory=_numbers)
+    values: array[float] = field(default_factory=_numbers)
 
     @property
     def last(self) -> float:
         """The value now."""
         return self.values[-1] if self.values else self.initial
 
-    def add(self, time_s: float, value: float) -> None:
-        """Append a change; a change at the time of the last one replaces it."""
+    def add(self, time_s: float, value: float) -> bool:
+        """Append a change; returns whether it is one. It replaces the last one if that lies in the same ``CURVE_STEP_S``."""
         if value == self.last:
-            return
-        if self.times_s and time_s <= self.times_s[-1]:
+            return False
+        if self.times_s and time_s // CURVE_STEP_S <= self.times_s[-1] // CURVE_STEP_S:
+            self.times_s[-1] = max(time_s, self.times_s[-1])
             self.values[-1] = value
-            return
+            return True
         self.times_s.append(time_s)
         self.values.append(value)
+        return True
 
     def forget(self, before_s: float) -> None:
         """Drop changes that no frame at or after ``before_s`` can see."""
@@ -100,11 +120,16 @@ class Curve:
 class Controllers:
     """The curves of one channel that reach the instrument."""
 
-    gain_db: Curve = field(default_factory=lambda: Curve(gain_db(100, 127)))
-    bend_semitones: Curve = field(default_factory=lambda: Curve(0.0))
+    gain_db: Curve = field(default_factory=lambda: Curve(gain_db(VOLUME, EXPRESSION)))
+    pitch_semitones: Curve = field(default_factory=lambda: Curve(0.0))  # bend and tuning
     modulation: Curve = field(default_factory=lambda: Curve(0.0))
     pedal: Curve = field(default_factory=lambda: Curve(0.0))
-    reverb: Curve = field(default_factory=lambda: Curve(40 / 127))  # General MIDI's default send
+    reverb: Curve = field(default_factory=lambda: Curve(REVERB / 127))
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """All of them."""
+        return self.gain_db, self.pitch_semitones, self.modulation, self.pedal, self.reverb
 
 
 def gain_db(volume: int, expression: int) -> float:

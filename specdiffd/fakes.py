@@ -83,8 +83,11 @@ class SineInstrument:
     def sound(cls, performance: Performance, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
         """The audio at ``times_s``: attack and release are raised cosines of 5 and 50 ms, so that it is band-limited."""
         out = np.zeros(len(times_s))
+        first_s, last_s = (times_s[0], times_s[-1]) if len(times_s) else (0.0, 0.0)
         for n in performance.notes:
-            age, since = times_s - n.onset_s, times_s - min(n.offset_s, n.choke_s)
+            if n.onset_s > last_s or n.end_s + cls.ring_s < first_s:
+                continue
+            age, since = times_s - n.onset_s, times_s - n.end_s
             rise = 0.5 - 0.5 * np.cos(np.pi * np.clip(age / 0.005, 0, 1))
             fall = 0.5 + 0.5 * np.cos(np.pi * np.clip(since / cls.ring_s, 0, 1))
             hertz = 440 * 2 ** ((n.pitch - 69) / 12)

@@ -1,4 +1,8 @@
+import io
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import mido
@@ -64,11 +68,49 @@ def test_equal_seeds_give_equal_files(song: Path, tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes() != files[2].read_bytes()
 
 
+def test_standard_output_gets_a_whole_wav_file(song: Path) -> None:
+    command = [sys.executable, "-m", "specdiffd.cli", "render", str(song), "-o", "-"]
+    result = subprocess.run(command, capture_output=True, check=True)
+    audio, rate = soundfile.read(io.BytesIO(result.stdout))
+    assert rate == 48000
+    assert 0.6 < len(audio) / rate < 5
+    assert b"real-time factor" in result.stderr
+
+
+def test_a_folder_renders_all_that_it_can_and_names_the_rest(song: Path, tmp_path: Path) -> None:
+    (song.parent / "broken.mid").write_bytes(b"MThd?")
+    (song.parent / "empty.mid").write_bytes(b"")
+    shutil.copy(song, song.parent / "zong.mid")
+    command = [sys.executable, "-m", "specdiffd.cli", "render", str(song.parent), "-o", str(tmp_path / "all")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["song.wav", "zong.wav"]
+    lines = result.stderr.strip().splitlines()
+    assert lines[-3] == "specdiffd: 2 of 4 songs were not rendered:"
+    assert "broken.mid: header" in lines[-2]
+    assert "empty.mid: header" in lines[-1]
+
+
+def test_what_was_mended_is_said(song: Path, tmp_path: Path) -> None:
+    song.write_bytes(song.read_bytes() + b"?")
+    result = CliRunner().invoke(cli.app, ["tokens", str(song)], catch_exceptions=False)
+    assert "1 bytes behind the last chunk" in result.stderr
+    assert "pitch 60" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
+        (["render", "SONG", "-o", "THERE"], 2, "there.wav exists: --force replaces it"),
+        (["render", "SONG", "-o", "x.mp3"], 2, ".mp3 files are not written here"),
+        (["render", "SONG", "-o", "/dev/full"], 1, "/dev/full is no folder"),
+        (["render", "SONG", "-o", "SONG/a.wav"], 1, "is no folder"),
+        (["render", "SONG", "-o", "-", "--json"], 2, "leave one out"),
+        (["render", "/dev/zero"], 1, "/dev/zero: header, byte 0: no MIDI file"),
+        (["tokens", "/dev/zero"], 1, "/dev/zero: header, byte 0: no MIDI file"),
+        (["tokens", "none.mid"], 1, "none.mid: No such file"),
         (["render", "none.mid"], 2, "none.mid does not exist"),
-        (["render", "BROKEN"], 1, "not a MIDI file"),
+        (["render", "BROKEN"], 1, "broken.mid: header, byte 0: no MIDI file"),
         (["tokens", "SONG", "-m", "/nowhere"], 3, "no directory /nowhere"),
         (["run", "-o", "audio.blok_size=3"], 2, "did you mean block_size?"),
         (["run", "-c", "/nowhere.yaml"], 2, "/nowhere.yaml not found"),
@@ -87,8 +129,13 @@ def test_errors_are_one_line_and_an_exit_code(
 ) -> None:
     broken = tmp_path / "broken.mid"
     broken.write_bytes(b"RIFF")
+    there = tmp_path / "there.wav"
+    there.write_bytes(b"")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["specdiffd", *({"SONG": str(song), "BROKEN": str(broken)}.get(w, w) for w in words)])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["specdiffd", *(w.replace("SONG", str(song)).replace("BROKEN", str(broken)).replace("THERE", str(there)) for w in words)],
+    )
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == code

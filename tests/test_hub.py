@@ -21,7 +21,7 @@ from specdiffd.errors import CheckpointError, UsageError
 from specdiffd.instrument import RenderSettings
 from specdiffd.layout import BUILTIN, DECODER, INDEX, WEIGHTS, checkpoint_folder
 from specdiffd.loading import load_instrument
-from specdiffd.midi.file import load_performance
+from specdiffd.midi.published import published_performance
 from specdiffd.model.checkpoint import read_weights
 from specdiffd.published import PublishedInstrument
 
@@ -213,7 +213,7 @@ def test_an_id_that_was_not_pulled_says_how(server: type[Hub]) -> None:
 @pytest.mark.parametrize("size", ["narrow", "wide"])
 def test_conversion_keeps_the_sound(size: str, tmp_path: Path) -> None:
     source = str(GOLDENS / "checkpoints" / size)
-    performance = load_performance(GOLDENS / "songs" / "edge1.mid")
+    performance = published_performance(GOLDENS / "songs" / "edge1.mid")
     exact = hub.convert(source, tmp_path / "exact", "float32")
     half = hub.convert(source, tmp_path / "half")
     mels = []

@@ -29,7 +29,7 @@ STAGES = {"io", "midi", "tokens", "model", "vocoder", "audio"}
 MAY = {
     **{name: set() for name in BASE},
     **{name: set() for name in STAGES},
-    "io": {"audio"},  # the reverberation, which runs in the callback
+    "io": {"audio", "midi"},  # the reverberation, which runs in the callback; which messages count
     "vocoder": {"audio"},  # the mel's filters: levels are measured as it is
     "instrument": STAGES,
     "published": STAGES | {"instrument"},
@@ -38,12 +38,13 @@ MAY = {
     "fakes": STAGES | {"instrument"},
     "engine": STAGES | {"instrument"},
     "render": STAGES | {"instrument", "published", "engine"},
+    "batch": STAGES | {"instrument", "render"},
     "rehearsal": STAGES | {"instrument", "engine"},
     "worker": STAGES | {"instrument", "loading", "engine", "fakes", "rehearsal"},
     "control": set(),
     "daemon": {"io", "control", "worker"},
     "weights": set(),
-    "demo": {"io", "control", "daemon"},
+    "demo": {"io", "control", "daemon", "midi"},
     "bench": STAGES | {"instrument", "engine", "fakes", "render"},
     "evaluate": STAGES | {"instrument", "engine", "render", "train"},
     "train": STAGES | {"instrument"},

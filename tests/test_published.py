@@ -18,7 +18,7 @@ from specdiffd.formats import MelFormat
 from specdiffd.instrument import RenderSettings, render
 from specdiffd.layout import PICKLED_WEIGHTS, WEIGHTS
 from specdiffd.loading import load_instrument
-from specdiffd.midi.file import load_performance
+from specdiffd.midi.published import published_performance
 from specdiffd.model.network import ContextEncoder, EncoderConfig
 from specdiffd.published import PublishedInstrument
 from specdiffd.tokens.codec import EOS, Codec
@@ -52,7 +52,7 @@ def ids(*notes: Note, length_s: float = 0.0) -> list[list[int]]:
 @pytest.mark.parametrize("name", TOKENS)
 def test_tokens_are_those_of_the_public_code(name: str) -> None:
     """Token for token, except that nothing is tied once the song is over (quirk a)."""
-    performance = load_performance(GOLDENS / "songs" / f"{name}.mid")
+    performance = published_performance(GOLDENS / "songs" / f"{name}.mid")
     found = [w.ids for w in song_windows(performance, FORMAT, 256, CODEC)]
     assert len(found) == len(TOKENS[name])
     last_s = max([n.onset_s for n in performance.notes] + [n.offset_s for n in performance.notes if not n.is_drum], default=0)
@@ -101,7 +101,7 @@ def test_mels_are_those_of_the_public_pipeline(name: str) -> None:
     instrument = checkpoint(size, steps=int(steps), seed=int(steps))
     wanted = MELS[name][0]
     mels: list[Tensor] = []
-    for stretch in instrument.song(load_performance(GOLDENS / "songs" / f"{song}.mid")):
+    for stretch in instrument.song(published_performance(GOLDENS / "songs" / f"{song}.mid")):
         mels.append(stretch.mel)
         if len(mels) == 3:
             break
@@ -123,7 +123,7 @@ def test_the_render_command_writes_the_mel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++"])
 def test_other_schedulers_and_guidance_change_the_sound(scheduler: str) -> None:
-    performance = load_performance(GOLDENS / "songs" / "edge1.mid")
+    performance = published_performance(GOLDENS / "songs" / "edge1.mid")
 
     def mel(**settings: object) -> Tensor:
         return next(checkpoint("narrow", steps=4, **settings).song(performance)).mel
@@ -170,7 +170,7 @@ def test_what_can_be_computed_once_is(monkeypatch: pytest.MonkeyPatch) -> None:
         attention = layer.cross.attention
         monkeypatch.setattr(attention, "keys_values", lambda e, made=attention.keys_values: counted.append(e.shape[1]) or made(e))
     monkeypatch.setattr(instrument.decoder, "schedule", lambda t, made=instrument.decoder.schedule: schedules.append(len(t)) or made(t))
-    performance = load_performance(GOLDENS / "songs" / "edge1.mid")
+    performance = published_performance(GOLDENS / "songs" / "edge1.mid")
     windows = list(song_windows(performance, FORMAT, 256, CODEC))
     list(instrument.song(performance))
     context = [0] + [256] * (len(windows) - 1)
@@ -187,7 +187,7 @@ def test_a_vocoder_of_its_own_is_used(copy: Path) -> None:
     instrument = load_instrument(str(copy), "cpu", "float32", RenderSettings(steps=2))
     assert isinstance(instrument, PublishedInstrument)
     assert isinstance(instrument.vocoder, OnnxVocoder)
-    pieces = list(instrument.song(load_performance(GOLDENS / "songs" / "edge3.mid")))
+    pieces = list(instrument.song(published_performance(GOLDENS / "songs" / "edge3.mid")))
     assert [p.first_sample for p in pieces] == [0, *np.cumsum([len(p.audio) for p in pieces])[:-1]]
     whole = instrument.vocoder._run(torch.cat([p.mel for p in pieces])[None])[0]
     torch.testing.assert_close(torch.cat([p.audio for p in pieces]), whole, atol=1e-5, rtol=0)

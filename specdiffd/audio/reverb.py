@@ -89,7 +89,7 @@ def sends(performance: Performance, times_s: NDArray[np.float64]) -> Audio:
     first_s, last_s = times_s[0], times_s[-1]
     values: dict[int, Audio] = {}
     for note in performance.notes:
-        onset_s, end_s = note.onset_s - SENDS_S[0], min(note.offset_s, note.choke_s) + SENDS_S[1]
+        onset_s, end_s = note.onset_s - SENDS_S[0], note.end_s + SENDS_S[1]
         if onset_s > last_s or end_s < first_s:
             continue
         if note.channel not in values:

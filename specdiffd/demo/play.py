@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import mido
 import msgspec
 import numpy as np
 import rtmidi
@@ -21,9 +20,11 @@ from specdiffd.config import Config
 from specdiffd.control.client import ControlClient
 from specdiffd.daemon import Daemon
 from specdiffd.errors import DeviceError, MidiFileError
+from specdiffd.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
 from specdiffd.io.output import find_device, import_sounddevice
 from specdiffd.io.ports import APIS
 from specdiffd.io.shared import PlayedRing
+from specdiffd.midi.file import read_song
 
 log = logging.getLogger(__name__)
 PERFORMANCE = Path(__file__).parent / "performance.mid"
@@ -86,21 +87,20 @@ def read_events(song: Path, seconds: float | None) -> list[tuple[float, list[int
     Raises:
         MidiFileError: it cannot be read, or holds nothing.
     """
-    try:
-        file = mido.MidiFile(song)
-        now_s, events = 0.0, []
-        for message in file:
-            now_s += message.time
-            if seconds is not None and now_s > seconds:
-                break
-            if not message.is_meta and message.type != "sysex":
-                events.append((now_s, message.bytes()))
-    except (OSError, EOFError, ValueError, IndexError, KeyError) as error:
-        raise MidiFileError(f"{song}: {error}") from error
-    if not events:
+    found = read_song(song)
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    end_s = found.end_s if seconds is None else min(found.end_s, seconds)
+    events = [(e.time_s, _message(e)) for e in found.events if e.time_s <= end_s]
+    if not any(e.kind == NOTE_ON for e in found.events):
         raise MidiFileError(f"{song}: no notes in it")
-    end_s = min(now_s, seconds) if seconds is not None else now_s
-    return events + [(end_s, [0xB0 | channel, control, 0]) for channel in range(16) for control in (64, 123)]
+    return events + [(end_s, [CONTROL | channel, control, 0]) for channel in range(CHANNELS) for control in (64, 123)]
+
+
+def _message(event: Event) -> list[int]:
+    """As a port carries it."""
+    length = 1 if event.kind == SYSTEM_RESET else 2 if event.kind in (PROGRAM, PRESSURE) else 3
+    return [event.status, event.data1, event.data2][:length]
 
 
 def has_audio_device() -> bool:

@@ -12,7 +12,6 @@ from scipy.linalg import sqrtm
 from specdiffd.evaluate.rendering import VARIANTS, Renderers, model_mel
 from specdiffd.events import NOTE_OFF, NOTE_ON, Event
 from specdiffd.instrument import SpectrogramInstrument
-from specdiffd.midi.score import Score
 from specdiffd.train.pieces import order
 
 Mel = NDArray[np.float32]
@@ -41,10 +40,9 @@ def evaluate_honesty(
             ("other soundfont", "other", list(events)),
         ):
             mels[name].append(renderers.mel(renderers.font(played, duration_s, which)))
-        score = Score().extend(list(events)).performance
         for name, changes in (*MODELS.items(), ("other seed", {"seed": 1})):
             model: SpectrogramInstrument = renderers.instrument.with_settings(**changes)
-            mels[name].append(model_mel(model, score, len(mels["reference"][0])))
+            mels[name].append(model_mel(model, events, len(mels["reference"][0])))
             progress()
     contrast, variance = ({name: measure(own, mels["reference"]) for name, own in mels.items()} for measure in (_contrast, _variance))
     embed = _embedding(mels["reference"])

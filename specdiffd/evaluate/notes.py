@@ -61,9 +61,9 @@ def _renderings(
     instrument, other = renderers.instrument, renderers.font(events, duration_s, "other")
     untimed = (target, other, copy_synthesis(instrument, target, score), copy_synthesis(instrument, target))
     yield from zip(ALWAYS, untimed, (0.0,) * len(untimed), strict=False)
-    yield ALWAYS[-1], *timed_rendering(instrument, score, duration_s)
+    yield ALWAYS[-1], *timed_rendering(instrument, events, duration_s)
     for name, changes in variants.items():
-        yield name, *timed_rendering(instrument.with_settings(**changes), score, duration_s)
+        yield name, *timed_rendering(instrument.with_settings(**changes), events, duration_s)
 
 
 def table(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from specdiffd.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Event
-from specdiffd.train.pieces import drum_pattern, note, order, read_tracks
+from specdiffd.train.pieces import drum_pattern, note, order, tracks_of
 
 # The families of General MIDI, eight programs each, in order; and a band with drums.
 FAMILIES = (
@@ -39,7 +39,7 @@ def family_piece(song: Path, family: str, duration_s: float, start_s: float = 20
     rng = np.random.default_rng(seed)
     programs = BAND_PROGRAMS if family == BAND else tuple(8 * FAMILIES.index(family) + rng.permutation(8)[:TRACKS])
     events: list[Event] = []
-    for channel, notes in enumerate(read_tracks(song)[:TRACKS]):
+    for channel, notes in enumerate(tracks_of(song)[:TRACKS]):
         events.append(Event(0.0, PROGRAM | channel, int(programs[channel])))
         lower = 12 if family == "bass" or (family == BAND and channel == TRACKS - 1) else 0
         for onset_s, offset_s, pitch, velocity in notes:

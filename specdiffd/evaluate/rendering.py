@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from specdiffd.audio.mel import log_mel
 from specdiffd.events import Event, Performance
 from specdiffd.instrument import SpectrogramInstrument
-from specdiffd.midi.score import Score
 from specdiffd.model.note_features import note_features
 from specdiffd.render import stretches
 from specdiffd.train.fluid import FluidRenderer
@@ -47,28 +46,32 @@ class Renderers:
 
     def play(self, events: Sequence[Event], duration_s: float) -> Audio:
         """What the instrument makes of them."""
-        return timed_rendering(self.instrument, Score().extend(list(events)).performance, duration_s)[0]
+        return timed_rendering(self.instrument, events, duration_s)[0]
 
     def mel(self, audio: Audio) -> NDArray[np.float32]:
         """Log mel (frames, mel_bins) in the instrument's format, natural log."""
         return log_mel(torch.from_numpy(audio), self.instrument.format).numpy()
 
 
-def timed_rendering(instrument: SpectrogramInstrument, score: Performance, duration_s: float) -> tuple[Audio, float]:
+def timed_rendering(instrument: SpectrogramInstrument, events: Sequence[Event], duration_s: float) -> tuple[Audio, float]:
     """Audio of exactly ``duration_s`` at the instrument's rate, and the real-time factor."""
     started = time.perf_counter()
     audio = np.zeros(round(duration_s * instrument.sample_rate_hz), np.float32)
-    for first, piece, *_ in stretches(instrument, score):
+    for first, piece, *_ in stretches(instrument, events):
+        if first >= len(audio):
+            break
         late = max(0, -first)
-        there = piece[late : max(late, len(audio) - first)]
+        there = piece[late : max(late, len(audio) - first), 0]
         audio[first + late : first + late + len(there)] += there
     return audio, (time.perf_counter() - started) / duration_s
 
 
-def model_mel(instrument: SpectrogramInstrument, score: Performance, frames: int) -> NDArray[np.float32]:
+def model_mel(instrument: SpectrogramInstrument, events: Sequence[Event], frames: int) -> NDArray[np.float32]:
     """The spectrogram that the instrument writes, before its vocoder: (frames, mel_bins), silence where it writes nothing."""
     mel = np.full((frames, instrument.format.mel_bins), instrument.format.log_floor, np.float32)
-    for stretch in stretches(instrument, score):
+    for stretch in stretches(instrument, events):
+        if stretch.first_frame >= frames:
+            break
         late = max(0, -stretch.first_frame)
         there = stretch.mel[late : max(late, frames - stretch.first_frame)]
         mel[stretch.first_frame + late : stretch.first_frame + late + len(there)] = there

@@ -1,103 +1,167 @@
-"""MIDI files to a performance, read by note-seq. The only module that imports it: that takes about a second."""
+"""MIDI files to events: what a port would have received, had somebody played the file into it."""
 
 from __future__ import annotations
 
 import io
-import warnings
-from collections import defaultdict
+import stat
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import mido
 
 from specdiffd.errors import MidiFileError
-from specdiffd.events import Controllers, Note, Performance, gain_db
-from specdiffd.midi.damage import find_damage
-from specdiffd.midi.score import choke_drums
+from specdiffd.events import CONTROL, NOTE_ON, Event
+from specdiffd.midi.mend import Damage, Mended, mend
+from specdiffd.midi.messages import channel_message
 
-BEND_RANGE_SEMITONES = 2.0
-LONGEST_S = 24 * 3600.0
+LONGEST_S = 12 * 3600.0  # a song that is longer has a damaged time: its audio would fill 4 GB
+MOST_BYTES = 64 << 20  # a hundred times the largest songs there are; what never ends is no file
+NAMED_DAMAGES = 10
+DEFAULT_TEMPO_US = 500_000  # a quarter note, before the first tempo event
+PEDAL, ALL_NOTES_OFF = 64, 123
 
 
-def load_performance(path: Path) -> Performance:
-    """The notes of a MIDI file, sustain pedal applied, and the controllers of each of its instruments.
+class Song(NamedTuple):
+    """A file's events, in the order in which they act, and how long it lasts: until its last event, of whatever kind.
 
-    Channels are note-seq's instrument numbers: one for each combination of track, channel and program.
+    Whatever is still held or in the pedal is let go at the end.
+    """
+
+    events: list[Event]
+    end_s: float
+    warnings: list[str]
+
+
+class Track(NamedTuple):
+    """One track's messages with their ticks since its beginning, and how many it has."""
+
+    messages: list[tuple[int, mido.Message]]
+    ticks: int
+
+
+def read_song(path: Path, strict: bool = False) -> Song:
+    """The events of a MIDI file of any format; the sequences of format 2 one after the other.
+
+    Args:
+        path: a file, or something that can be read to its end.
+        strict: refuse what is mended, and named in the warnings, otherwise.
 
     Raises:
-        MidiFileError: it cannot be read.
+        MidiFileError: it cannot be read or played; the text names file, track, byte and cause.
     """
-    sequence = _read(path)
-    notes = [Note(n.start_time, n.pitch, n.velocity, n.program, n.instrument, n.is_drum, n.end_time) for n in sequence.notes]
-    notes.sort(key=lambda n: (n.onset_s, n.is_drum, n.program, n.pitch))
-    choke_drums(notes)
-    return Performance(notes, _controllers(sequence), sequence.total_time)
+    data, damages = mended(path, strict)
+    file = mido.MidiFile(file=io.BytesIO(data))
+    tracks = [_track(track) for track in file.tracks]
+    warnings = damage_texts(path, damages)
+    if file.type == 2 and len(tracks) > 1:
+        warnings.append(f"{path}: {len(tracks)} sequences (format 2), played one after the other")
+    sequences = [[track] for track in tracks] if file.type == 2 else [tracks]
+    clocks = [TickClock(sequence, file.ticks_per_beat) for sequence in sequences]
+    lengths_s = [clock.seconds(max(track.ticks for track in sequence)) for clock, sequence in zip(clocks, sequences, strict=True)]
+    if sum(lengths_s) > LONGEST_S:
+        raise MidiFileError(f"{path}: lasts {sum(lengths_s) / 3600:.1f} hours, expected at most {LONGEST_S / 3600:.0f}: a damaged time?")
+    events, start_s = [], 0.0
+    for sequence, clock, length_s in zip(sequences, clocks, lengths_s, strict=True):
+        events += _events(sequence, clock, start_s, start_s + length_s)
+        start_s += length_s
+    return Song(events, start_s, warnings)
 
 
-def _read(path: Path) -> Any:
-    """A NoteSequence with the pedal applied."""
+def read_tracks(path: Path) -> list[list[tuple[float, mido.Message]]]:
+    """The messages of each track with their times in seconds.
+
+    Raises:
+        MidiFileError: as :func:`read_song`.
+    """
+    file = mido.MidiFile(file=io.BytesIO(mended(path).data))
+    tracks = [_track(track) for track in file.tracks]
+    clock = TickClock(tracks, file.ticks_per_beat)
+    return [[(clock.seconds(tick), message) for tick, message in track.messages] for track in tracks]
+
+
+def mended(path: Path, strict: bool = False) -> Mended:
+    """A file's bytes with nothing wrong in them, and what was.
+
+    Raises:
+        MidiFileError: it cannot be read, or mended, or is ``strict``ly to be refused.
+    """
     try:
-        data = path.read_bytes()
+        found = mend(_content(path))
+    except MidiFileError as error:
+        raise MidiFileError(f"{path}: {error}") from None
     except OSError as error:
         raise MidiFileError(f"{path}: {error.strerror or error}") from error
-    if data[:4] != b"MThd":
-        raise MidiFileError(f"{path}: not a MIDI file ({find_damage(data)})")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydub looks for ffmpeg, pretty_midi comments on type 1 files
-        import note_seq
-
-        try:
-            sequence = note_seq.apply_sustain_control_changes(note_seq.midi_to_note_sequence(_closed(data)))
-        except Exception as error:  # mido, pretty_midi and note-seq raise whatever the damage leads to
-            raise MidiFileError(f"{path}: {find_damage(data) or f'{type(error).__name__}: {error}'}") from error
-    if not 0 <= sequence.total_time <= LONGEST_S:
-        raise MidiFileError(
-            f"{path}: lasts {sequence.total_time / 3600:.0f} hours, expected at most {LONGEST_S / 3600:.0f}: a damaged time?"
-        )
-    return sequence
+    if strict and found.damages:
+        raise MidiFileError("; ".join(damage_texts(path, found.damages)))
+    return found
 
 
-def _closed(data: bytes) -> bytes:
-    """A MIDI file whose notes that are never let go, which its readers leave out, end with the song."""
-    song = mido.MidiFile(file=io.BytesIO(data))
-    lengths = [sum(message.time for message in track) for track in song.tracks]
-    held: list[dict[tuple[int, int], bool]] = []
-    for track in song.tracks:
-        held.append({})
-        for message in track:
-            if message.type in ("note_on", "note_off"):
-                held[-1][message.channel, message.note] = message.type == "note_on" and message.velocity > 0
-    if not any(any(keys.values()) for keys in held):
-        return data
-    for track, length, keys in zip(song.tracks, lengths, held, strict=True):
-        rest = max(lengths) - length
-        while track and track[-1].type == "end_of_track":
-            rest += track.pop().time
-        for (channel, pitch), down in keys.items():
-            if down:
-                track.append(mido.Message("note_off", channel=channel, note=pitch, time=rest))
-                rest = 0
-    file = io.BytesIO()
-    song.save(file=file)
-    return file.getvalue()
+def damage_texts(path: Path, damages: Sequence[Damage]) -> list[str]:
+    """The first damages as lines, and how many more there are."""
+    texts = [f"{path}: {damage}" for damage in damages[:NAMED_DAMAGES]]
+    more = len(damages) - len(texts)
+    return [*texts, f"{path}: {more} more places"] if more else texts
 
 
-def _controllers(sequence: Any) -> dict[int, Controllers]:
-    channels: defaultdict[int, Controllers] = defaultdict(Controllers)
-    levels: defaultdict[int, dict[int, int]] = defaultdict(lambda: {7: 100, 11: 127})
-    for note in sequence.notes:
-        channels[note.instrument]
-    for change in sorted(sequence.control_changes, key=lambda c: c.time):
-        curves, level = channels[change.instrument], levels[change.instrument]
-        if change.control_number in (7, 11):
-            level[change.control_number] = change.control_value
-            curves.gain_db.add(change.time, gain_db(level[7], level[11]))
-        elif change.control_number == 1:
-            curves.modulation.add(change.time, change.control_value / 127)
-        elif change.control_number == 91:
-            curves.reverb.add(change.time, change.control_value / 127)
-        elif change.control_number == 64:
-            curves.pedal.add(change.time, float(change.control_value >= 64))
-    for bend in sorted(sequence.pitch_bends, key=lambda b: b.time):
-        channels[bend.instrument].bend_semitones.add(bend.time, bend.bend / 8192 * BEND_RANGE_SEMITONES)
-    return dict(channels)
+def _content(path: Path) -> bytes:
+    """What a file or pipe holds, no more than ``MOST_BYTES``."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise MidiFileError("a folder, expected a MIDI file")
+    with path.open("rb") as file:
+        data = file.read(4)
+        if data in (b"MThd", b"RIFF"):
+            data += file.read(MOST_BYTES)
+    if len(data) > MOST_BYTES:
+        raise MidiFileError(f"more than {MOST_BYTES >> 20} MiB, expected a MIDI file")
+    return data
+
+
+class TickClock:
+    """When ticks are: the tempo events of all tracks together, in seconds. In whole numbers, so that nothing is rounded on the way."""
+
+    def __init__(self, tracks: Iterable[Track], ticks_per_beat: int) -> None:
+        tempi = [(tick, m.tempo) for track in tracks for tick, m in track.messages if m.type == "set_tempo"]
+        self._scale = 1_000_000 * ticks_per_beat
+        self._ticks, self._tempi, self._starts = [0], [DEFAULT_TEMPO_US], [0]
+        for tick, tempo in sorted(tempi, key=lambda row: row[0]):
+            self._starts.append(self._starts[-1] + (tick - self._ticks[-1]) * self._tempi[-1])
+            self._ticks.append(tick)
+            self._tempi.append(tempo)
+
+    def seconds(self, tick: int) -> float:
+        """From the beginning to ``tick``."""
+        k = bisect_right(self._ticks, tick) - 1
+        return (self._starts[k] + (tick - self._ticks[k]) * self._tempi[k]) / self._scale
+
+
+def _track(messages: mido.MidiTrack) -> Track:
+    tick, timed = 0, []
+    for message in messages:
+        tick += message.time
+        timed.append((tick, message))
+    return Track(timed, tick)
+
+
+def _events(tracks: Sequence[Track], clock: TickClock, start_s: float, end_s: float) -> list[Event]:
+    """One sequence's events: at one tick in the order of the tracks, within a track in its own."""
+    rows = []
+    for track in tracks:
+        port = 0
+        for tick, message in track.messages:
+            if message.type == "midi_port":
+                port = message.port
+            elif not message.is_meta and (found := channel_message(message.bytes())) is not None:
+                rows.append((tick, port, found))
+    places = {port: place for place, port in enumerate(sorted({port for _, port, _ in rows}))}
+    rows.sort(key=lambda row: row[0])
+    events = [Event(start_s + clock.seconds(tick), *found, places[port]) for tick, port, found in rows]
+    return events + _released(events, end_s)
+
+
+def _released(events: Iterable[Event], end_s: float) -> list[Event]:
+    """What lets go of all that the events may have left."""
+    channels = sorted({(e.port, e.status & 0x0F) for e in events if e.kind == NOTE_ON})
+    return [Event(end_s, CONTROL | channel, control, 0, port) for port, channel in channels for control in (PEDAL, ALL_NOTES_OFF)]

@@ -59,10 +59,10 @@ def note_features(performance: Performance, starts_s: Times, window_s: float, ri
         ring_s: how long after its end a note may still be heard.
     """
     first_s, last_s = float(starts_s[0]), float(starts_s[-1]) + window_s
-    notes = [n for n in performance.notes if n.onset_s < last_s and min(n.offset_s, n.choke_s) + ring_s > first_s]
+    notes = [n for n in performance.notes if n.onset_s < last_s and n.end_s + ring_s > first_s]
     centres = starts_s + window_s / 2
     bends = {
-        c: _rounded(curves.bend_semitones.at(centres)) for c, curves in performance.controllers.items() if curves.bend_semitones.times_s
+        c: _rounded(curves.pitch_semitones.at(centres)) for c, curves in performance.controllers.items() if curves.pitch_semitones.times_s
     }
     rows: list[tuple[Note, float, NDArray[np.bool_] | None]] = []
     for note in notes:
@@ -71,7 +71,7 @@ def note_features(performance: Performance, starts_s: Times, window_s: float, ri
             fixed = (
                 0.0
                 if note.is_drum
-                else round(performance.controllers[note.channel].bend_semitones.last / BEND_STEP_SEMITONES) * BEND_STEP_SEMITONES
+                else round(performance.controllers[note.channel].pitch_semitones.last / BEND_STEP_SEMITONES) * BEND_STEP_SEMITONES
             )
             rows.append((note, fixed, None))
         else:

@@ -70,17 +70,18 @@ def _events(performance: Performance, codec: Codec) -> list[_Event]:
     """All onsets, and the offsets of all but drums, in order."""
     events = []
     for k, n in enumerate(performance.notes):
+        if n.choke_s <= n.onset_s:
+            continue  # cut off before it was heard
         program = n.program if n.is_drum else codec.program(n.program)
         events.append(_Event(n.onset_s, True, n.is_drum, program, n.pitch, k, n.velocity))
-        end_s = min(n.offset_s, n.choke_s)
-        if not n.is_drum and end_s < math.inf:
-            events.append(_Event(end_s, False, False, program, n.pitch, k, 0))
+        if not n.is_drum and n.end_s < math.inf:
+            events.append(_Event(n.end_s, False, False, program, n.pitch, k, 0))
     return sorted(events)
 
 
 def _open(performance: Performance) -> bool:
     """Whether a note is still held at the end of what is known."""
-    return any(not n.is_drum and math.isinf(min(n.offset_s, n.choke_s)) for n in performance.notes)
+    return any(not n.is_drum and math.isinf(n.end_s) for n in performance.notes)
 
 
 class _Held:
@@ -108,9 +109,10 @@ def _write(held: list[tuple[int, int]], events: list[_Event], first: int, codec:
             program = tied_program
         ids.append(codec.pitch_base + pitch)
     ids.append(codec.tie)
-    body, times_s = _write_events(events, first, program, codec)
     room = codec.max_tokens - 1 - len(ids)
-    dropped = 0
+    dropped = max(0, len(events) - room)  # each event has one token at least
+    events = events[dropped:]
+    body, times_s = _write_events(events, first, program, codec)
     while len(body) > room and events:  # each cut changes which programs and velocities must be repeated
         excess = max(1, (len(body) - room) // 4)
         events, dropped = events[excess:], dropped + excess

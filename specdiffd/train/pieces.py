@@ -11,6 +11,7 @@ import mido
 import numpy as np
 
 from specdiffd.events import BEND, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
+from specdiffd.midi.file import read_tracks
 
 Rng = np.random.Generator
 # What people actually play: half of all parts are drawn from these, the others from all 128 programs.
@@ -85,7 +86,7 @@ def random_program(rng: Rng) -> int:
 
 def song_piece(rng: Rng, path: Path, duration_s: float) -> list[Event]:
     """A stretch of the song at ``path``, its tracks given other programs, keys, tempi and velocities, maybe with drums."""
-    tracks = read_tracks(path)
+    tracks = tracks_of(path)
     tempo = float(np.exp(rng.uniform(np.log(0.7), np.log(1.5))))
     transpose = int(rng.integers(-6, 7))
     end_s = max(notes[-1][0] for notes in tracks) / tempo
@@ -132,38 +133,25 @@ def order(event: Event) -> tuple[float, int]:
     return event.time_s, event.kind == NOTE_ON  # offs and controllers before the note they share a moment with
 
 
-def read_tracks(path: Path) -> list[list[tuple[float, float, int, int]]]:
-    """Notes (onset_s, offset_s, pitch, velocity) of each track that has any; tempo changes are honoured."""
-    song = mido.MidiFile(path)
-    tempi = sorted((tick, m.tempo) for track in song.tracks for tick, m in _timed(track) if m.type == "set_tempo") or [(0, 500000)]
-    ticks = np.array([0, *[t for t, _ in tempi]])
-    per_tick = np.array([500000, *[t for _, t in tempi]]) / 1e6 / song.ticks_per_beat
-    starts_s = np.concatenate(([0.0], np.cumsum(np.diff(ticks) * per_tick[:-1])))
+def tracks_of(path: Path) -> list[list[tuple[float, float, int, int]]]:
+    """Notes (onset_s, offset_s, pitch, velocity) of each track that has any.
 
-    def seconds(tick: int) -> float:
-        k = int(np.searchsorted(ticks, tick, side="right")) - 1
-        return float(starts_s[k] + (tick - ticks[k]) * per_tick[k])
-
-    tracks = []
-    for track in song.tracks:
-        notes, open_notes = [], {}
-        for tick, message in _timed(track):
-            if message.type == "note_on" and message.velocity > 0:
-                open_notes[message.note] = (tick, message.velocity)
-            elif message.type in ("note_on", "note_off") and message.note in open_notes:
-                on, velocity = open_notes.pop(message.note)
-                notes.append((seconds(on), seconds(tick), message.note, velocity))
-        if notes:
-            tracks.append(sorted(notes))
-    return tracks
+    Raises:
+        MidiFileError: the file cannot be read.
+    """
+    found = (_notes(track) for track in read_tracks(path))
+    return [notes for notes in found if notes]
 
 
-def _timed(track: mido.MidiTrack) -> list[tuple[int, mido.Message]]:
-    tick, timed = 0, []
-    for message in track:
-        tick += message.time
-        timed.append((tick, message))
-    return timed
+def _notes(track: list[tuple[float, mido.Message]]) -> list[tuple[float, float, int, int]]:
+    notes, open_notes = [], {}
+    for time_s, message in track:
+        if message.type == "note_on" and message.velocity > 0:
+            open_notes[message.note] = (time_s, message.velocity)
+        elif message.type in ("note_on", "note_off") and message.note in open_notes:
+            onset_s, velocity = open_notes.pop(message.note)
+            notes.append((onset_s, time_s, message.note, velocity))
+    return sorted(notes)
 
 
 def _melodic_channels(rng: Rng) -> list[int]:

@@ -10,7 +10,7 @@ from specdiffd.evaluate.notes import Row, table
 from specdiffd.evaluate.pieces import BAND, BAND_PROGRAMS, FAMILIES, family_piece, test_set
 from specdiffd.evaluate.rendering import copy_synthesis, timed_rendering
 from specdiffd.evaluate.transcribe import note_f1, played
-from specdiffd.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Performance
+from specdiffd.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Event, Performance
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.midi.score import Score
 
@@ -76,8 +76,8 @@ def test_there_is_no_ratio_to_a_reference_that_nothing_is_heard_in() -> None:
     assert [r["ratio"] for r in table(rows)] == [None] * 4
 
 
-def test_renderings_are_as_long_as_asked(instrument: SpectrogramInstrument, performance: Performance) -> None:
-    audio, factor = timed_rendering(instrument, performance, 2.0)
+def test_renderings_are_as_long_as_asked(instrument: SpectrogramInstrument, events: list[Event], performance: Performance) -> None:
+    audio, factor = timed_rendering(instrument, events, 2.0)
     assert audio.shape == (2 * instrument.sample_rate_hz,)
     assert np.abs(audio).max() > 0
     assert factor > 0

@@ -10,7 +10,7 @@ from specdiffd.evaluate.notes import Row
 from specdiffd.evaluate.pieces import crescendo, phrase, single_notes, strokes
 from specdiffd.evaluate.rendering import Audio, Renderers, model_mel
 from specdiffd.evaluate.report import write_report
-from specdiffd.events import Event, Performance
+from specdiffd.events import Event
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.train.fluid import FluidRenderer
 
@@ -89,8 +89,8 @@ def test_a_blurred_mel_is_told_from_a_sharp_one() -> None:
     assert honesty.frechet(soft, reference) > 3 * honesty.frechet(other, reference)
 
 
-def test_the_models_mel_covers_what_was_asked_for(instrument: SpectrogramInstrument, performance: Performance) -> None:
-    mel = model_mel(instrument, performance, 100)
+def test_the_models_mel_covers_what_was_asked_for(instrument: SpectrogramInstrument, events: list[Event]) -> None:
+    mel = model_mel(instrument, events, 100)
     assert mel.shape == (100, instrument.format.mel_bins)
     assert mel.max() > instrument.format.log_floor
     assert mel.min() >= instrument.format.log_floor

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from specdiffd.events import Event, Note
-from specdiffd.midi.score import Score
+from specdiffd.events import CURVE_STEP_S, Curve, Event, Note
+from specdiffd.midi.score import RING_S, SHORTEST_S, VOICES, Score
 
 
 def score(*rows: tuple[float, int, int, int]) -> Score:
@@ -80,18 +80,18 @@ def test_controllers_become_curves() -> None:
     s = score((0, 0xB0, 7, 127), (1, 0xB0, 11, 64), (2, 0xE0, 0, 0x60), (3, 0xB0, 1, 127), (4, 0xB0, 121, 0))
     c = s.performance.controllers[0]
     assert c.gain_db.at(np.array([0.5, 1.5, 4.5])) == pytest.approx([0.0, 40 * math.log10(64 / 127), 0.0], abs=1e-4)
-    assert c.bend_semitones.at(np.array([1.0, 2.5, 4.5])) == pytest.approx([0, 1, 0], abs=1e-3)
+    assert c.pitch_semitones.at(np.array([1.0, 2.5, 4.5])) == pytest.approx([0, 1, 0], abs=1e-3)
     assert c.modulation.at(np.array([2.9, 3.5, 4.5])) == pytest.approx([0, 1, 0])
 
 
 def test_bend_range_by_rpn() -> None:
     s = score((0, 0xB0, 101, 0), (0, 0xB0, 100, 0), (0, 0xB0, 6, 12), (1, 0xE0, 0x7F, 0x7F))
-    assert s.performance.controllers[0].bend_semitones.last == pytest.approx(12, abs=0.01)
+    assert s.performance.controllers[0].pitch_semitones.last == pytest.approx(12, abs=0.01)
 
 
 def test_forget_keeps_what_is_held_and_the_controllers_values() -> None:
     s = score((0, 0xB0, 7, 64), (1, 0x90, 60, 100), (2, 0x90, 62, 100), (3, 0x80, 62, 0), (50, 0xB0, 7, 32))
-    s.forget(40.0)
+    s.forget(40.0, 49.0)
     assert [n.pitch for n in s.performance.notes] == [60]
     assert s.performance.controllers[0].gain_db.at(np.array([45.0])) == pytest.approx([40 * math.log10(64 / 127)], abs=1e-4)
 
@@ -99,3 +99,135 @@ def test_forget_keeps_what_is_held_and_the_controllers_values() -> None:
 def test_stray_messages_change_nothing() -> None:
     s = score((0, 0x80, 60, 0), (0, 0xA0, 60, 9), (0, 0xD0, 9, 0), (0, 0xB0, 20, 5))
     assert s.performance.notes == []
+
+
+RPN_BEND = ((0, 0xB0, 101, 0), (0, 0xB0, 100, 0))
+
+
+def pitch(*rows: tuple[float, int, int, int]) -> float:
+    return score(*rows).performance.controllers[0].pitch_semitones.last
+
+
+def test_tuning_by_rpn() -> None:
+    fine, coarse = ((0, 0xB0, 101, 0), (0, 0xB0, 100, 1)), ((0, 0xB0, 101, 0), (0, 0xB0, 100, 2))
+    assert pitch(*coarse, (0, 0xB0, 6, 52, 0)) == -12
+    assert pitch(*fine, (0, 0xB0, 6, 96, 0)) == 0.5
+    assert pitch(*fine, (0, 0xB0, 6, 64, 0), (0, 0xB0, 38, 82, 0)) == pytest.approx(0.01, abs=1e-4)
+    assert pitch(*fine, (0, 0xB0, 38, 82, 0), (0, 0xB0, 6, 64, 0)) == pytest.approx(0.01, abs=1e-4)  # in either order
+    assert pitch(*coarse, (0, 0xB0, 6, 66, 0), *fine, (0, 0xB0, 6, 96, 0), (0, 0xE0, 0, 96)) == 3.5
+
+
+def test_an_nrpn_takes_no_data_for_the_rpn_before_it() -> None:
+    nrpn = ((0, 0xB0, 99, 1), (0, 0xB0, 98, 8))
+    half = (1, 0xE0, 0, 0x60)
+    assert pitch(*RPN_BEND, *nrpn, (0, 0xB0, 6, 80), half) == 1
+    assert pitch(*RPN_BEND, (0, 0xB0, 98, 8), (0, 0xB0, 6, 80), half) == 1  # one of the two is enough
+    assert pitch(*nrpn, *RPN_BEND, (0, 0xB0, 6, 12), half) == 6
+    assert pitch(*RPN_BEND, (0, 0xB0, 101, 127), (0, 0xB0, 100, 127), (0, 0xB0, 6, 80), half) == 1
+
+
+def test_a_cent_of_the_parameter_before_is_not_taken_over() -> None:
+    fine = ((0, 0xB0, 101, 0), (0, 0xB0, 100, 1), (0, 0xB0, 38, 50), (0, 0xB0, 6, 64))
+    assert pitch(*fine, *RPN_BEND, (0, 0xB0, 6, 12), (0, 0xB0, 101, 0), (0, 0xB0, 100, 1), (0, 0xB0, 6, 64), (1, 0xE0, 0, 0)) == -12
+
+
+def test_a_reset_restores_everything() -> None:
+    changed = [(0, 0xB0, c, v) for c, v in ((7, 1), (11, 2), (1, 3), (91, 4), (64, 127), (101, 0), (100, 0), (6, 24), (100, 2), (6, 70))]
+    s = score(*changed, (0, 0xC0, 9, 0), (0, 0xE0, 0, 0), (1, 0xFF, 0, 0), (2, 0x90, 60, 100), (3, 0x80, 60, 0), (3, 0xE0, 0, 0))
+    fresh = Score().extend([Event(0, 0xB0, 20, 0)]).performance.controllers[0]
+    found = s.performance.controllers[0]
+    for name in ("gain_db", "modulation", "pedal", "reverb"):
+        assert getattr(found, name).at(np.array([2.5])) == getattr(fresh, name).at(np.array([2.5])), name
+    assert found.pitch_semitones.at(np.array([2.5, 3.5])).tolist() == [0, -2]
+    (note,) = s.performance.notes
+    assert (note.program, note.offset_s) == (0, 3)
+
+
+def test_a_note_of_no_length_sounds() -> None:
+    assert only(score((1, 0x90, 60, 100), (1, 0x80, 60, 0))).offset_s == 1 + SHORTEST_S
+    assert only(score((1, 0x99, 36, 100), (1, 0x99, 36, 0))).offset_s == 1 + SHORTEST_S
+
+
+def test_two_strokes_of_a_key_at_one_moment_are_one() -> None:
+    s = score((1, 0x90, 60, 50), (1, 0x90, 60, 90), (2, 0x80, 60, 0), (2, 0x80, 60, 0))
+    assert (only(s).velocity, only(s).offset_s) == (90, 2)
+    assert s.sounding(1.5) == [only(s)]
+
+
+def test_what_changes_nothing_that_is_heard_says_so() -> None:
+    s = Score()
+    heard = [
+        s.apply(Event(*row))
+        for row in (
+            (0, 0xC0, 5, 0),
+            (0, 0xB0, 7, 50),
+            (1, 0x90, 60, 100),
+            (1, 0xB1, 7, 50),
+            (1, 0xB0, 7, 50),
+            (1, 0xB0, 7, 60),
+            (1, 0xB0, 20, 60),
+            (2, 0xB0, 64, 127),
+            (2, 0x80, 60, 0),
+            (3, 0xB0, 64, 0),
+            (3, 0x80, 60, 0),
+            (3 + 2 * RING_S, 0xB0, 7, 30),
+        )
+    ]
+    assert heard == [False, False, True, False, False, True, False, True, False, True, False, False]
+
+
+def test_voices_are_bounded_and_the_one_that_ended_first_goes() -> None:
+    s = score(*((0.001 * k, 0x90 + k // 120, k % 120, 100) for k in range(VOICES)), (0.5, 0x80, 7, 0), (0.6, 0x90, 5, 100))
+    assert s.stolen_notes == 1
+    gone = [n for n in s.performance.notes if n.choke_s == 0.6]
+    assert [(n.channel, n.pitch) for n in gone] == [(0, 7)]
+    s.extend(Event(0.7 + 0.001 * k, 0x95, k, 100) for k in range(100))
+    assert len(s.sounding(0.9)) <= VOICES
+    assert s.stolen_notes == 101
+
+
+def test_a_stolen_key_that_is_let_go_later_changes_nothing() -> None:
+    s = score(*((0.001 * k, 0x90 + k // 120, k % 120, 100) for k in range(VOICES + 1)))
+    assert math.isfinite(s.performance.notes[0].choke_s)
+    assert not s.apply(Event(1, 0x80, 0, 0))
+
+
+def test_a_score_that_forgets_keeps_the_newest() -> None:
+    kept = Score(kept_notes=100)
+    for k in range(10_000):
+        kept.extend((Event(0.01 * k, 0x90, k % 128, 100), Event(0.01 * k + 0.005, 0x80, k % 128, 0)))
+    notes = kept.performance.notes
+    assert len(notes) <= 2 * 100 + 2 * VOICES
+    assert notes[-1].onset_s == pytest.approx(99.99)
+    assert [n.onset_s for n in notes] == sorted(n.onset_s for n in notes)
+
+
+def test_what_nobody_could_hear_is_discarded() -> None:
+    s = score((1, 0x90, 60, 100), (5, 0x90, 62, 100), (5, 0x80, 62, 0), (5, 0x80, 60, 0), (5, 0x90, 64, 100))
+    s.discard(5)
+    assert [(n.pitch, n.offset_s) for n in s.performance.notes] == [(60, 5), (64, math.inf)]
+    assert [n.pitch for n in s.sounding(6)] == [64]
+
+
+def test_everything_can_be_let_go_or_silenced() -> None:
+    rows = ((0, 0xB2, 64, 127), (1, 0x92, 60, 100), (1.5, 0x82, 60, 0), (1, 0x95, 64, 100))
+    s = score(*rows)
+    assert s.release_all(2)
+    assert [n.offset_s for n in s.performance.notes] == [2, 2]
+    assert not s.release_all(3)
+    assert s.silence_all(2.5)
+    assert [n.choke_s for n in s.performance.notes] == [2.5, 2.5]
+
+
+def test_an_open_hat_is_cut_off_by_the_next_stroke_of_its_group() -> None:
+    s = score((0, 0x99, 46, 100), (0.1, 0x89, 46, 0), (0.2, 0x99, 46, 100), (0.3, 0x99, 42, 100))
+    assert [n.choke_s for n in s.performance.notes] == [0.2, 0.3, math.inf]
+
+
+def test_of_changes_close_together_the_last_counts() -> None:
+    curve = Curve(0.0)
+    for k in range(1000):
+        curve.add(0.0001 * k, k + 1.0)
+    assert len(curve.times_s) == round(0.1 / CURVE_STEP_S)
+    assert curve.at(np.array([-1.0, 0.0001 * 500 + CURVE_STEP_S, 1.0])) == pytest.approx([0, 520, 1000], abs=30)
+    assert curve.last == 1000

@@ -11,7 +11,7 @@ from specdiffd.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
 from specdiffd.midi.score import Score
 from specdiffd.train.data import PieceBank
 from specdiffd.train.fluid import FluidRenderer
-from specdiffd.train.pieces import generated_piece, random_piece, read_tracks, solo_piece, song_piece
+from specdiffd.train.pieces import generated_piece, random_piece, solo_piece, song_piece, tracks_of
 
 RATE = 16000
 
@@ -29,7 +29,7 @@ def song(tmp_path: Path) -> Path:
 
 
 def test_tracks_follow_the_tempo_map(song: Path) -> None:
-    (notes,) = read_tracks(song)
+    (notes,) = tracks_of(song)
     assert [(on, off, pitch) for on, off, pitch, _ in notes] == [(0, 1, 60), (1, 3, 64), (3, 5, 67)]
 
 

@@ -1,0 +1,135 @@
+"""Rendering one song or a folder of them: which files, where to, and going on when one of them cannot be rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from specdiffd.audio.files import STANDARD_OUTPUT, check_writable, is_ours, is_sound_file
+from specdiffd.errors import SpecdiffdError, UsageError
+from specdiffd.instrument import Instrument
+from specdiffd.render import RenderResult, RenderSettings, open_song, render_file
+
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+
+
+class Job(NamedTuple):
+    """A song and where its sound goes."""
+
+    song: Path
+    path: Path
+    replace: bool  # what is there
+    mel: Path | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of a job: the rendering, or why there is none."""
+
+    job: Job
+    warnings: list[str]
+    result: RenderResult | None = None
+    error: SpecdiffdError | None = None
+
+
+def find_songs(paths: Sequence[Path]) -> list[Path]:
+    """MIDI files, those in folders (at any depth) included.
+
+    Raises:
+        UsageError: a path does not exist, or a folder holds no MIDI file.
+    """
+    songs: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UsageError(f"no MIDI files in {path}")
+            songs += inside
+        elif path.exists():
+            songs.append(path)
+        else:
+            raise UsageError(f"{path} does not exist")
+    return songs
+
+
+def plan(songs: Sequence[Path], output: Path | None, force: bool, mel: Path | None = None) -> list[Job]:
+    """Where each song's sound goes: beside it, into a folder, to the one file named or to standard output.
+
+    In a folder a rendering of ours that is older than its song is out of date, and replaced.
+
+    Raises:
+        UsageError: several songs for one file, or two songs that would overwrite each other.
+    """
+    if output is not None and is_sound_file(output):
+        if len(songs) > 1:
+            raise UsageError(f"{len(songs)} songs cannot all go to {output}: name a folder")
+        paths = [output]
+    else:
+        paths = [(output or song.parent) / f"{song.stem}.wav" for song in songs]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UsageError(f"two songs would be written to {path}: render them to different folders")
+    if mel is not None and len(songs) > 1:
+        raise UsageError(f"--mel {mel} takes the mel of one song, there are {len(songs)}")
+    named = output in paths
+    return [Job(song, path, force or (not named and _out_of_date(song, path)), mel) for song, path in zip(songs, paths, strict=True)]
+
+
+def _out_of_date(song: Path, path: Path) -> bool:
+    return path.is_file() and path.stat().st_mtime < song.stat().st_mtime and is_ours(path)
+
+
+def check(job: Job, force: bool) -> None:
+    """Find out before an instrument is loaded whether a job's files can be made.
+
+    Raises:
+        SpecdiffdError: they cannot; the text says why.
+    """
+    check_writable(job.path, job.replace)
+    if job.mel is not None:
+        check_writable(job.mel, force)
+
+
+def render_jobs(
+    instrument: Instrument[Any],
+    jobs: Sequence[Job],
+    settings: RenderSettings,
+    strict: bool,
+    progress: Callable[[str, float], AbstractContextManager[Callable[[float], None]]],
+) -> Iterator[Outcome]:
+    """One after the other. What is wrong with one song says nothing of the others.
+
+    Args:
+        instrument: that plays all of them.
+        jobs: as :func:`plan` gives them.
+        settings: rate, gain and room.
+        strict: refuse files that have to be mended.
+        progress: given a song's name and seconds, shows how far it is by a function of the seconds done.
+    """
+    for job in jobs:
+        warnings: list[str] = []
+        try:
+            check_writable(job.path, job.replace)
+            song = open_song(instrument, job.song, strict)
+            warnings = song.warnings
+            with progress(job.song.name, song.end_s) as advance:
+                result = render_file(instrument, song, job.path, settings, advance, job.mel)
+            yield Outcome(job, warnings, result)
+        except SpecdiffdError as error:
+            yield Outcome(job, warnings, error=error)
+
+
+def describe(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as plain data."""
+    if outcome.result is None:
+        return {"song": str(outcome.job.song), "error": str(outcome.error)}
+    r = outcome.result
+    return {
+        "song": str(outcome.job.song),
+        "path": "-" if r.path == STANDARD_OUTPUT else str(r.path),
+        "duration_s": round(r.duration_s, 2),
+        "real_time_factor": round(r.real_time_factor, 4),
+        "peak": round(r.peak, 4),
+        "warnings": outcome.warnings,
+    }

@@ -1,0 +1,92 @@
+"""MIDI files as the public code of Spectrogram Diffusion reads them: by note-seq, whose import takes about a second.
+
+For published checkpoints alone, whose tokens are those of that code. What it does not know is not known here either: tempo events
+outside the first track, channels that share a track, bend range, the controllers 120 to 123.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import mido
+
+from specdiffd.errors import MidiFileError
+from specdiffd.events import Controllers, Note, Performance, gain_db
+from specdiffd.midi.file import mended, read_song
+from specdiffd.midi.score import choke_drums
+
+BEND_RANGE_SEMITONES = 2.0
+MOST_TICKS = 10_000_000  # pretty_midi has an array of them, and takes more for damage
+
+
+def published_performance(path: Path, strict: bool = False) -> Performance:
+    """The notes of a MIDI file, sustain pedal applied, and the controllers of each of its instruments.
+
+    Channels are note-seq's instrument numbers: one for each combination of track, channel and program.
+
+    Raises:
+        MidiFileError: it cannot be read.
+    """
+    read_song(path, strict)  # a file that is too long is refused before anything is built
+    sequence = _read(path)
+    notes = [Note(n.start_time, n.pitch, n.velocity, n.program, n.instrument, n.is_drum, n.end_time) for n in sequence.notes]
+    notes.sort(key=lambda n: (n.onset_s, n.is_drum, n.program, n.pitch))
+    choke_drums(notes)
+    return Performance(notes, _controllers(sequence), sequence.total_time)
+
+
+def _read(path: Path) -> Any:
+    """A NoteSequence with the pedal applied."""
+    song = mido.MidiFile(file=io.BytesIO(mended(path).data))
+    lengths = [sum(message.time for message in track) for track in song.tracks]
+    if max(lengths) > MOST_TICKS:
+        raise MidiFileError(f"{path}: {max(lengths)} ticks, expected at most {MOST_TICKS} for a published instrument")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydub looks for ffmpeg, pretty_midi comments on type 1 files
+        import note_seq
+
+        try:
+            return note_seq.apply_sustain_control_changes(note_seq.midi_to_note_sequence(_closed(song, lengths)))
+        except Exception as error:  # pretty_midi and note-seq raise whatever they stumble over
+            raise MidiFileError(f"{path}: note-seq, which reads for published instruments, cannot read it") from error
+
+
+def _closed(song: mido.MidiFile, lengths: list[int]) -> bytes:
+    """The song with notes that are never let go, which note-seq leaves out, ending with it."""
+    for track, length in zip(song.tracks, lengths, strict=True):
+        held: dict[tuple[int, int], bool] = {}
+        for message in track:
+            if message.type in ("note_on", "note_off"):
+                held[message.channel, message.note] = message.type == "note_on" and message.velocity > 0
+        still = [key for key, down in held.items() if down]
+        if still:
+            rest = max(lengths) - length + track.pop().time  # of the end of the track, which every mended one has
+            track += [mido.Message("note_off", channel=c, note=p, time=0 if k else rest) for k, (c, p) in enumerate(still)]
+    file = io.BytesIO()
+    song.save(file=file)
+    return file.getvalue()
+
+
+def _controllers(sequence: Any) -> dict[int, Controllers]:
+    channels: defaultdict[int, Controllers] = defaultdict(Controllers)
+    levels: defaultdict[int, dict[int, int]] = defaultdict(lambda: {7: 100, 11: 127})
+    for note in sequence.notes:
+        channels[note.instrument]
+    for change in sorted(sequence.control_changes, key=lambda c: c.time):
+        curves, level = channels[change.instrument], levels[change.instrument]
+        if change.control_number in (7, 11):
+            level[change.control_number] = change.control_value
+            curves.gain_db.add(change.time, gain_db(level[7], level[11]))
+        elif change.control_number == 1:
+            curves.modulation.add(change.time, change.control_value / 127)
+        elif change.control_number == 91:
+            curves.reverb.add(change.time, change.control_value / 127)
+        elif change.control_number == 64:
+            curves.pedal.add(change.time, float(change.control_value >= 64))
+    for bend in sorted(sequence.pitch_bends, key=lambda b: b.time):
+        channels[bend.instrument].pitch_semitones.add(bend.time, bend.bend / 8192 * BEND_RANGE_SEMITONES)
+    return dict(channels)
