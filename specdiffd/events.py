@@ -46,7 +46,7 @@ class Event(NamedTuple):
         return CHANNELS * self.port + (self.status & 0x0F)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Note:
     """A note as it sounds: the offset is that of the pedal or of the key, whichever lets go last.
 
@@ -62,11 +62,16 @@ class Note:
     is_drum: bool = False
     offset_s: float = math.inf
     choke_s: float = math.inf
+    silent_s: float = math.inf  # from then on it is not heard in any case: others needed its voice
 
     @property
     def end_s(self) -> float:
         """When it is let go or cut off; infinite while it is held."""
         return min(self.offset_s, self.choke_s)
+
+    def heard_until_s(self, ring_s: float) -> float:
+        """When nothing is left to be heard of it, ``ring_s`` after its end."""
+        return min(self.end_s + ring_s, self.silent_s)
 
 
 CURVE_STEP_S = 0.0025  # of two changes within it only the later counts: an eighth of a frame, so no frame sees the other

@@ -6,6 +6,7 @@ One score type serves live input (events as they come) and files (their events i
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ _EXCLUSIVE = {pitch: group for group in EXCLUSIVE_DRUMS for pitch in group}
 SHORTEST_S = 0.01  # of a note: drum machines write on and off at one moment; shorter ones than this no instrument was trained with
 RING_S = 3.0  # after its end a note counts as heard
 VOICES = 256  # heard at a time, as in FluidSynth: what a revision costs grows with them (17 ms of note prior for ten frames)
+STOLEN_S = 0.06  # until a note whose voice is stolen is silent: three frames, so that nothing clicks
 KEPT_NOTES = 1024  # that have ended, of a score that forgets: more than a window has tokens for
 BEND_RANGE, FINE_TUNING, COARSE_TUNING = (0, 0), (0, 1), (0, 2)  # registered parameters: controllers 101 and 100
 CENTRE = 8192  # of 14 bits
@@ -77,7 +79,8 @@ class Score:
     def __init__(self, kept_notes: int | None = None) -> None:
         self._kept_notes = kept_notes
         self._notes: list[Note] = []
-        self._heard: list[Note] = []  # of them those that still may be
+        self._heard: dict[Note, None] = {}  # of them those that still may be, in order
+        self._ended: deque[Note] = deque()  # of those, the ones that have ended, in that order
         self._controllers: dict[int, Controllers] = {}
         self._channels: dict[int, _Channel] = {}
         self.stolen_notes = 0  # cut off since too many were heard
@@ -139,15 +142,14 @@ class Score:
     def forget(self, notes_before_s: float, controllers_before_s: float) -> None:
         """Drop notes that ended before the one moment, and controllers' values that were over before the other."""
         self._notes = [n for n in self._notes if n.end_s >= notes_before_s]
-        self._heard = [n for n in self._heard if n.end_s + RING_S >= notes_before_s]
         for controllers in self._controllers.values():
             for curve in controllers.curves:
                 curve.forget(controllers_before_s)
 
     def discard(self, since_s: float) -> None:
         """Drop notes that began at or after ``since_s`` and have been let go since: nobody could hear them."""
-        self._notes = [n for n in self._notes if n.onset_s < since_s or math.isinf(n.end_s)]
-        self._heard = [n for n in self._heard if n.onset_s < since_s or math.isinf(n.end_s)]
+        for note in [n for n in self._heard if n.onset_s >= since_s and math.isfinite(n.end_s)]:
+            self._drop(note)
 
     # -- notes ---------------------------------------------------------------------------------------------------
 
@@ -160,19 +162,27 @@ class Score:
         if is_drum:
             for other in _EXCLUSIVE.get(pitch, ()):
                 self._choke(number, other, time_s)
-        note = Note(time_s, pitch, velocity, channel.program, number, is_drum)
-        channel.held[pitch] = note
+        note = channel.held[pitch] = Note(time_s, pitch, velocity, channel.program, number, is_drum)
         self._notes.append(note)
-        self._heard.append(note)
+        self._heard[note] = None
         self._limit(time_s)
         return True
 
     def _strike_again(self, earlier: Note, time_s: float) -> None:
         """A note of the same key begins; one that began at the same moment was the same stroke."""
-        _end(earlier, time_s)
+        self._end(earlier, time_s)
         if earlier.onset_s == time_s:
-            self._notes = [n for n in self._notes if n is not earlier]
-            self._heard = [n for n in self._heard if n is not earlier]
+            self._drop(earlier)
+
+    def _drop(self, note: Note) -> None:
+        """As if it had never been played."""
+        self._notes = [n for n in self._notes if n is not note]
+        self._heard.pop(note, None)
+
+    def _end(self, note: Note, time_s: float) -> None:
+        if math.isinf(note.offset_s):
+            note.offset_s = max(time_s, note.onset_s + SHORTEST_S)
+            self._ended.append(note)
 
     def _note_off(self, number: int, pitch: int, time_s: float) -> bool:
         channel = self._channel(number)
@@ -182,25 +192,28 @@ class Score:
         if channel.pedal:
             channel.sustained[pitch] = note
             return False
-        _end(note, time_s)
+        self._end(note, time_s)
         return True
 
     def _limit(self, time_s: float) -> None:
         """No more than ``VOICES`` are heard: those that ended first are cut off first, then the oldest."""
-        if len(self._heard) > VOICES:
-            self._heard = [n for n in self._heard if n.end_s + RING_S >= time_s]
-        if len(self._heard) > VOICES:
-            stolen = min(self._heard, key=lambda n: (n.end_s, n.onset_s))
-            self._cut(stolen, time_s)
-            self._heard = [n for n in self._heard if n is not stolen]
-            self.stolen_notes += 1
+        while self._ended and self._ended[0].end_s + RING_S < time_s:
+            self._heard.pop(self._ended.popleft(), None)
+        while len(self._heard) > VOICES:
+            stolen = self._ended.popleft() if self._ended else next(iter(self._heard))
+            if stolen in self._heard:
+                del self._heard[stolen]
+                self._cut(stolen, time_s)
+                stolen.silent_s = time_s + STOLEN_S
+                self.stolen_notes += 1
         if self._kept_notes is not None and len(self._notes) > 2 * self._kept_notes + VOICES:
-            heard = {id(n) for n in self._heard}
-            over = [n for n in self._notes if id(n) not in heard]
-            dropped = {id(n) for n in over[: -self._kept_notes]}
-            self._notes = [n for n in self._notes if id(n) not in dropped]
+            dropped = set([n for n in self._notes if n not in self._heard][: -self._kept_notes])
+            self._notes = [n for n in self._notes if n not in dropped]
 
     def _cut(self, note: Note, time_s: float) -> None:
+        """At once, without its release."""
+        if math.isinf(note.end_s):
+            self._ended.append(note)
         note.choke_s = min(note.choke_s, time_s)
         note.offset_s = min(note.offset_s, time_s)
         channel = self._channels[note.channel]
@@ -226,7 +239,7 @@ class Score:
         channel = self._channel(number)
         released = list(channel.sustained.values())
         for note in released:
-            _end(note, time_s)
+            self._end(note, time_s)
         channel.sustained.clear()
         return bool(released)
 
@@ -332,8 +345,3 @@ def choke_drums(notes: Sequence[Note]) -> None:
                 earlier.choke_s = min(earlier.choke_s, note.onset_s)
         if note.is_drum:
             last[note.channel, note.pitch] = note
-
-
-def _end(note: Note, time_s: float) -> None:
-    if math.isinf(note.offset_s):
-        note.offset_s = max(time_s, note.onset_s + SHORTEST_S)

@@ -59,7 +59,7 @@ def note_features(performance: Performance, starts_s: Times, window_s: float, ri
         ring_s: how long after its end a note may still be heard.
     """
     first_s, last_s = float(starts_s[0]), float(starts_s[-1]) + window_s
-    notes = [n for n in performance.notes if n.onset_s < last_s and n.end_s + ring_s > first_s]
+    notes = [n for n in performance.notes if n.onset_s < last_s and n.heard_until_s(ring_s) > first_s]
     centres = starts_s + window_s / 2
     bends = {
         c: _rounded(curves.pitch_semitones.at(centres)) for c, curves in performance.controllers.items() if curves.pitch_semitones.times_s
@@ -93,12 +93,12 @@ def _table(
 ) -> NoteFeatures:
     notes = [note for note, _, _ in rows]
     count, frames = len(notes), len(starts_s)
-    times = np.array([(n.onset_s, n.offset_s, n.choke_s) for n in notes], np.float64).reshape(count, 3)
+    times = np.array([(n.onset_s, n.offset_s, n.choke_s, n.silent_s) for n in notes], np.float64).reshape(count, 4)
     channels = np.array([n.channel for n in notes], np.int64)
     age = starts_s - times[:, :1]
     release = np.maximum(starts_s - times[:, 1:2], -NEVER_S)
     choke = np.maximum(starts_s - times[:, 2:3], -NEVER_S)
-    active = (age > -window_s) & (np.maximum(release, choke) < ring_s)
+    active = (age > -window_s) & (np.maximum(release, choke) < ring_s) & (starts_s < times[:, 3:4])
     for row, (_, _, where) in enumerate(rows):
         if where is not None:
             active[row] &= where

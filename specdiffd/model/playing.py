@@ -236,7 +236,7 @@ class PlayedPrior:
             self._place.clear()
             new = list(dict.fromkeys(keys))
             if len(new) > len(self._table.lasting):
-                self._table = self._empty(2 * len(new))
+                self._table = self._empty(len(new) + self.KEPT // 4)
         for note in new:
             key, pitch, velocity, program, drum = note
             row, key, at = DRUM_PROGRAM if drum else int(program), int(key), len(self._place)

@@ -1,4 +1,6 @@
 import math
+import pickle
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -231,3 +233,13 @@ def test_of_changes_close_together_the_last_counts() -> None:
     assert len(curve.times_s) == round(0.1 / CURVE_STEP_S)
     assert curve.at(np.array([-1.0, 0.0001 * 500 + CURVE_STEP_S, 1.0])) == pytest.approx([0, 520, 1000], abs=30)
     assert curve.last == 1000
+
+
+def test_a_score_goes_on_from_a_snapshot() -> None:
+    rows = [(0.01 * k, 0x90 | k % 5, k % 120, 100) for k in range(300)]
+    whole, first = score(*rows), pickle.loads(pickle.dumps(score(*rows[:150])))
+    first.extend(Event(*row) for row in rows[150:])
+    assert [astuple(n) for n in first.performance.notes] == [astuple(n) for n in whole.performance.notes]
+    assert first.stolen_notes == whole.stolen_notes > 0
+    assert first.silence_all(9)
+    assert not first.sounding(9)
