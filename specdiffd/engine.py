@@ -134,6 +134,30 @@ class Engine:
         if any(changes):
             self._changed_s = min(self._changed_s, event.time_s)
 
+    def discard(self, since_s: float) -> None:
+        """Notes that began at or after ``since_s`` and have ended were played while nobody could hear: they never will be."""
+        for score in self.scores:
+            score.discard(since_s)
+
+    def panic(self) -> None:
+        """Nothing sounds any more, nothing waits, and nothing is in hand. Whoever plays has faded out."""
+        for work in (self._revision.stages if self._revision else None, self._slice):
+            if work is not None:
+                work.close()
+        self._revision = self._slice = self._forecast = None
+        self._changed_s = math.inf
+        for score in self.scores:
+            score.panic(self.timeline.playhead / self.settings.sample_rate_hz)
+        self.timeline.publish(self.timeline.playhead, silent=True)
+
+    def forget(self) -> None:
+        """Drop what neither a window nor its context can see any more; call it now and then, in silence too."""
+        i = self.instrument
+        seen_s = 2 * i.window_frames * i.hop_samples / i.sample_rate_hz
+        now_s = self.timeline.playhead / self.settings.sample_rate_hz
+        for score in self.scores:
+            score.forget(now_s - seen_s - i.ring_s, now_s - CONTROLLERS_S)
+
     @property
     def unrendered_s(self) -> float:
         """The earliest event that is in the timeline in a draft at most."""
@@ -273,7 +297,6 @@ class Engine:
             if start > self._fade_end(revision.unfinished_s) - s.crossfade_samples:
                 fade_end = start + s.crossfade_samples  # amid the sound, of which the draft is much alike
             self._write(forecast, start, fade_end)
-        self._forget()
 
     def _rendered(
         self, forecast: _Forecast, state: Any, frames: int, draft: bool, splice_draft: Callable[[], object]
@@ -488,14 +511,6 @@ class Engine:
         heard = self._first_frame(self.timeline.playhead)
         while len(forecast.states) > 1 and forecast.states[0].next_frame < heard:
             forecast.states.pop(0)
-
-    def _forget(self) -> None:
-        """Drop notes that neither the window nor its context can see any more."""
-        i = self.instrument
-        seen_s = 2 * i.window_frames * i.hop_samples / i.sample_rate_hz
-        now_s = self.timeline.playhead / self.settings.sample_rate_hz
-        for score in self.scores:
-            score.forget(now_s - seen_s - i.ring_s, now_s - CONTROLLERS_S)
 
     # -- the source buffer ---------------------------------------------------------------------------------------
 

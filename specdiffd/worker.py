@@ -8,10 +8,12 @@ import os
 import pickle
 import selectors
 import signal
+import threading
 import time
 from collections import deque
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from operator import itemgetter
 from typing import Any
 
 from specdiffd.clock import ClockState
@@ -19,6 +21,7 @@ from specdiffd.config import Config
 from specdiffd.engine import Engine, settings_for
 from specdiffd.errors import SpecdiffdError
 from specdiffd.events import NOTE_ON, Event
+from specdiffd.io.ring import Entry
 from specdiffd.io.shared import SharedBlock
 from specdiffd.logs import set_up_logging
 from specdiffd.metrics import Durations

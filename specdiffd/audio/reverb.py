@@ -42,6 +42,11 @@ class Reverb:
         """Whether nothing is left to be heard of what went in."""
         return self._silence > self._parts
 
+    def silence(self) -> None:
+        """Forget what went in."""
+        self._past[:], self._input[:] = 0, 0
+        self._silence = self._parts + 1
+
     def process(self, send: Audio) -> Audio:
         """The room's answer (block, 2) to the next block (block,)."""
         self._silence = 0 if send.any() else self._silence + 1

@@ -17,7 +17,7 @@ from specdiffd.clock import ClockState
 from specdiffd.io.words import words
 
 CHANNELS = 2  # the sound, dry, and what of it goes to the reverberation
-CAPACITY_SAMPLES = 1 << 19  # 10.9 s at 48 kHz
+CAPACITY_SAMPLES = 1 << 21  # 10.9 s at 192 kHz: the longest forecast that can be configured, and the past beside it
 
 
 @words
@@ -40,13 +40,18 @@ class Header(ctypes.Structure):
     limited_blocks: int
     peak: float  # of what was played, slowly decaying
     io_alive_ns: int
+    sample_rate_hz: int  # of the stream; 0 before there is one
+    muted_panics: int  # of ``panics``, since which nothing has been heard
     # written by the engine
     valid_until: int  # the forecast ends here
     silent: int  # 1: behind valid_until there is silence on purpose
     engine_alive_ns: int
+    handled_panics: int  # of ``panics``, that the forecast knows of
     # written by the supervisor
     gain: float  # linear, the reader ramps to it
     running: int  # 0: the reader fades out
+    panics: int  # asked for: silence at once
+    panic_ns: int  # when the last one was, on the monotonic clock
 
 
 class Timeline:
@@ -159,6 +164,16 @@ class Timeline:
         header.clock_version = version + 1
         header.clock_sample, header.clock_time_ns, header.clock_rate_hz = clock
         header.clock_version = version + 2
+
+    @property
+    def panicking(self) -> bool:
+        """Whether a panic waits for the engine: until then the reader is mute."""
+        return self.header.panics != self.header.handled_panics
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether silence on purpose is played."""
+        return self.silent and self.playhead >= self.valid_until
 
     def stop_clock(self) -> None:
         """Written by the supervisor when nobody plays any more: there is no clock until somebody does again."""

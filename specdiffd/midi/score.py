@@ -134,10 +134,12 @@ class Score:
         ]
         return any(changed)
 
-    def silence_all(self, time_s: float) -> bool:
-        """All sound off on every channel; returns whether that changes what is heard."""
-        changed = [self._all_sound_off(number, time_s) for number in self._channels]
-        return any(changed)
+    def panic(self, time_s: float) -> None:
+        """No note is remembered, and every channel's controllers are reset; programs and volumes stay."""
+        for number in self._channels:
+            self._all_sound_off(number, time_s)
+            self._reset_controllers(number, time_s)
+        self._notes, self._heard, self._ended = [], {}, deque()
 
     def forget(self, notes_before_s: float, controllers_before_s: float) -> None:
         """Drop notes that ended before the one moment, and controllers' values that were over before the other."""

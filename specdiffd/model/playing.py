@@ -141,6 +141,9 @@ class PlayedPrior:
     """
 
     KEPT = 1024  # timbres; when there are more, all are made anew
+    # Timbres of bent notes that are made for each frame: a third of a millisecond each, so that any number of wheels cannot hold up a
+    # revision. Beyond it a note keeps the last timbre it had, which is a frame's bend behind.
+    BENT_PER_FRAME = 8
 
     def __init__(self, prior: NotePrior, noise: Tensor | None = None) -> None:
         self.config = c = prior.config
@@ -191,6 +194,7 @@ class PlayedPrior:
         self._beats = np.exp(2 * _numpy(prior.beats))
         self._noise = np.zeros((1, c.mel_bins), np.float32) if noise is None else _numpy(noise)
         self._place: dict[tuple[float, ...], int] = {}  # of each note in the table
+        self._last: dict[tuple[float, ...], int] = {}  # made of a note, whatever its pitch
         self._table = self._empty(self.KEPT)
 
     def __call__(self, x: NoteFeatures, rows: Tensor | None = None) -> Heard:
@@ -200,7 +204,7 @@ class PlayedPrior:
             rows: (N, F) of the noise, each note's own; None: the first.
         """
         c, (count, frames) = self.config, x.active.shape
-        places = self._places(x)
+        places = self._places(x, self.BENT_PER_FRAME * frames)
         at = np.zeros((count, frames), np.int64) if rows is None else rows.numpy()
         mel, texture = np.empty((frames, c.mel_bins), np.float32), np.empty((frames, c.mel_bins), np.float32)
         guide = np.empty((frames, c.mel_bins, len(NO_GUIDE)), np.float32)
@@ -228,23 +232,34 @@ class PlayedPrior:
         more = ((c.shapes, c.harmonics), (c.harmonics,), (c.harmonics,), (len(DETAIL_AGES_S), c.mel_bins), (2,))
         return TimbreTable(*(np.zeros((rows, *size), np.float32) for size in (*sizes, *more)))
 
-    def _places(self, x: NoteFeatures) -> NDArray[np.int64]:
-        """Rows of the table that hold the timbres of the notes."""
-        keys = list(zip(*(column.tolist() for column in (x.key, x.pitch, x.velocity, x.program, x.drum)), strict=True))
-        new = [key for key in dict.fromkeys(keys) if key not in self._place]
-        if len(self._place) + len(new) > len(self._table.lasting):
+    def _places(self, x: NoteFeatures, most_bent: int) -> NDArray[np.int64]:
+        """Rows of the table that hold the timbres of the notes; no more than ``most_bent`` new ones of notes that have one."""
+        keys = list(zip(*(column.tolist() for column in (x.key, x.velocity, x.program, x.drum, x.pitch)), strict=True))
+        missing = self._missing(keys, most_bent)
+        if len(self._place) + len(missing) > len(self._table.lasting):
             self._place.clear()
-            new = list(dict.fromkeys(keys))
-            if len(new) > len(self._table.lasting):
-                self._table = self._empty(len(new) + self.KEPT // 4)
-        for note in new:
-            key, pitch, velocity, program, drum = note
-            row, key, at = DRUM_PROGRAM if drum else int(program), int(key), len(self._place)
-            coloured = min(max(key, COLOURED[0]), COLOURED[-1])
-            colour, higher = row * len(COLOURED) + coloured - COLOURED[0], f32(pitch - coloured)
-            _timbre(self._notes, self._frames, row, row * KEYS + key, colour, higher, f32(pitch), f32(velocity), self._table, at)
-            self._place[note] = at
-        return np.array([self._place[key] for key in keys], np.int64)
+            self._last.clear()
+            missing = self._missing(keys, most_bent)
+            if len(missing) > len(self._table.lasting):
+                self._table = self._empty(len(missing) + self.KEPT // 4)
+        for key in missing:
+            self._make(key)
+        return np.array([self._place.get(key, self._last[key[:-1]]) for key in keys], np.int64)
+
+    def _missing(self, keys: list[tuple[float, ...]], most_bent: int) -> list[tuple[float, ...]]:
+        """Notes to make a timbre of: those that have none, and some of those that have one of another pitch."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._place]
+        first = {key[:-1]: key for key in reversed(new) if key[:-1] not in self._last}
+        return [*first.values(), *[key for key in new if first.get(key[:-1]) is not key][:most_bent]]
+
+    def _make(self, note: tuple[float, ...]) -> None:
+        """A timbre, at the next free row."""
+        key, velocity, program, drum, pitch = note
+        row, key, at = DRUM_PROGRAM if drum else int(program), int(key), len(self._place)
+        coloured = min(max(key, COLOURED[0]), COLOURED[-1])
+        colour, higher = row * len(COLOURED) + coloured - COLOURED[0], f32(pitch - coloured)
+        _timbre(self._notes, self._frames, row, row * KEYS + key, colour, higher, f32(pitch), f32(velocity), self._table, at)
+        self._place[note] = self._last[note[:-1]] = at
 
 
 def _numpy(x: Tensor) -> Floats:

@@ -211,14 +211,25 @@ def test_what_nobody_could_hear_is_discarded() -> None:
     assert [n.pitch for n in s.sounding(6)] == [64]
 
 
-def test_everything_can_be_let_go_or_silenced() -> None:
+def test_everything_can_be_let_go() -> None:
     rows = ((0, 0xB2, 64, 127), (1, 0x92, 60, 100), (1.5, 0x82, 60, 0), (1, 0x95, 64, 100))
     s = score(*rows)
     assert s.release_all(2)
     assert [n.offset_s for n in s.performance.notes] == [2, 2]
     assert not s.release_all(3)
-    assert s.silence_all(2.5)
-    assert [n.choke_s for n in s.performance.notes] == [2.5, 2.5]
+
+
+def test_a_panic_forgets_notes_and_controllers_and_keeps_programs_and_volume() -> None:
+    s = score(
+        (0, 0xC2, 40, 0), (0, 0xB2, 7, 50), (0, 0xB2, 64, 127), (0, 0xB2, 1, 90), (1, 0x92, 60, 100), (1.5, 0x82, 60, 0), (1, 0x95, 64, 1)
+    )
+    s.panic(2)
+    assert s.performance.notes == []
+    assert s.sounding(2) == []
+    s.extend((Event(3, 0x92, 62, 100), Event(4, 0x82, 62, 0)))
+    assert (only(s).program, only(s).offset_s) == (40, 4)
+    assert s.performance.controllers[2].modulation.last == 0
+    assert s.performance.controllers[2].gain_db.last == pytest.approx(40 * math.log10(50 / 127))
 
 
 def test_an_open_hat_is_cut_off_by_the_next_stroke_of_its_group() -> None:
@@ -241,5 +252,5 @@ def test_a_score_goes_on_from_a_snapshot() -> None:
     first.extend(Event(*row) for row in rows[150:])
     assert [astuple(n) for n in first.performance.notes] == [astuple(n) for n in whole.performance.notes]
     assert first.stolen_notes == whole.stolen_notes > 0
-    assert first.silence_all(9)
+    first.panic(9)
     assert not first.sounding(9)

@@ -132,3 +132,24 @@ def test_guide_tells_where_in_a_window_a_note_begins_and_how_much_of_the_power_i
 def test_guide_without_notes(playing: PlayedPrior) -> None:
     found = playing(features(played())).guide
     assert torch.equal(found, torch.tensor(NO_GUIDE).expand(40, 128, 5))
+
+
+def test_any_number_of_wheels_makes_a_bounded_number_of_timbres(
+    prior: NotePrior, playing: PlayedPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen channels that are bent in every frame: a note keeps the last timbre it had, and nothing gets lost."""
+    wheels = [(0.02 * k, 0xE0 | c, 0, (7 * k + 11 * c) % 128) for k in range(40) for c in range(8)]
+    strokes = [(0.01, 0x90 | c, 50 + 3 * c, 100) for c in range(8)]
+    x = features(played(*sorted([*strokes, *wheels])))
+    made = []
+    monkeypatch.setattr(playing, "_make", lambda note, make=playing._make: (made.append(note), make(note)))
+    monkeypatch.setattr(PlayedPrior, "BENT_PER_FRAME", 1)
+    bounded = playing(x).mel
+    frames = x.active.shape[1]
+    assert len(x.key) > 200
+    assert len(made) <= 8 + frames
+    assert bool(bounded.isfinite().all())
+    monkeypatch.setattr(PlayedPrior, "BENT_PER_FRAME", 8)
+    for _ in range(20):  # each time some more
+        whole = playing(x).mel
+    assert torch.allclose(whole, prior(x), atol=2e-3)
