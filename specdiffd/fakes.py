@@ -33,6 +33,7 @@ class SineInstrument:
     lookahead_frames = 2
     window_frames = 256
     ring_s = 0.05
+    without_graph = 0
     LEVEL = 0.1
 
     def __init__(self) -> None:

@@ -5,13 +5,15 @@ call. It computes a pure function of tensors (`Decoder.lower`, `NotesEncoder.enc
 streams stays outside, so that the same code runs with and without.
 
 Graphs of one size are the fastest, so sizes are rounded up to a few, each with a graph of its own, made when it is first
-needed. Masks and causality keep the padding from being heard.
+needed. Masks and causality keep the padding from being heard. The batch is that of the example, without padding: a part
+more is a part more to compute.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import math
 import time
 import warnings
@@ -24,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Function = Callable[..., tuple[Tensor, ...]]
+log = logging.getLogger(__name__)
 
 
 class Input(NamedTuple):
@@ -36,18 +39,23 @@ class Input(NamedTuple):
 
 
 class Graph:
-    """A function of tensors, run by OpenVINO; by PyTorch where there is no graph of the size.
+    """A function of tensors, run by OpenVINO.
+
+    Where there is no graph of the size, PyTorch computes it, some times more slowly: that is counted, and logged the first time.
 
     Args:
         module: owns the weights.
         dtype: of arguments, results and computation: float32 or bfloat16.
         function: of the module and tensors to tensors.
-        example: arguments that it can be traced with.
+        example: arguments that it can be traced with; sizes that do not vary are theirs.
         inputs: how each argument may vary.
         outputs: of each result, the sizes that are cut back to those of the arguments, by name.
         sizes: by name the sizes that there are graphs of, ascending; or a number whose multiples all graphs take, with
             some loss of time at each change.
         threads: that compute.
+
+    Attributes:
+        missed: how many calls there was no graph for.
 
     Calling it returns views of memory that the next call overwrites.
     """
@@ -85,7 +93,14 @@ class Graph:
                 typed.output(k).tensor().set_element_type(openvino.Type.bf16)
             model = typed.build()
         self._model = model
+        self.missed = 0
         self._shapes = [tuple(x.shape) for x in example]
+        self._fixed = [
+            (k, axis, size)
+            for k, (shape, given) in enumerate(zip(self._shapes, self._inputs, strict=True))
+            for axis, size in enumerate(shape)
+            if axis not in given.axes
+        ]
         self._settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._half else "f32",
             "INFERENCE_NUM_THREADS": threads,
@@ -100,8 +115,8 @@ class Graph:
         for given, x in zip(self._inputs, arguments, strict=True):
             sizes.update({name: x.shape[axis] for axis, name in given.axes.items()})
         rounded = {name: self._rounded(name, size) for name, size in sizes.items()}
-        if None in rounded.values():
-            return self._function(self._module, *arguments)
+        if None in rounded.values() or any(arguments[k].shape[axis] != size for k, axis, size in self._fixed):
+            return self._without(arguments)
         request = self._request({name: size for name, size in rounded.items() if size is not None})
         padded = [_padded(x, given, rounded) for x, given in zip(arguments, self._inputs, strict=True)]
         for k, x in enumerate(padded):
@@ -115,6 +130,14 @@ class Graph:
                 result = result.narrow(axis, 0, sizes[name])
             results.append(result)
         return tuple(results)
+
+    def _without(self, arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What there is no graph for, by PyTorch."""
+        self.missed += 1
+        if self.missed == 1:
+            sizes = ", ".join(str(tuple(x.shape)) for x in arguments)
+            log.warning("%s: no graph takes arguments of sizes %s, they are computed slowly", type(self._module).__name__, sizes)
+        return self._function(self._module, *arguments)
 
     def _shared(self, x: Tensor) -> Any:
         """The same memory, of which it keeps the address only, as OpenVINO's tensor; NumPy knows no bfloat16."""

@@ -68,6 +68,10 @@ class Instrument(Protocol[S]):
     ring_s: float  # how long after its end a note may still be heard
     stopwatch: Stopwatch
 
+    @property
+    def without_graph(self) -> int:
+        """How many calls of networks no graph was made for: they are slow."""
+
     def warm_up(self) -> None:
         """Do what is slow the first time."""
 
@@ -174,6 +178,7 @@ class SpectrogramInstrument:
         hop_frames: int = 128,
         flow: FlowConfig | None = None,
         graphs: Sequence[Graph] = (),
+        parts: int = 1,
     ) -> None:
         self.format, self.codec = fmt, codec
         self.prior, self.notes_encoder, self.context_encoder, self.decoder, self.vocoder = (
@@ -191,7 +196,7 @@ class SpectrogramInstrument:
         self.hop_frames = hop_frames
         self.ring_s = prior.config.ring_s
         self.stopwatch = Stopwatch()
-        self._graphs = tuple(graphs)
+        self._graphs, self._parts = tuple(graphs), parts  # the parts that the graphs take
         drawn_bins = torch.from_numpy((centres_hz(fmt) >= DRAWN_FROM_HZ).astype(np.float32))
         self.played = PlayedPrior(prior, texture.noise(fmt.mel_bins) * drawn_bins)
         self._films = decoder.schedule(torch.tensor(flow_times(self.steps)[:-1], device=self.device))
@@ -210,7 +215,13 @@ class SpectrogramInstrument:
             self.hop_frames,
             self._flow,
             self._graphs,
+            self._parts,
         )
+
+    @property
+    def without_graph(self) -> int:
+        """See :class:`Instrument`."""
+        return sum(graph.missed for graph in self._graphs)
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -218,7 +229,8 @@ class SpectrogramInstrument:
         for graph in self._graphs:
             graph.warm_up()
         notes = [Note(0.0, pitch, velocity=100, program=0, channel=0) for pitch in (48, 60)]
-        render(self, [Performance(notes, {0: Controllers()})], self.start(0, 1), 0, PREPARED_FRAMES)  # compiles the loops
+        performances = [Performance(notes, {0: Controllers()})] * self._parts
+        render(self, performances, self.start(0, self._parts), 0, PREPARED_FRAMES)  # compiles the loops
 
     @property
     def device(self) -> torch.device:
@@ -334,10 +346,33 @@ class SpectrogramInstrument:
         self, mel: Tensor, guides: Tensor, state: StreamState, first_frame: int
     ) -> Generator[None, None, tuple[Rendered, VocoderState]]:
         """The vocoder's networks, then its synthesis, on frames (natural log) that follow those of ``state``."""
-        heads, seen = self.vocoder.analyse(mel, state.vocoder, guides)
-        yield
-        audio, after = self.vocoder.voice(heads, seen, state.vocoder)
-        return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, mel), after
+        after = state.vocoder
+        audio: list[Tensor] = []
+        for some, guide in zip(mel.split(MOST_FRAMES, 1), guides.split(MOST_FRAMES, 1), strict=True):
+            if audio:
+                yield
+            heads, seen = self.vocoder.analyse(some, after, guide)
+            yield
+            hops, after = self.vocoder.voice(heads, seen, after)
+            audio.append(hops.cpu())
+        return Rendered(torch.cat(audio, 1).numpy(), first_frame - self.lookahead_frames, mel), after
+
+    @torch.inference_mode()
+    def vocoded(self, mel: Tensor, guides: Tensor | None = None) -> NDArray[np.float32]:
+        """Audio (B, F * hop_samples) that the vocoder makes of a whole spectrogram (B, F, mel_bins), natural log, on any device.
+
+        Args:
+            mel: from silence on.
+            guides: (B, F, mel_bins, 5) as :class:`specdiffd.model.playing.PlayedPrior` makes them; None: without a score.
+        """
+        state, audio = self.vocoder.init_state(len(mel)), []
+        for first in range(0, mel.shape[1], MOST_FRAMES):
+            some = slice(first, first + MOST_FRAMES)
+            guide = None if guides is None else guides[:, some].to(self.device)
+            hops, state = self.vocoder.step(mel[:, some].to(self.device), state, guide)
+            audio.append(hops.cpu())
+        audio.append(self.vocoder.finish(state).cpu())
+        return torch.cat(audio, 1)[:, self.lookahead_frames * self.hop_samples :].numpy()
 
     def rewind(self, state: StreamState, frame: int) -> StreamState:
         """See :class:`Instrument`."""
@@ -376,7 +411,7 @@ class SpectrogramInstrument:
             window = self._window(old, performances)
             self.stopwatch.lap("encoder")
             yield
-            here = min(end, start + self.window_frames) - first
+            here = min(end, start + self.window_frames, first + MOST_FRAMES) - first
             mel, window = yield from self._sample(performances, state, prior[:, :here], window)
             state = self._followed(self._with_window(state, window), mel, prior[:, :here])
             prior = prior[:, here:]
@@ -459,7 +494,7 @@ class SpectrogramInstrument:
     def _empty_window(self, start: int, state: StreamState, parts: int) -> Generator[None, None, _Window]:
         """No tokens yet; the frames before the window encoded as its context (none at the beginning or when switched off)."""
         config, weight = self.context_encoder.config, self.context_encoder.layer_norm.weight
-        first = max(state.first_frame, start - config.targets_context_length)
+        first = max(state.first_frame, start - self.window_frames)  # more than a window it has not learned from
         if self.settings.use_context and first < start:
             frames = self.format.scale(self._history(state.mel, state, first, start))
             context = yield from self.context_encoder.encode(frames.to(weight.dtype))

@@ -64,6 +64,8 @@ def load_instrument(
     hop_frames: int = 128,
     random_weights: bool = False,
     threads: int | None = None,
+    parts: int = 1,
+    graphs: bool = True,
 ) -> AnyInstrument:
     """The instrument called ``builtin``, or the checkpoint in a directory.
 
@@ -72,6 +74,8 @@ def load_instrument(
         dtype: of the networks: float32, bfloat16, or auto (bfloat16 where the device has units for it).
         random_weights: keep the shapes, leave the weights untrained (to measure speed).
         threads: of the networks on a CPU; None: as many as there are cores.
+        parts: how many scores will be rendered at once. Networks run on a CPU as graphs, which are made for so many.
+        graphs: False: PyTorch runs them there, too (to compare what there is no graph of).
 
     Raises:
         CheckpointError: it is missing, damaged, of another kind, or does not know what ``settings`` ask for.
@@ -79,13 +83,12 @@ def load_instrument(
     folder = checkpoint_folder(name)
     index = read_json(folder / INDEX)
     load = _Loader(folder, device, _dtype(dtype, device), random_weights)
-    threads = threads or os.cpu_count() or 1
+    torch.set_num_threads(threads := threads or os.cpu_count() or 1)
     settings = settings or RenderSettings()
     match index.get("_class_name"):
         case kind if kind == INDEX_CLASS:
-            return _load_builtin(load, settings, hop_frames, threads)
+            return _load_builtin(load, settings, hop_frames, threads, parts, graphs)
         case kind if kind == PUBLISHED_CLASS:
-            torch.set_num_threads(threads)
             return _load_published(load, index, settings, hop_frames)
         case other:
             raise CheckpointError(f"{folder / INDEX}: _class_name is {other!r}, expected {INDEX_CLASS!r} or {PUBLISHED_CLASS!r}")
@@ -107,7 +110,9 @@ class _Loader:
         return read_config(self.folder / part / (SCHEDULER_CONFIG if part == SCHEDULER else CONFIG), kind, key)
 
 
-def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int, threads: int) -> SpectrogramInstrument:
+def _load_builtin(
+    load: _Loader, settings: RenderSettings, hop_frames: int, threads: int, parts: int, with_graphs: bool
+) -> SpectrogramInstrument:
     if settings.scheduler not in (None, "flow"):
         raise CheckpointError(f"{load.folder}: scheduler {settings.scheduler!r}: this instrument has its own, called flow")
     if settings.guidance != 1:
@@ -121,7 +126,7 @@ def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int, thre
     fmt = read_config(load.folder / INDEX, MelFormat, "mel_format")
     _check_widths(load.folder, fmt, notes, context, decoder)
     _check_causal(load.folder, True, notes, decoder)
-    parts = (
+    networks = (
         load(NOTES_ENCODER, lambda: NotesEncoder(notes)),
         load(CONTEXT_ENCODER, lambda: ContextEncoder(context)),
         load(DECODER, lambda: Decoder(decoder)),
@@ -129,19 +134,20 @@ def _load_builtin(load: _Loader, settings: RenderSettings, hop_frames: int, thre
     )
     note_prior = load(PRIOR, lambda: NotePrior(prior), torch.float32)
     graphs: list[Graph] = []
-    if load.device == "cpu":
-        graphs = [graph for part in parts for graph in part.use_graph(threads)]
+    if with_graphs and torch.device(load.device).type == "cpu":
+        graphs = [graph for network in networks for graph in network.use_graph(threads, parts)]
         # What is left to PyTorch is small, and its threads, which spin while they wait, would disturb those of the graphs.
         torch.set_num_threads(1)
     return SpectrogramInstrument(
         fmt,
         load.config(NOTES_ENCODER, Codec, "codec"),
         note_prior,
-        *parts,
+        *networks,
         settings,
         hop_frames,
         load.config(SCHEDULER, FlowConfig),
         graphs,
+        parts,
     )
 
 
@@ -215,13 +221,14 @@ def load_builtin_family(
     settings: RenderSettings | None = None,
     random_weights: bool = False,
     threads: int | None = None,
+    graphs: bool = True,
 ) -> SpectrogramInstrument:
     """As :func:`load_instrument`, for what only instruments with a note prior can do.
 
     Raises:
         CheckpointError: also where it is a published checkpoint.
     """
-    instrument = load_instrument(name, device, dtype, settings, random_weights=random_weights, threads=threads)
+    instrument = load_instrument(name, device, dtype, settings, random_weights=random_weights, threads=threads, graphs=graphs)
     if not isinstance(instrument, SpectrogramInstrument):
         raise CheckpointError(f"instrument {name!r} is a published checkpoint; this needs one of the built-in family, with a {PRIOR}")
     return instrument

@@ -80,6 +80,8 @@ class PublishedInstrument:
         ValueError: the schedule does not have as many steps as the settings ask for.
     """
 
+    without_graph = 0  # PyTorch runs its networks, on a CPU too: it samples whole windows in many steps, meant for a GPU
+
     def __init__(
         self,
         fmt: MelFormat,

@@ -71,14 +71,14 @@ class Worker:
     ) -> None:
         self._niceness = niceness  # when it plays
         self._shared, self._config, self._supervisor, self._bells = shared, config, supervisor, bells
+        self._parts = 1 if config.engine.parts == "auto" else config.engine.parts
         self._selector = selectors.DefaultSelector()  # made once: several times a revision it is asked
         for connection in (supervisor, *bells):
             self._selector.register(connection, selectors.EVENT_READ)
         self._instrument: Any = self._load(fake)
         audio, engine = config.audio, config.engine
-        parts = 1 if engine.parts == "auto" else engine.parts
         self._settings = settings_for(
-            audio.sample_rate_hz, audio.block_size, engine.crossfade_ms, engine.forecast_s, parts, audio.reverb > 0
+            audio.sample_rate_hz, audio.block_size, engine.crossfade_ms, engine.forecast_s, self._parts, audio.reverb > 0
         )
         if engine.mode == "sequencer":
             self._settings = replace(self._settings, drafts=False, eager=False, lead_samples=round(SEQUENCER_LEAD_S * audio.sample_rate_hz))
@@ -113,9 +113,8 @@ class Worker:
             scheduler=None if c.scheduler == "default" else c.scheduler,
             guidance=1.0 if c.guidance == "default" else c.guidance,
         )
-        return load_instrument(
-            c.name, pick_device(c.device), c.dtype, settings, self._config.engine.hop_frames, threads=live_threads(os.cpu_count() or 1)
-        )
+        threads, hop_frames = live_threads(os.cpu_count() or 1), self._config.engine.hop_frames
+        return load_instrument(c.name, pick_device(c.device), c.dtype, settings, hop_frames, threads=threads, parts=self._parts)
 
     def start(self) -> bool:
         """Warm up, wait for the word, take over or measure the render delay, say that we are ready; False: stop instead."""
@@ -233,7 +232,10 @@ class Worker:
             n for score in self._engine.scores for n in score.sounding(playhead_s + self._delay_samples / self._settings.sample_rate_hz)
         ]
         report = {
-            "counters": {name: getattr(counters, name) for name in counters.__dataclass_fields__},
+            "counters": {
+                **{name: getattr(counters, name) for name in counters.__dataclass_fields__},
+                "without_graph": self._instrument.without_graph,
+            },
             "revision": self._revisions.summary(),
             "slack": self._slack.summary(),
             "sounding_notes": [

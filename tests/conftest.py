@@ -1,11 +1,16 @@
 """Instruments small enough for tests, of odd sizes."""
 
+from collections.abc import Sequence
+from typing import NoReturn
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from specdiffd.events import Event, Performance
 from specdiffd.formats import MelFormat
+from specdiffd.graph import Graph
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
@@ -17,7 +22,7 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 SMALL_CODEC = Codec(steps_per_second=200, max_shift_steps=1100, velocity_bins=32, program_granularity="full")
 
 
-def small_instrument(seed: int = 0, settings: RenderSettings | None = None) -> SpectrogramInstrument:
+def small_instrument(seed: int = 0, settings: RenderSettings | None = None, device: str = "cpu") -> SpectrogramInstrument:
     """The built-in family with random weights, tamed so that they answer mildly, as trained ones do."""
     torch.manual_seed(seed)
     fmt = MelFormat()
@@ -31,17 +36,33 @@ def small_instrument(seed: int = 0, settings: RenderSettings | None = None) -> S
     instrument = SpectrogramInstrument(
         fmt,
         SMALL_CODEC,
-        NotePrior(PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)).eval(),
-        NotesEncoder(encoder).eval(),
-        ContextEncoder(encoder).eval(),
-        Decoder(decoder).eval(),
-        Vocoder(vocoder).eval(),
+        NotePrior(PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)).eval().to(device),
+        NotesEncoder(encoder).eval().to(device),
+        ContextEncoder(encoder).eval().to(device),
+        Decoder(decoder).eval().to(device),
+        Vocoder(vocoder).eval().to(device),
         settings,
     )
     with torch.no_grad():
         # untrained oscillators and noise are all but silent
         instrument.vocoder.local.out.bias[: vocoder.subframes] = -4.0
     return instrument
+
+
+@pytest.fixture(autouse=True)
+def graphs_are_never_missed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is only slow when it plays is an error in tests, but for those that ask for ``graphs_may_be_missed``."""
+    if "graphs_may_be_missed" not in request.fixturenames:
+
+        def refuse(graph: Graph, arguments: Sequence[Tensor]) -> NoReturn:
+            raise AssertionError(f"no graph takes arguments of sizes {[tuple(x.shape) for x in arguments]}")
+
+        monkeypatch.setattr(Graph, "_without", refuse)
+
+
+@pytest.fixture
+def graphs_may_be_missed() -> None:
+    """See above."""
 
 
 @pytest.fixture

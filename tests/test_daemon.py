@@ -37,9 +37,12 @@ def wait_until(condition: Any, timeout_s: float = 20.0) -> Any:
 
 
 @contextmanager
-def daemon(folder: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], ControlClient]]:
+def daemon(
+    folder: Path, *options: str, environment: dict[str, str] | None = None, fake: bool = True
+) -> Iterator[tuple[subprocess.Popen[str], ControlClient]]:
     """A running daemon and a client of it."""
-    command = [sys.executable, "-m", "specdiffd.cli", "run", "--fake", "-o", "midi.api=none", "-o", "audio.device=null", *options]
+    what = ["--fake"] if fake else []
+    command = [sys.executable, "-m", "specdiffd.cli", "run", *what, "-o", "midi.api=none", "-o", "audio.device=null", *options]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "XDG_RUNTIME_DIR": str(folder), **(environment or {})}
     )
@@ -111,6 +114,16 @@ def test_settings(tmp_path: Path) -> None:
             client.call("set", key="audio.gain_db", value=99)
         with pytest.raises(ControlError, match=r"unknown key 'audio\.loudness'"):
             client.call("get", key="audio.loudness")
+
+
+def test_parts_play_by_graphs(tmp_path: Path) -> None:
+    options = ("engine.parts=2", "engine.standby=false", "engine.render_delay_ms=200")
+    with daemon(tmp_path, *(word for option in options for word in ("-o", option)), fake=False) as (_, client):
+        for channel in (1, 2):
+            client.call("note_on", pitch=60, channel=channel)
+        counters = wait_until(lambda: (s := client.call("status")) and s["counters"]["slices"] > 10 and s["counters"])
+    assert counters["revisions"] > 0
+    assert counters["without_graph"] == 0
 
 
 def test_panic_ends_every_note(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from specdiffd.events import Performance
 from specdiffd.graph import Graph, Input
 from specdiffd.instrument import SpectrogramInstrument, render
+from specdiffd.loading import load_instrument
 
 HALF = torch.bfloat16
 
@@ -20,9 +21,9 @@ def close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
     return found.shape == expected.shape and bool((found - expected).abs().max() <= tolerance * (1 + expected.abs().max()))
 
 
-def graphs_of(instrument: SpectrogramInstrument) -> list[Graph]:
-    parts = (instrument.notes_encoder, instrument.context_encoder, instrument.decoder, instrument.vocoder)
-    return [graph for part in parts for graph in part.use_graph(1)]
+def graphs_of(instrument: SpectrogramInstrument, parts: int = 1) -> list[Graph]:
+    networks = (instrument.notes_encoder, instrument.context_encoder, instrument.decoder, instrument.vocoder)
+    return [graph for network in networks for graph in network.use_graph(1, parts)]
 
 
 class Product(nn.Module):
@@ -34,18 +35,39 @@ class Product(nn.Module):
         return x @ self.weight, y.sum(0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, HALF])
-@pytest.mark.parametrize("rows", [1, 3, 4, 5, 9])  # exact, padded, and more than there is a graph for
-def test_a_graph_is_its_function(rows: int, dtype: torch.dtype) -> None:
-    module = Product()
-    inputs = (Input({0: "rows"}), Input({0: "rows"}))
+def product(dtype: torch.dtype = torch.float32) -> tuple[Product, Graph]:
+    """There are graphs of four and of six rows."""
+    module, inputs = Product(), (Input({0: "rows"}), Input({0: "rows"}))
     graph = Graph(module, dtype, Product.forward, (torch.zeros(2, 3), torch.zeros(2, 5)), inputs, ({0: "rows"}, {}), {"rows": (4, 6)}, 1)
-    module.to(dtype)
+    return module.to(dtype), graph
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5])  # exact, or padded
+def test_a_graph_is_its_function(rows: int, dtype: torch.dtype) -> None:
+    module, graph = product(dtype)
     x, y = torch.randn(rows, 3, dtype=dtype), torch.randn(rows, 5, dtype=dtype)
     with torch.inference_mode():
-        product, total = (result.clone().float() for result in graph(x, y))
-    assert close(product, (x @ module.weight).detach().float(), dtype)
+        found, total = (result.clone().float() for result in graph(x, y))
+    assert close(found, (x @ module.weight).detach().float(), dtype)
     assert close(total, y.float().sum(0), dtype)
+
+
+@pytest.mark.usefixtures("graphs_may_be_missed")
+def test_what_no_graph_takes_is_computed_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    module, graph = product()
+    x, y = torch.randn(9, 3), torch.randn(9, 5)
+    graph(x[:4], y[:4])
+    assert (graph.missed, caplog.messages) == (0, [])
+    for _ in range(3):
+        assert torch.allclose(graph(x, y)[0], x @ module.weight)
+    assert graph.missed == 3
+    assert caplog.messages == ["Product: no graph takes arguments of sizes (9, 3), (9, 5), they are computed slowly"]
+
+
+def test_what_no_graph_takes_is_an_error_in_tests() -> None:
+    with pytest.raises(AssertionError, match="no graph takes arguments"):
+        product()[1](torch.randn(9, 3), torch.randn(9, 5))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, HALF])
@@ -81,14 +103,38 @@ def test_nothing_is_reported_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None
     graphs_of(small_instrument())
 
 
-def test_parts_fall_back_to_the_function(performance: Performance) -> None:
-    """There are graphs of one part only."""
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_parts_and_stretches_of_any_length_have_graphs(performance: Performance, parts: int) -> None:
+    """To the window's roll, with context; in stretches shorter and longer than graphs take at once."""
     plain, fast = small_instrument(), small_instrument()
-    graphs_of(fast)
-    mels = [render(i, [performance, performance], i.start(0, 2), 0, 16)[0].mel for i in (plain, fast)]
-    assert mels[0] is not None
-    assert mels[1] is not None
+    graphs_of(fast, parts)
+    scores = [Performance(performance.notes[k::parts], performance.controllers) for k in range(parts)]
+    heard = []
+    for instrument in (plain, fast):
+        state, mels = instrument.start(0, parts), []
+        for at, frames in ((0, 200), (200, 10), (210, 65), (275, 1)):
+            rendered, state = render(instrument, scores, state, at, frames)
+            assert rendered.mel is not None
+            mels.append(rendered.mel.clone())
+        heard.append(torch.cat(mels, 1))
+    assert heard[0].shape[0] == parts
+    assert close(heard[1], heard[0], torch.float32)
+
+
+@pytest.mark.usefixtures("graphs_may_be_missed")
+def test_other_parts_than_graphs_were_made_for_are_counted(performance: Performance) -> None:
+    plain, fast = small_instrument(), small_instrument()
+    graphs = graphs_of(fast, 2)
+    mels = [render(i, [performance], i.start(0, 1), 0, 16)[0].mel for i in (plain, fast)]
     assert torch.allclose(*mels, atol=1e-5)  # type: ignore[arg-type]
+    assert sum(graph.missed for graph in graphs) >= 4
+
+
+def test_an_instrument_is_made_for_its_parts(performance: Performance) -> None:
+    loaded = load_instrument("builtin", parts=2)
+    loaded.warm_up()
+    render(loaded, [performance] * 2, loaded.start(0, 2), 0, 100)
+    assert loaded.without_graph == 0
 
 
 def test_warming_up_makes_every_graph() -> None:

@@ -230,17 +230,17 @@ class NotesEncoder(nn.Module):
         encoded, new = self.encode(x, state.keys_values.tensor, bias)
         return encoded, NotesState(state.keys_values.followed_by(new))
 
-    def use_graph(self, threads: int) -> list[Graph]:
-        """Run :meth:`encode` as a graph from now on; the encoder must be causal."""
+    def use_graph(self, threads: int, parts: int) -> list[Graph]:
+        """Run :meth:`encode` as a graph from now on, for a batch of ``parts``; the encoder must be causal."""
         c = self.config
-        x, past = torch.zeros(1, 16, c.d_model), torch.zeros(2 * c.num_layers, 1, c.num_heads, 32, c.d_kv)
+        x, past = torch.zeros(parts, 16, c.d_model), torch.zeros(2 * c.num_layers, parts, c.num_heads, 32, c.d_kv)
 
         def encode(encoder: NotesEncoder, x: Tensor, past: Tensor, past_bias: Tensor, own_bias: Tensor) -> tuple[Tensor, Tensor]:
             return NotesEncoder.encode(encoder, x, past, torch.cat((past_bias.expand(x.shape[1], -1), own_bias), 1))
 
         inputs = (
-            Input({0: "B", 1: "N"}),
-            Input({1: "B", 3: "past"}, masked=True),
+            Input({1: "N"}),
+            Input({3: "past"}, masked=True),
             Input({1: "past"}, NOWHERE),
             Input({0: "N", 1: "N"}, NOWHERE),
         )
@@ -251,7 +251,7 @@ class NotesEncoder(nn.Module):
             (x, past, torch.zeros(1, 32), torch.zeros(16, 16)),
             inputs,
             ({1: "N"}, {3: "N"}),
-            {"B": (1,), "N": (16, 48), "past": 256},
+            {"N": (16, 48), "past": 256},
             threads,
         )
 
@@ -301,17 +301,17 @@ class ContextEncoder(nn.Module):
             yield
         return self.layer_norm(x)
 
-    def use_graph(self, threads: int) -> list[Graph]:
-        """Run :meth:`through` as graphs from now on."""
+    def use_graph(self, threads: int, parts: int) -> list[Graph]:
+        """Run :meth:`through` as graphs from now on, for a batch of ``parts``."""
         graphs = [
             Graph(
                 self,
                 self.layer_norm.weight.dtype,
                 lambda encoder, x, bias, k=k: (ContextEncoder.through(encoder, k, x, bias),),
-                (torch.zeros(1, 64, self.config.d_model), torch.zeros(1, 1, 1, 64)),
-                (Input({0: "B", 1: "N"}), Input({0: "B", 3: "N"}, NOWHERE)),
+                (torch.zeros(parts, 64, self.config.d_model), torch.zeros(parts, 1, 1, 64)),
+                (Input({1: "N"}), Input({3: "N"}, NOWHERE)),
                 ({1: "N"},),
-                {"B": (1,), "N": (64, 256)},
+                {"N": (64, self.config.targets_context_length)},
                 threads,
             )
             for k in range(self.config.num_layers)
@@ -568,16 +568,16 @@ class Decoder(nn.Module):
         velocity, upper, *more = self.upper(by_layer[:, :, n:], past_kv[n:], notes[n:], bias, notes_bias, h, stem, *seen[2:])
         return velocity.float(), state.followed_by(torch.cat((lower, upper)), (*images, *more))
 
-    def use_graph(self, threads: int) -> list[Graph]:
-        """Run :meth:`lower`, :meth:`upper` and :meth:`cross_keys_values` as graphs from now on; the decoder must be causal."""
+    def use_graph(self, threads: int, parts: int) -> list[Graph]:
+        """Run :meth:`lower`, :meth:`upper` and :meth:`cross_keys_values` as graphs from now on, for a batch of ``parts``; the decoder must be causal."""
         c, frames = self.config, 8
-        of_frames, of_images = Input({0: "B", 1: "F"}), [Input({0: "B"})] * 2
-        mel = torch.zeros(1, frames, c.input_dims)
-        images = [image.tensor[0].float() for image in self.init_state().images]
+        of_frames, of_images = Input({1: "F"}), [Input({})] * 2
+        mel = torch.zeros(parts, frames, c.input_dims)
+        images = [image.tensor[0].float() for image in self.init_state(parts).images]
         lower = self._half_graph(
             Decoder.lower,
             self.lower_layers,
-            (mel, mel, torch.zeros(1, frames, 2, c.stem_channels), torch.zeros(frames, c.d_model), *images[:2]),
+            (mel, mel, torch.zeros(parts, frames, 2, c.stem_channels), torch.zeros(frames, c.d_model), *images[:2]),
             (*[of_frames] * 3, Input({0: "F"}), *of_images),
             ({1: "F"}, {3: "F"}, *[{2: "F"}] * 3),
             threads,
@@ -585,8 +585,8 @@ class Decoder(nn.Module):
         upper = self._half_graph(
             Decoder.upper,
             c.num_layers - self.lower_layers,
-            (torch.zeros(1, frames, c.d_model), torch.zeros(1, c.stem_channels, frames, c.input_dims), *images[2:]),
-            (of_frames, Input({0: "B", 2: "F"}), *of_images),
+            (torch.zeros(parts, frames, c.d_model), torch.zeros(parts, c.stem_channels, frames, c.input_dims), *images[2:]),
+            (of_frames, Input({2: "F"}), *of_images),
             ({1: "F"}, {3: "F"}, *[{2: "F"}] * 2),
             threads,
         )
@@ -594,10 +594,10 @@ class Decoder(nn.Module):
             self,
             self.spec_out.weight.dtype,
             lambda decoder, x: (Decoder.cross_keys_values(decoder, x),),
-            (torch.zeros(1, 16, c.d_model),),
-            (Input({0: "B", 1: "N"}),),
+            (torch.zeros(parts, 16, c.d_model),),
+            (Input({1: "N"}),),
             ({3: "N"},),
-            {"B": (1,), "N": (16, 48, 256)},
+            {"N": (16, 48, c.targets_length)},  # notes come some at a time, as context a window at most
             threads,
         )
         setattr(self, "cross_keys_values", lambda x: cross(x)[0].clone())  # noqa: B010
@@ -614,6 +614,7 @@ class Decoder(nn.Module):
     ) -> Graph:
         """Run one half of a step as a graph; ``example``, ``inputs``: of what it takes besides its layers' tensors."""
         c, frames, known, encodings = self.config, 8, 32, 64
+        parts = len(example[0])
 
         def compute(decoder: Decoder, *arguments: Tensor) -> tuple[Tensor, ...]:
             past_bias, own_bias = arguments[3:5]  # sizes are taken from shapes: the tracer makes a constant of a len()
@@ -625,25 +626,25 @@ class Decoder(nn.Module):
             self.spec_out.weight.dtype,
             compute,
             (
-                torch.zeros(1, frames, 2 * layers, 2, c.d_model),
-                torch.zeros(2 * layers, 1, c.num_heads, known, c.d_kv),
-                torch.zeros(2 * layers, 1, c.num_heads, encodings, c.d_kv),
+                torch.zeros(parts, frames, 2 * layers, 2, c.d_model),
+                torch.zeros(2 * layers, parts, c.num_heads, known, c.d_kv),
+                torch.zeros(2 * layers, parts, c.num_heads, encodings, c.d_kv),
                 torch.zeros(1, known),
                 torch.zeros(frames, frames),
-                torch.zeros(1, 1, frames, encodings),
+                torch.zeros(parts, 1, frames, encodings),
                 *example,
             ),
             (
-                Input({0: "B", 1: "F"}),
-                Input({1: "B", 3: "K"}, masked=True),
-                Input({1: "B", 3: "S"}, masked=True),
+                Input({1: "F"}),
+                Input({3: "K"}, masked=True),
+                Input({3: "S"}, masked=True),
                 Input({1: "K"}, NOWHERE),
                 Input({0: "F", 1: "F"}, NOWHERE),
-                Input({0: "B", 2: "F", 3: "S"}, NOWHERE),
+                Input({2: "F", 3: "S"}, NOWHERE),
                 *inputs,
             ),
             outputs,
-            {"B": (1,), "F": (10, 14, 64), "K": (c.targets_length,), "S": 256},
+            {"F": (10, 14, 64), "K": (c.targets_length,), "S": 256},
             threads,
         )
 

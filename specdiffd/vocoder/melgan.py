@@ -441,19 +441,19 @@ class Vocoder(nn.Module):
         subframes = self.config.subframes
         return torch.where(known.repeat_interleave(subframes, 1), exact.repeat_interleave(subframes, 1), offset)
 
-    def use_graph(self, threads: int) -> list[Graph]:
-        """Run :meth:`read` as a graph from now on."""
+    def use_graph(self, threads: int, parts: int) -> list[Graph]:
+        """Run :meth:`read` as a graph from now on, for a batch of ``parts``."""
         c = self.config
         context = c.kernel - 1
         example = (
-            torch.zeros(1, context, c.mel_bins, READ),
-            torch.zeros(1, 8, c.mel_bins, READ),
-            torch.zeros(c.blocks, 1, context, c.width),
-            torch.zeros(c.sub_blocks, 1, context, c.sub_width),
+            torch.zeros(parts, context, c.mel_bins, READ),
+            torch.zeros(parts, 8, c.mel_bins, READ),
+            torch.zeros(c.blocks, parts, context, c.width),
+            torch.zeros(c.sub_blocks, parts, context, c.sub_width),
         )
-        inputs = (Input({0: "B"}, exact=True), Input({0: "B", 1: "T"}, exact=True), Input({1: "B"}), Input({1: "B"}))
+        inputs = (Input({}, exact=True), Input({1: "T"}, exact=True), Input({}), Input({}))
         outputs = ({1: "T"}, {1: "T"}, {2: "T"}, {2: "T"})
-        graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"B": (1,), "T": (10, 14, 28, 64)}, threads)
+        graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"T": (10, 14, 28, 64)}, threads)
         setattr(self, "read", graph)  # noqa: B010
         return [graph]
 
