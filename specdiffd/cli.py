@@ -519,7 +519,7 @@ def bench_decoder_command(
     from specdiffd.bench.latency import bench_decoder
     from specdiffd.loading import load_builtin_family, pick_device
 
-    result = bench_decoder(load_builtin_family(instrument, pick_device(device), dtype), frames, repeats)
+    result = bench_decoder(load_builtin_family(instrument, pick_device(device), dtype, graphs=False), frames, repeats)
     _show(result, _readable(result), as_json)
 
 

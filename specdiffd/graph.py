@@ -200,16 +200,28 @@ class _Function(nn.Module):
         return self.function(self.module, *arguments)
 
 
-BF16_GAIN = 1.3  # units gain more than that; less may be chance
+BF16_GAIN = 1.3  # units gain more than that; less may be chance, and its rounding would be for nothing
 
 
 @lru_cache
-@torch.inference_mode()
 def bfloat16_is_faster(device: str) -> bool:
-    """Whether a typical matrix product is: measured, since processors that emulate bfloat16 are slower with it."""
+    """Whether networks compute faster in bfloat16 on a torch device.
+
+    A GPU of NVIDIA has units for it from compute capability 8 on, one of AMD under ROCm has them; a product that is small enough to try
+    would time the launching of kernels there. Others (mps, xpu) stay with float32, in which every operation is known to work.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
+    return kind == "cpu" and _processor_gains()
+
+
+@torch.inference_mode()
+def _processor_gains() -> bool:
+    """Whether a typical matrix product is faster: measured, since processors that emulate bfloat16 are slower with it."""
 
     def seconds(dtype: torch.dtype) -> float:
-        a, b = torch.ones(64, 512, dtype=dtype, device=device), torch.ones(512, 512, dtype=dtype, device=device)
+        a, b = torch.ones(64, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
         times = []
         for _ in range(12):
             start = time.perf_counter()

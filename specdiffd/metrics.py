@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -37,10 +37,15 @@ def summary_ms(seconds: Iterable[float]) -> dict[str, float | None]:
 
 
 class Stopwatch:
-    """Where the time of one piece of work goes: laps by name, in seconds."""
+    """Where the time of one piece of work goes: laps by name, in seconds.
 
-    def __init__(self) -> None:
+    Args:
+        settle: is called before a lap ends, to wait for work that goes on elsewhere; else a GPU's laps are those of handing it work.
+    """
+
+    def __init__(self, settle: Callable[[], object] = lambda: None) -> None:
         self.laps: dict[str, float] = {}
+        self._settle = settle
         self._last = time.perf_counter()
 
     def start(self) -> None:
@@ -50,6 +55,7 @@ class Stopwatch:
 
     def lap(self, name: str) -> None:
         """What happened since the last lap was ``name``; several of a name add up."""
+        self._settle()
         now = time.perf_counter()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now

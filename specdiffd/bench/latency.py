@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,29 +18,34 @@ from specdiffd.engine import Engine, EngineSettings
 from specdiffd.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import MOST_FRAMES, SpectrogramInstrument
 from specdiffd.io.timeline import Timeline
+from specdiffd.metrics import Stopwatch
 from specdiffd.model.note_features import note_features
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures were taken on: processor, cores, torch's version and device, the GPU's name."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as f:
             model = next(line.split(":", 1)[1].strip() for line in f if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return {"processor": model, "cores": os.cpu_count(), "torch": torch.__version__}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return {"processor": model, "cores": os.cpu_count(), "torch": torch.__version__, "device": name}
+
+
+def finished(device: torch.device) -> Callable[[], object]:
+    """What waits until a device has done all that it was given."""
+    return lambda: getattr(torch, device.type).synchronize()
 
 
 @torch.inference_mode()
 def bench_decoder(instrument: SpectrogramInstrument, frames: int, repeats: int) -> dict[str, Any]:
     """One step of the decoder on the last ``frames`` of a window whose others are cached, and on the whole window.
 
-    The two alternate, both in PyTorch on all cores, since there is no graph of a whole window. A causal decoder does the
-    first; without causality every step would be the second.
+    The two alternate. A causal decoder does the first; without causality every step would be the second. The instrument must
+    have been loaded without graphs: there is none of a whole window, and graphs against PyTorch would be another comparison.
     """
-    vars(instrument.decoder).pop("sample", None)
-    torch.set_num_threads(os.cpu_count() or 1)
     decoder, bins, whole = instrument.decoder, instrument.format.mel_bins, instrument.window_frames
     torch.manual_seed(0)
     x, prior = torch.randn(2, 1, whole, bins, device=instrument.device)
@@ -49,16 +55,17 @@ def bench_decoder(instrument: SpectrogramInstrument, frames: int, repeats: int) 
     empty = decoder.init_state(1)
     before = slice(0, whole - frames)
     _, cached = decoder.step(x[:, before], prior[:, before], films, conditioning, empty)
+    settle = finished(instrument.device)
     times: dict[str, list[float]] = {"cached": [], "whole": []}
     for k in range(repeats + repeats // 5):
         for name, count, state in (("cached", frames, cached), ("whole", whole, empty)):
             started = time.perf_counter()
-            velocity, _ = decoder.step(x[:, -count:], prior[:, -count:], films, conditioning, state)
-            velocity.sum().item()  # an accelerator has finished
+            decoder.step(x[:, -count:], prior[:, -count:], films, conditioning, state)
+            settle()
             if k >= repeats // 5:
                 times[name].append(1e3 * (time.perf_counter() - started))
     return {
-        "machine": machine(),
+        "machine": machine(instrument.device),
         "frames": frames,
         "window_frames": whole,
         "cached_p50_ms": round(float(np.median(times["cached"])), 2),
@@ -75,17 +82,18 @@ def bench_vocoder(instrument: SpectrogramInstrument, frames: int, repeats: int) 
     performance = Performance(notes, {0: Controllers()})
     features = note_features(performance, np.arange(MOST_FRAMES) * fmt.frame_s, prior.config.window_s, prior.config.ring_s)
     heard = instrument.played(features)
-    mel, guides = heard.mel[None], heard.guide[None]
-    state = vocoder.init_state(1)
+    mel, guides = (x[None].to(instrument.device) for x in (heard.mel, heard.guide))
+    state, settle = vocoder.init_state(1), finished(instrument.device)
     times: dict[int, list[float]] = {frames: [], MOST_FRAMES: []}
     for k in range(repeats + repeats // 5):
         for count, found in times.items():
             started = time.perf_counter()
-            vocoder.step(mel[:, :count], state, guides[:, :count])[0].sum().item()  # an accelerator has finished
+            vocoder.step(mel[:, :count], state, guides[:, :count])
+            settle()
             if k >= repeats // 5:
                 found.append(time.perf_counter() - started)
     return {
-        "machine": machine(),
+        "machine": machine(instrument.device),
         "frames": frames,
         "p50_ms": round(1e3 * float(np.median(times[frames])), 2),
         "seconds_per_second": round(float(np.median(times[MOST_FRAMES])) / (MOST_FRAMES * fmt.frame_s), 4),
@@ -98,8 +106,10 @@ def bench_latency(
     """Play ``polyphony`` held notes and strike one after the other anew; time each revision's first splice, its end, its laps, and every piece of work.
 
     Between revisions the forecast is completed, as it is when a musician plays: known frames are cached, the window rolls.
+    A GPU is waited for at the end of each lap.
     """
     instrument.warm_up()
+    instrument.stopwatch = Stopwatch(finished(instrument.device))
     timeline = Timeline()
     timeline.clear()
     engine = Engine(instrument, timeline, settings)
@@ -141,7 +151,7 @@ def bench_latency(
                 laps[name].append(seconds)
     p50, p99 = np.percentile(totals, (50, 99)) * 1e3
     return {
-        "machine": machine(),
+        "machine": machine(instrument.device),
         "dtype": str(instrument.decoder.spec_out.weight.dtype).removeprefix("torch."),
         "device": str(instrument.device),
         "steps": instrument.steps,
@@ -173,4 +183,4 @@ def bench_engine(instrument: SpectrogramInstrument, settings: EngineSettings, re
                 **{key: found[key] for key in ("p50_ms", "p99_ms", "waterfall_p50_ms")},
             }
         )
-    return {"machine": machine(), "revisions": revisions, "rows": rows}
+    return {"machine": machine(instrument.device), "revisions": revisions, "rows": rows}

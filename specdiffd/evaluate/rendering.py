@@ -82,10 +82,10 @@ def model_mel(instrument: SpectrogramInstrument, events: Sequence[Event], frames
 def copy_synthesis(instrument: SpectrogramInstrument, audio: Audio, score: Performance | None = None) -> Audio:
     """The reference's own mel through the vocoder, with the guide that it has of a score when it plays, or without."""
     fmt, prior = instrument.format, instrument.prior
-    mel = log_mel(torch.from_numpy(audio), fmt)
+    mel = log_mel(torch.from_numpy(audio), fmt)[None]
     guides = None
     if score is not None:
-        starts_s = np.arange(len(mel)) * fmt.frame_s
+        starts_s = np.arange(mel.shape[1]) * fmt.frame_s
         guides = instrument.played(note_features(score, starts_s, prior.config.window_s, prior.config.ring_s)).guide[None]
-    out = instrument.vocoder(mel[None], guides)[0].numpy()
+    out = instrument.vocoded(mel, guides)[0]
     return np.pad(out, (0, max(0, len(audio) - len(out))))[: len(audio)]

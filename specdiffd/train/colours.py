@@ -46,7 +46,7 @@ from specdiffd.model.prior import (
 )
 from specdiffd.train.data import RENDER_RATE_HZ
 from specdiffd.train.fluid import FluidRenderer
-from specdiffd.train.loop import SAVE_EVERY_S, STATE
+from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state
 from specdiffd.train.pieces import KIT, note
 from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady
 
@@ -84,7 +84,7 @@ def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, 
     path = out / STATE
     done, used_s = 0, 0.0
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        state = read_state(path)
         prior.load_state_dict(state["average"])
         done, used_s = state["programs"], state["used_s"]
     else:

@@ -25,7 +25,7 @@ from specdiffd.layout import (
 )
 from specdiffd.model.checkpoint import save_component
 from specdiffd.model.sampler import FlowConfig
-from specdiffd.train.loop import STATE
+from specdiffd.train.loop import STATE, read_state
 
 TABLES = ("colours.weight", "dynamics.weight", "unrest.weight", "memory.weight", "key.weight")  # of the prior, most of what it weighs
 PARTS = {"prior": (PRIOR,), "decoder": (NOTES_ENCODER, CONTEXT_ENCODER, DECODER), "vocoder": (VOCODER,)}
@@ -54,7 +54,7 @@ def export_part(out: Path, part: str, source: Path) -> None:
         for name in components:
             shutil.copytree(source / name, out / name, dirs_exist_ok=True)
         return
-    run = torch.load(source / STATE, weights_only=True)
+    run = read_state(source / STATE)
     config, weights = run["config"], run["average"]
     if part == "prior":  # a part in sixteen of what they say is not heard
         weights = weights | {name: weights[name].to(torch.float8_e4m3fn) for name in TABLES}

@@ -118,8 +118,9 @@ class Run:
         partial.replace(self._path)
 
     def _load(self) -> None:
-        state = torch.load(self._path, weights_only=True)
-        self.step, self._used_s, self.average = state["step"], state["used_s"], state["average"]
+        state = read_state(self._path)
+        self.step, self._used_s = state["step"], state["used_s"]
+        self.average = {name: state["average"][name].to(own.device) for name, own in self._model.state_dict().items()}
         self._model.load_state_dict(state["model"], strict=True)
         for name, thing in self._others.items():
             if name in state["others"]:
@@ -138,9 +139,15 @@ class Run:
         self._stop = True
 
 
-def reduced_precision(device: str) -> torch.autocast:
-    """bfloat16 where matrix products allow it and the device is faster with it."""
-    return torch.autocast(device, torch.bfloat16, enabled=bfloat16_is_faster(device))
+def read_state(path: Path) -> dict[str, Any]:
+    """What a run has saved, on the CPU: it may have been trained on a device that is not here."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def reduced_precision(device: str | torch.device) -> torch.autocast:
+    """bfloat16 where matrix products allow it and the device (``cuda:1``, say) is faster with it."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16_is_faster(str(device)))
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, most: float) -> None:

@@ -27,7 +27,7 @@ from specdiffd.tokens.codec import Codec
 from specdiffd.train.colours import fit_colours
 from specdiffd.train.data import PieceBank
 from specdiffd.train.export import export, export_part
-from specdiffd.train.loop import STATE
+from specdiffd.train.loop import STATE, read_state
 from specdiffd.train.pieces import solo_piece
 from specdiffd.train.spectrogram import train_decoder, train_prior
 from specdiffd.train.vocoder import train_vocoder
@@ -190,7 +190,7 @@ def _prior(run: Path, donor: Path | None, fmt: MelFormat) -> NotePrior:
         trained = run / stage / STATE
         if trained.exists():
             prior = NotePrior(prior_config(fmt))
-            prior.load_state_dict(torch.load(trained, weights_only=True)["average"])
+            prior.load_state_dict(read_state(trained)["average"])
             return prior.eval().requires_grad_(False)
     if donor is None:
         raise _missing("note prior", "prior", run)

@@ -127,7 +127,7 @@ def _reconstruct(
     """Synthesis of a batch from ``mel``: target and prediction (B, samples) of the judged stretch, and the losses."""
     c = vocoder.config
     state = vocoder.init_state(len(audio))
-    with reduced_precision(audio.device.type):
+    with reduced_precision(audio.device):
         heads, seen = vocoder.analyse(mel, state, guides)
     stream, _ = vocoder.synthesise(heads, seen, state)
     late, skip = c.lookahead_frames * c.hop_samples, WARM_UP_FRAMES * c.hop_samples
@@ -150,14 +150,14 @@ def _adversarial(
     """One update of the discriminators on crops of ``samples``, and the generator's losses from them."""
     at = int(rng.integers(0, target.shape[1] - samples))
     real, fake = (x[:JUDGED_CROPS, at : at + samples] for x in (target, predicted))
-    with reduced_precision(real.device.type):
+    with reduced_precision(real.device):
         real_judged = judges(real)
         judge_loss = discriminator_loss(real_judged, judges(fake.detach()))
     optimizer.zero_grad(set_to_none=True)
     judge_loss.backward()
     optimizer.step()
     judges.requires_grad_(False)
-    with reduced_precision(real.device.type):
+    with reduced_precision(real.device):
         with torch.no_grad():
             real_judged = judges(real)
         fooled, matching = adversarial_loss(real_judged, judges(fake))

@@ -580,8 +580,9 @@ class Vocoder(nn.Module):
         log_amplitude = torch.minimum(heads.amplitude.clamp(float(playing.LEAST_TONE), 2.0), highest)
         hertz = self.frequencies(heads.offset)
         distance = (hertz - self.centre_hz) * (c.sub_hop_samples / c.sample_rate_hz)  # cycles per subframe
-        rows = torch.arange(hertz.shape[1], device=hertz.device, dtype=torch.float64) + state.frame * c.subframes
-        carrier = torch.remainder(rows[:, None] * (self.centre_hz.double() * c.sub_hop_samples / c.sample_rate_hz), 1.0).float()
+        rows = np.arange(hertz.shape[1], dtype=np.float64) + state.frame * c.subframes  # on the CPU: not every device has double precision
+        turns = rows[:, None] * (self._loops[0].centre_hz.astype(np.float64) * c.sub_hop_samples / c.sample_rate_hz)
+        carrier = torch.from_numpy(np.remainder(turns, 1.0).astype(np.float32)).to(hertz.device)
         reset = log_amplitude < SILENT_OSCILLATOR
         cycles = phases(distance, state.cycles[:, -1:], reset)
         start = carrier + torch.cat((state.cycles[:, -1:], cycles[:, :-1]), 1)

@@ -1,0 +1,187 @@
+"""Whatever runs on a GPU runs on one: tensors of the CPU do not get among its own. There is none here, see `elsewhere`."""
+
+import ast
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_instrument
+from elsewhere import Module, second_device
+
+from specdiffd import graph
+from specdiffd.bench.latency import bench_decoder, bench_latency, bench_vocoder
+from specdiffd.engine import EngineSettings
+from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_rendering
+from specdiffd.events import Performance
+from specdiffd.instrument import RenderSettings, render
+from specdiffd.loading import load_builtin_family, load_instrument
+from specdiffd.midi.file import load_performance
+from specdiffd.published import PublishedInstrument
+from specdiffd.train.loop import STATE, read_state, reduced_precision
+from specdiffd.train.stages import STAGES, train
+
+PACKAGE = Path(__file__).parents[1] / "specdiffd"
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+@pytest.fixture
+def device() -> Iterator[str]:
+    with second_device() as name:
+        yield name
+
+
+# -- the device itself -------------------------------------------------------------------------------------------
+
+
+def test_what_would_fail_on_a_gpu_fails_there(device: str) -> None:
+    there, here = torch.ones(3, device=device), torch.ones(3)
+    assert (there + 1).device.type == (there + torch.tensor(1.0)).device.type == device
+    assert torch.equal((there + here.to(device)).cpu(), 2 * here)
+    assert there[torch.tensor([0, 2])].shape == (2,)
+    wrong = (
+        lambda: there + here,
+        lambda: torch.cat((there, here)),
+        lambda: here[there.long()],
+        lambda: torch.nn.Linear(3, 1).to(device)(here),
+        lambda: there.numpy(),
+        lambda: there.double(),
+    )
+    for call in wrong:
+        with pytest.raises((RuntimeError, TypeError)):
+            call()
+
+
+def test_it_learns(device: str) -> None:
+    layer = torch.nn.Linear(2, 1).to(device)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
+    losses = []
+    for _ in range(20):
+        loss = (layer(torch.ones(4, 2, device=device)) - 3).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+# -- playing -----------------------------------------------------------------------------------------------------
+
+
+def test_the_instrument_sounds_alike(device: str, performance: Performance) -> None:
+    there, here = (small_instrument(device=name) for name in (device, "cpu"))
+    there.warm_up()
+    found = [render(i, [performance] * 2, i.start(0, 2), 0, 100)[0] for i in (there, here)]
+    assert there.device.type == device
+    mels = [r.mel.cpu() for r in found if r.mel is not None]
+    assert torch.allclose(*mels, atol=1e-4)  # type: ignore[arg-type]
+    difference = found[0].audio - found[1].audio
+    assert difference.std() < 0.02 * found[1].audio.std()  # here oscillators and levels are loops
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpmsolver++"])
+def test_published_checkpoints_sound_alike(device: str, scheduler: str) -> None:
+    song = load_performance(GOLDENS / "songs" / "edge1.mid")
+    found = []
+    for name in (device, "cpu"):
+        settings = RenderSettings(steps=2, scheduler=scheduler, guidance=2.0)
+        instrument = load_instrument(str(GOLDENS / "checkpoints" / "narrow"), name, "float32", settings)
+        assert isinstance(instrument, PublishedInstrument)
+        offline = next(instrument.song(song))
+        state = instrument.start(0, 1)
+        for at in (0, 10):
+            live, state = render(instrument, [song], state, at, 20)
+        found.append((offline.mel.numpy(), offline.audio.numpy(), live.audio))
+    for there, here in zip(*found, strict=True):
+        assert np.abs(there - here).max() < 0.02 * np.abs(here).max()
+
+
+# -- measuring ---------------------------------------------------------------------------------------------------
+
+
+def test_what_evaluation_renders(device: str, performance: Performance) -> None:
+    instrument = small_instrument(device=device)
+    audio, _ = timed_rendering(instrument, performance, 1.5)
+    assert np.abs(audio).max() > 1e-3
+    for score in (None, performance):
+        assert np.abs(copy_synthesis(instrument, audio, score)).max() > 1e-4
+    assert model_mel(instrument, performance, 50).shape == (50, instrument.format.mel_bins)
+
+
+@pytest.mark.parametrize(
+    "bench", [partial(bench_decoder, frames=24, repeats=5), partial(bench_vocoder, frames=26, repeats=5), partial(bench_latency, settings=EngineSettings(), revisions=5, polyphony=2)]
+)  # fmt: skip
+def test_benches_wait_for_the_device(device: str, bench: Any) -> None:
+    before = Module.settled
+    figures: dict[str, Any] = bench(small_instrument(device=device))
+    assert Module.settled - before >= 10
+    assert figures["machine"]["device"] == f"{device}:0"
+
+
+# -- training ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain_oscillators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No compiler knows the second device."""
+    monkeypatch.setattr("specdiffd.train.vocoder.compiled_oscillators", lambda device: nullcontext())
+
+
+@pytest.mark.usefixtures("plain_oscillators")
+def test_what_was_trained_there_goes_on_here(tmp_path: Path) -> None:
+    """Every stage that has a device; what it saves says where its tensors were, where there is nothing here."""
+    stages = [stage for stage in STAGES if stage != "colours"]
+    with second_device() as device:
+        train(tmp_path, stages, [], minutes=0.02, pieces=1, batch=1, adversarial_from=0.0, device=device)
+    with pytest.raises(RuntimeError, match="elsewhere is not here"):
+        torch.load(tmp_path / "prior" / STATE, weights_only=True)
+    for stage in stages:
+        before = read_state(tmp_path / stage / STATE)
+        checkpoint = train(tmp_path, [stage], [], minutes=before["used_s"] / 60 + 0.001, pieces=1, batch=1, adversarial_from=0.0)
+        assert read_state(tmp_path / stage / STATE)["step"] > before["step"] > 0
+    assert load_builtin_family(str(checkpoint)).device.type == "cpu"
+
+
+def test_files_are_loaded_to_a_device_that_is_there() -> None:
+    """All of them, and nothing but weights."""
+    calls = [
+        (path.name, {keyword.arg for keyword in node.keywords})
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert calls
+    assert all({"map_location", "weights_only"} <= given for _, given in calls), calls
+
+
+# -- precision ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hip", "capability", "faster"),
+    [(None, (7, 5), False), (None, (8, 0), True), (None, (9, 0), True), ("6.4", (9, 0), True), ("6.4", (7, 0), True)],
+)
+def test_a_gpu_has_units_for_bfloat16_or_not(
+    monkeypatch: pytest.MonkeyPatch, hip: str | None, capability: tuple[int, int], faster: bool
+) -> None:
+    """Nothing is timed there: what launches of small kernels take says nothing of it."""
+    asked: list[str] = []
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability)
+    monkeypatch.setattr(graph.time, "perf_counter", None)
+    assert graph.bfloat16_is_faster.__wrapped__("cuda:1") == faster
+    assert asked == ([] if hip else ["cuda:1"])
+    assert not graph.bfloat16_is_faster.__wrapped__("mps")
+
+
+def test_one_gpu_of_several_can_be_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast knows kinds of devices only, the choice of precision the device itself."""
+    asked: list[str] = []
+    monkeypatch.setattr("specdiffd.train.loop.bfloat16_is_faster", lambda device: bool(asked.append(device)))
+    for device in ("cuda:1", torch.device("cuda:1")):
+        assert reduced_precision(device).device == "cuda"
+    assert asked == ["cuda:1", "cuda:1"]
