@@ -13,22 +13,23 @@ from typing import Any
 
 from specdiffd.errors import DeviceError
 
-START_TIMEOUT_S = 120.0
+# Without a sign of life for longer a child is stuck. While it starts, a step of that may take long: a minute on a machine that others keep
+# busy, twice that on a slow one.
+START_TIMEOUT_S, ALIVE_S = 120.0, 5.0
 STOP_TIMEOUT_S = 5.0
 RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
 
 
 @dataclass
 class Child:
-    """One process and the pipe to it. Messages from it are pairs of a kind and a content.
+    """One process and the pipe to it. Messages from it are pairs of a kind and a content; each of them is a sign of life.
 
     Attributes:
         create: makes the process, given its end of the pipe; does not start it.
         loaded: it waits for the word, or has had it.
         info: what it said when it was ready; empty before.
         problem: why it could not start the last time, and the exit code that goes with it.
-        ready_ns: when it said so, on the monotonic clock.
-        restarts: how often it was started again after it had died.
+        failures: how often it has died since it was last ready.
     """
 
     name: str
@@ -37,12 +38,10 @@ class Child:
     info: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     exit_code: int = 1
-    ready_ns: int = 0
-    restarts: int = 0
+    failures: int = 0
     _process: BaseProcess | None = None
     _pipe: Connection | None = None
-    _failures: int = 0
-    _started_s: float = 0.0
+    _heard_ns: int = 0
     _retry_s: float = 0.0
 
     @property
@@ -70,21 +69,26 @@ class Child:
         """What to wait for: messages, and its death."""
         return [self._pipe, self._process.sentinel] if self._process is not None and self._pipe is not None else []
 
-    @property
-    def overdue(self) -> bool:
-        """It takes too long to start."""
-        return self.running and not (self.loaded or self.info) and time.monotonic() - self._started_s > START_TIMEOUT_S
+    def stuck(self, alive_ns: int = 0) -> bool:
+        """It runs, but has given no sign of life for too long.
+
+        Args:
+            alive_ns: the last one that it gave otherwise than by messages, on the monotonic clock.
+        """
+        limit_s = ALIVE_S if self.loaded or self.info else START_TIMEOUT_S
+        return self.running and time.monotonic_ns() - max(alive_ns, self._heard_ns) > limit_s * 1e9
 
     def start(self) -> None:
         """Start it."""
         self._pipe, theirs = Pipe()
         self._process = self.create(theirs)
         self._process.start()
-        self._started_s = time.monotonic()
+        self._heard_ns = time.monotonic_ns()
         theirs.close()
 
     def send(self, message: Any) -> None:
-        """A message to it; nothing happens if it is gone."""
+        """A message to it, and time to heed it; nothing happens if it is gone."""
+        self._heard_ns = time.monotonic_ns()
         with suppress(OSError, ValueError):
             if self._pipe is not None:
                 self._pipe.send(message)
@@ -93,23 +97,27 @@ class Child:
         """What it has said since the last time."""
         try:
             while self._pipe is not None and self._pipe.poll():
-                yield self._pipe.recv()
+                message = self._pipe.recv()
+                self._heard_ns = time.monotonic_ns()
+                yield message
         except (EOFError, OSError):
             return  # its death is noticed elsewhere
 
     def ready(self, info: dict[str, Any]) -> None:
         """It has said that it is."""
-        self.info, self.problem, self._failures = info, "", 0
-        self.ready_ns = time.monotonic_ns()
+        self.info, self.problem = info, ""
+
+    def healthy(self) -> None:
+        """It has played for a while: earlier deaths say nothing any more."""
+        self.failures = 0
 
     def bury(self) -> int | None:
         """Forget the dead process; returns its exit code. It may be started again after a pause, longer each time."""
         assert self._process is not None
         exit_code = self._process.exitcode
         self._close()
-        self.restarts += 1
-        self._failures += 1
-        self._retry_s = time.monotonic() + min(LONGEST_RETRY_S, RETRY_S * self._failures)
+        self.failures += 1
+        self._retry_s = time.monotonic() + min(LONGEST_RETRY_S, RETRY_S * self.failures)
         return exit_code
 
     def kill(self) -> None:

@@ -106,6 +106,10 @@ class Curve:
         self.values.append(value)
         return True
 
+    def move(self, later_s: float) -> None:
+        """Every change came so much later."""
+        self.times_s = array("d", (time_s + later_s for time_s in self.times_s))
+
     def forget(self, before_s: float) -> None:
         """Drop changes that no frame at or after ``before_s`` can see."""
         keep = int(np.searchsorted(self.times_s, before_s, side="right")) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,26 +36,28 @@ class Measured(NamedTuple):
         return f"{self.revisions.count} revisions: median {p50:.1f} ms, 99th percentile {p99:.1f} ms"
 
 
-def measure(instrument: Any, settings: EngineSettings, seconds: float) -> Measured:
+def measure(instrument: Any, settings: EngineSettings, seconds: float, alive: Callable[[], object] = lambda: None) -> Measured:
     """The render delay that nearly all revisions keep while somebody plays densely: by playing so, to nobody, in real time.
 
-    Also warms everything up.
+    Also warms everything up. ``alive`` is called all the while.
     """
     rate = settings.sample_rate_hz
     lost_s = (settings.guard_samples + settings.least_fade_samples + settings.before_onset_samples + settings.block_samples) / rate
-    _, revisions = rehearse(instrument, settings, 0.2, seconds / 4, seed=1)
+    _, revisions = rehearse(instrument, settings, 0.2, seconds / 4, 1, alive)
     typical_s = (revisions.percentile_ms(50) or 0.0) / 1e3
     delay_s = lost_s + 2 * typical_s  # an event that comes amid a revision waits for that one, too
     if typical_s > LONGEST_REHEARSED_S:
         return Measured(delay_s + MARGIN_S, revisions, 0.0)
-    slack, revisions = rehearse(instrument, settings, delay_s, seconds, seed=0)
+    slack, revisions = rehearse(instrument, settings, delay_s, seconds, 0, alive)
     needed = delay_s - slack
     usual = np.median([np.percentile(part, KEPT) for part in np.array_split(needed, THIRDS)])
     delay_s = float(max(usual, np.percentile(needed, KEPT_OF_ALL))) + MARGIN_S
     return Measured(delay_s, revisions, float(np.mean(needed > delay_s)))
 
 
-def rehearse(instrument: Any, settings: EngineSettings, delay_s: float, seconds: float, seed: int) -> tuple[NDArray[np.float64], Durations]:
+def rehearse(
+    instrument: Any, settings: EngineSettings, delay_s: float, seconds: float, seed: int, alive: Callable[[], object] = lambda: None
+) -> tuple[NDArray[np.float64], Durations]:
     """Dense playing in real time at a render delay, on a timeline of its own: each revision's slack in seconds, and durations."""
     timeline = Timeline()
     timeline.clear()
@@ -65,6 +68,7 @@ def rehearse(instrument: Any, settings: EngineSettings, delay_s: float, seconds:
     started_ns = time.monotonic_ns()
     timeline.set_clock(ClockState(0.0, float(started_ns), float(rate)))
     while (now_s := (time.monotonic_ns() - started_ns) / 1e9) < seconds:
+        alive()
         timeline.header.playhead = (int(now_s * rate) // block + 1) * block
         while waiting and waiting[0].time_s <= now_s:
             event = waiting.popleft()

@@ -22,7 +22,6 @@ from specdiffd.daemon import Daemon
 from specdiffd.errors import DeviceError, MidiFileError
 from specdiffd.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
 from specdiffd.io.output import find_device, import_sounddevice
-from specdiffd.io.ports import APIS
 from specdiffd.io.shared import PlayedRing
 from specdiffd.midi.file import read_song
 
@@ -117,7 +116,7 @@ def has_audio_device() -> bool:
 def keyboard(config: Config, daemon: Daemon) -> Iterator[tuple[Send, str]]:
     """Something that sends messages to the daemon: a real MIDI port where there is one, else the control socket."""
     if daemon.midi_api is not None:
-        for api in (a for a in rtmidi.get_compiled_api() if a in APIS.values() and rtmidi.get_api_display_name(a) == daemon.midi_api):
+        for api in (a for a in rtmidi.get_compiled_api() if rtmidi.get_api_display_name(a) == daemon.midi_api):
             out: Any = rtmidi.MidiOut(api, name="specdiffd demo")
             found = [k for k, name in enumerate(out.get_ports()) if config.midi.client_name in name]
             if found:

@@ -148,6 +148,17 @@ class Score:
             for curve in controllers.curves:
                 curve.forget(controllers_before_s)
 
+    def move(self, later_s: float) -> None:
+        """Everything happened so much later: the stream's time has jumped."""
+        for note in self._notes:
+            note.onset_s += later_s
+            note.offset_s += later_s
+            note.choke_s += later_s
+            note.silent_s += later_s
+        for controllers in self._controllers.values():
+            for curve in controllers.curves:
+                curve.move(later_s)
+
     def discard(self, since_s: float) -> None:
         """Drop notes that began at or after ``since_s`` and have been let go since: nobody could hear them."""
         for note in [n for n in self._heard if n.onset_s >= since_s and math.isfinite(n.end_s)]:
