@@ -590,6 +590,9 @@ def _progress(show: bool) -> Any:
 
 def main() -> None:
     """Entry point: every expected error becomes one line and an exit code."""
+    from specdiffd.folders import settle_environment
+
+    settle_environment()
     try:
         app(standalone_mode=True)
     except ControlError as error:

@@ -13,6 +13,7 @@ import yaml
 from msgspec import Meta
 
 from specdiffd.errors import ConfigError
+from specdiffd.folders import expanded
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,9 +92,10 @@ class Config(Section, frozen=True):
 
 def user_config() -> Path | None:
     """The user's own file, $XDG_CONFIG_HOME/specdiffd/config.yaml, if there is one."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    path = (Path(base) if base else Path.home() / ".config") / "specdiffd" / "config.yaml"
-    return path if path.exists() else None
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(base) if os.path.isabs(base) else expanded("~/.config")
+    path = folder / "specdiffd" / "config.yaml"
+    return path if os.path.exists(path) else None  # a home that cannot be looked into has none
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:

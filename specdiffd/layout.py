@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from specdiffd.errors import CheckpointError
+from specdiffd.folders import expanded
 
 INDEX = "model_index.json"
 INDEX_CLASS = "SpecdiffdInstrument"  # in the index of instruments made here
@@ -33,7 +34,7 @@ def checkpoint_folder(name: str) -> Path:
     Raises:
         CheckpointError: there is no such directory, or it has not been pulled.
     """
-    folder = BUILTIN if name == "builtin" else Path(name).expanduser()
+    folder = BUILTIN if name == "builtin" else expanded(name)
     if folder.is_dir():
         return folder
     if HUB_ID.fullmatch(name):

@@ -17,6 +17,7 @@ BASE = {
     "metrics",
     "formats",
     "layout",
+    "folders",
     "logs",
     "notify",
     "graph",

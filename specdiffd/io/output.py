@@ -15,6 +15,7 @@ from specdiffd.audio.reverb import Reverb
 from specdiffd.clock import SampleClock
 from specdiffd.config import AudioConfig
 from specdiffd.errors import DeviceError
+from specdiffd.folders import expanded
 from specdiffd.io.shared import MAX_BLOCK, STEREO, SharedBlock
 from specdiffd.io.timeline import CHANNELS
 
@@ -283,7 +284,7 @@ def open_sink(shared: SharedBlock, config: AudioConfig) -> Sink:
     if config.device is None or name == "null":
         return PacedSink(player, config, None)
     if name.startswith("wav:"):
-        return PacedSink(player, config, Path(name[4:]).expanduser())
+        return PacedSink(player, config, expanded(name[4:]))
     return PortAudioSink(player, shared, config)
 
 
