@@ -39,7 +39,7 @@ class SineInstrument:
     def __init__(self) -> None:
         self.stopwatch = Stopwatch()
 
-    def warm_up(self) -> None:
+    def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
         """See :class:`specdiffd.instrument.Instrument`: nothing is slow the first time only."""
 
     def start(self, frame: int, parts: int) -> SineState:

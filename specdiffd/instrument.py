@@ -7,7 +7,7 @@ frames -> context encoder, note prior + few-step decoder -> mel, vocoder -> audi
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from specdiffd.audio.mel import centres_hz
 from specdiffd.events import Controllers, Note, Performance
 from specdiffd.formats import MelFormat
 from specdiffd.graph import Graph
+from specdiffd.loops import compiled_once
 from specdiffd.metrics import Stopwatch
 from specdiffd.model import texture
 from specdiffd.model.layers import finish
@@ -72,8 +73,8 @@ class Instrument(Protocol[S]):
     def without_graph(self) -> int:
         """How many calls of networks no graph was made for: they are slow."""
 
-    def warm_up(self) -> None:
-        """Do what is slow the first time."""
+    def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
+        """Do what is slow the first time; ``report`` is called with each piece of that, before it is begun."""
 
     def start(self, frame: int, parts: int) -> S:
         """The state before absolute frame ``frame``, after silence."""
@@ -224,13 +225,15 @@ class SpectrogramInstrument:
         return sum(graph.missed for graph in self._graphs)
 
     @torch.inference_mode()
-    def warm_up(self) -> None:
+    def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
         """See :class:`Instrument`."""
-        for graph in self._graphs:
+        for number, graph in enumerate(self._graphs, 1):
+            report(f"making graph {number} of {len(self._graphs)}")
             graph.warm_up()
         notes = [Note(0.0, pitch, velocity=100, program=0, channel=0) for pitch in (48, 60)]
         performances = [Performance(notes, {0: Controllers()})] * self._parts
-        render(self, performances, self.start(0, self._parts), 0, PREPARED_FRAMES)  # compiles the loops
+        with compiled_once(report):
+            render(self, performances, self.start(0, self._parts), 0, PREPARED_FRAMES)
 
     @property
     def device(self) -> torch.device:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import math
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TextIO, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
+from numba.core import event
+
+from specdiffd.folders import cache_folder, private_folder, writable
 
 F = TypeVar("F", bound=Callable[..., object])
+Report = Callable[[str], object]
+LOCK, COMPLETE = "lock", "complete"  # files beside what is kept: held by whoever compiles, there when all is compiled
+WAIT_S = 0.5  # between two looks at the lock; a child must say so more often than the supervisor's limit for a start
 
 
 def compiled(function: F) -> F:
-    """``function`` as machine code, kept beside this package or in the user's cache, or made anew in each process where neither can be written."""
+    """``function`` as machine code, made when it is first called, and kept: see :func:`_folder`."""
     folder, config = _folder(), cast(Any, numba.config)
     before, config.CACHE_DIR = config.CACHE_DIR, folder or config.CACHE_DIR
     try:
@@ -26,25 +36,64 @@ def compiled(function: F) -> F:
         config.CACHE_DIR = before
 
 
+@contextmanager
+def compiled_once(report: Report) -> Iterator[None]:
+    """Within it loops are called for the first time: of all processes that do so at a time one compiles them, the others take what it has kept.
+
+    Args:
+        report: is called with what is going on, for each loop that is compiled and while another process is waited for: compiling all
+            takes twenty seconds, on a slow core that others want too some minutes.
+    """
+    folder = _folder()
+    with event.install_listener("numba:compile", _Reporter(report)):
+        if folder is None or os.path.exists(os.path.join(folder, COMPLETE)):
+            yield
+            return
+        with open(os.path.join(folder, LOCK), "w", encoding="utf-8") as file:
+            _wait_for(file, report)
+            yield
+            Path(folder, COMPLETE).touch()
+
+
+class _Reporter(event.Listener):
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def on_start(self, event: event.Event) -> None:
+        self._report(f"compiling {event.data['dispatcher'].__name__}")
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+def _wait_for(file: TextIO, report: Report) -> None:
+    """Lock a file; the lock goes with the process, however that ends."""
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another process, which compiles")
+            time.sleep(WAIT_S)
+        except OSError:
+            return None  # a file system without locks: each for itself
+
+
 @cache
 def _folder() -> str | None:
-    """Where code is kept: a folder for what all modules with loops say, since Numba looks at a loop's own file alone.
+    """Where code is kept: beside this package, or in the user's cache, or where neither can be written in the user's private folder.
 
-    That file may be the same where a function or constant from another has changed, and what was kept for a type that is
-    gone cannot even be read.
+    A folder for what all modules with loops say, since Numba looks at a loop's own file alone. That file may be the same where a function
+    or constant from another has changed, and what was kept for a type that is gone cannot even be read. Likewise for the version of
+    Numba and the processor, whose code is of no use to others. None: it is made anew in each process.
     """
     package = Path(__file__).parent
     sources = [content for path in sorted(package.rglob("*.py")) if b"loops" in (content := path.read_bytes())]
-    name = f"loops-{hashlib.sha256(b''.join(sources)).hexdigest()[:16]}"
-    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    for parent in (package / "__pycache__", Path(user) / "specdiffd"):
-        folder = parent / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return str(folder)
+    made_by = f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()} {llvmlite.binding.get_host_cpu_features().flatten()}"
+    name = f"loops-{hashlib.sha256(b''.join([*sources, made_by.encode()])).hexdigest()[:16]}"
+    user = cache_folder()
+    for parent in (package / "__pycache__", None if user is None else user / "specdiffd", private_folder()):
+        if parent is not None and writable(parent / name):
+            return str(parent / name)
     return None
 
 

@@ -142,7 +142,7 @@ class PublishedInstrument:
 
     # -- live ----------------------------------------------------------------------------------------------------
 
-    def warm_up(self) -> None:
+    def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
         """See :class:`specdiffd.instrument.Instrument`: nothing is slow the first time only."""
 
     def start(self, frame: int, parts: int) -> PublishedState:

@@ -63,7 +63,7 @@ class Orders(NamedTuple):
 def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection], background: bool) -> None:
     """Main function of the process: until the supervisor says stop, or is gone.
 
-    Loads everything, says ("loaded", None), then waits for ("go", Orders), with a sign of life, ("alive", None), every second. Sends
+    Loads everything, with ("working", what) for each part, says ("loaded", None), then waits for ("go", Orders), with a sign of life, ("alive", None), every second. Sends
     ("ready", {...}) once it plays, or ("failed", (text, exit code)); then ("report", {...}) about five times a second.
 
     Args:
@@ -138,7 +138,7 @@ class Worker:
         Args:
             niceness: to come back to when it plays; None: it has that already.
         """
-        self._instrument.warm_up()
+        self._instrument.warm_up(self._working)
         gc.collect()
         gc.freeze()
         self._supervisor.send(("loaded", None))
@@ -177,6 +177,11 @@ class Worker:
         measured = measure(self._instrument, self._settings, REHEARSAL_S, self._live)
         log.info("render delay %.1f ms (%s)", measured.delay_s * 1e3, measured)
         return measured.delay_s
+
+    def _working(self, what: str) -> None:
+        """Something that may take long is begun: we are slow, not stuck."""
+        log.debug("%s", what)
+        self._supervisor.send(("working", what))
 
     def _live(self) -> None:
         self._header.engine_alive_ns = time.monotonic_ns()

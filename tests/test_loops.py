@@ -3,13 +3,14 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from specdiffd import loops
+from specdiffd import folders, loops
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -66,12 +67,17 @@ print(double({name}(21.0)), double.stats.cache_hits.total())
 """
 
 
+def copy_of(package: Path) -> None:
+    """What loops need of the package."""
+    package.mkdir()
+    for name in ("__init__.py", "loops.py", "folders.py"):
+        shutil.copy(Path(loops.__file__).parent / name, package)
+
+
 def test_an_upgrade_does_not_stumble_over_what_was_kept(tmp_path: Path) -> None:
     """A type that is gone, at the same place of the same file; a second start takes what is kept."""
     package = tmp_path / "specdiffd"
-    package.mkdir()
-    for name in ("__init__.py", "loops.py"):
-        shutil.copy(Path(loops.__file__).parent / name, package)
+    copy_of(package)
 
     def said(name: str, factor: int) -> list[str]:
         (package / "some_loops.py").write_text(MODULE.format(name=name, factor=factor))
@@ -81,6 +87,76 @@ def test_an_upgrade_does_not_stumble_over_what_was_kept(tmp_path: Path) -> None:
     assert said("Before", 2) == ["42.0", "0"]
     assert said("Later", 3) == ["63.0", "0"]
     assert said("Later", 3) == ["63.0", "1"]
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+from specdiffd import loops
+
+@loops.compiled
+def double(x):
+    return 2 * x
+
+Path("here" + sys.argv[1]).touch()
+while not Path("go").exists():
+    time.sleep(0.001)
+with loops.compiled_once(lambda what: print(what, file=sys.stderr, flush=True)):
+    double(21.0)
+print(double.stats.cache_misses.total(), double.stats.cache_hits.total())
+"""
+
+
+def start(folder: Path, number: int) -> subprocess.Popen[str]:
+    """A process that compiles when the file ``go`` is there."""
+    (folder / "together.py").write_text(TOGETHER)
+    command = [sys.executable, "together.py", str(number)]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (folder / f"here{number}").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    return process
+
+
+def test_of_processes_that_start_together_one_compiles(tmp_path: Path) -> None:
+    copy_of(tmp_path / "specdiffd")
+    processes = [start(tmp_path, number) for number in range(3)]
+    (tmp_path / "go").touch()
+    found = [process.communicate(timeout=60) for process in processes]
+    assert sorted(said for said, _ in found) == ["0 1\n", "0 1\n", "1 0\n"]
+    for said, reported in found:
+        assert ("waiting for another process" in reported) == (said == "0 1\n")
+        assert ("compiling double" in reported) == (said == "1 0\n")
+
+
+def test_a_process_that_dies_while_it_compiles_holds_up_nobody(tmp_path: Path) -> None:
+    copy_of(tmp_path / "specdiffd")
+    code = "import time; from specdiffd import loops\nwith loops.compiled_once(print):\n print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as dying:
+        assert dying.stdout is not None
+        dying.stdout.readline()
+        waiting = start(tmp_path, 0)
+        (tmp_path / "go").touch()
+        assert waiting.stderr is not None
+        assert "waiting for another process" in waiting.stderr.readline()
+        dying.kill()
+    assert waiting.communicate(timeout=60)[0] == "1 0\n"
+    assert list((tmp_path / "specdiffd").glob("__pycache__/loops-*/complete"))
+
+
+def test_where_package_and_cache_cannot_be_written_code_is_kept_privately(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    monkeypatch.setattr(loops, "private_folder", lambda: private)
+    monkeypatch.setattr(loops, "writable", lambda folder: folder.is_relative_to(private) and folders.writable(folder))
+    loops._folder.cache_clear()
+    found = loops._folder()
+    monkeypatch.setattr(loops, "private_folder", lambda: None)
+    loops._folder.cache_clear()
+    nothing = loops._folder()
+    loops._folder.cache_clear()
+    assert found is not None
+    assert Path(found).parent == private
+    assert nothing is None
 
 
 def test_what_is_kept_is_of_all_modules_with_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
