@@ -27,6 +27,7 @@ class Child:
     Attributes:
         create: makes the process, given its end of the pipe; does not start it.
         loaded: it waits for the word, or has had it.
+        went: it was told to play.
         info: what it said when it was ready; empty before.
         problem: why it could not start the last time, and the exit code that goes with it.
         failures: how often it has died since it was last ready.
@@ -35,6 +36,7 @@ class Child:
     name: str
     create: Callable[[Connection], BaseProcess]
     loaded: bool = False
+    went: bool = False
     info: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     exit_code: int = 1
@@ -142,7 +144,7 @@ class Child:
     def _close(self) -> None:
         if self._pipe is not None:
             self._pipe.close()
-        self._process, self._pipe, self.loaded, self.info = None, None, False, {}
+        self._process, self._pipe, self.loaded, self.went, self.info = None, None, False, False, {}
 
 
 def failure(content: tuple[str, int]) -> DeviceError:

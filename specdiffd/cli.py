@@ -40,6 +40,7 @@ def run(
     config: ConfigOption = None,
     overrides: Overrides = None,
     fake: Annotated[bool, typer.Option("--fake", help="Play sines instead of an instrument.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Where there is no audio device, wait for one instead of ending.")] = False,
 ) -> None:
     """Run the daemon until it is told to stop."""
     from specdiffd.config import load_config, user_config
@@ -48,7 +49,7 @@ def run(
 
     loaded = load_config(config or user_config(), overrides or ())
     set_up_logging(loaded.logging.level)
-    run_daemon(loaded, fake)
+    run_daemon(loaded, fake, wait)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -134,7 +135,7 @@ def ports(
 @app.command()
 def devices(as_json: JsonFlag = False) -> None:
     """List the audio devices that can be played to."""
-    from specdiffd.io.output import list_devices
+    from specdiffd.io.devices import list_devices
 
     found = list_devices()
     lines = [f"{d['index']:3d}  {d['name']}  ({d['host_api']}, {d['channels']} channels, {d['sample_rate_hz']:.0f} Hz)" for d in found]

@@ -45,7 +45,7 @@ class AudioConfig(Section, frozen=True):
     """Where sound goes."""
 
     device: str | int | None = "default"  # YAML reads a bare null as None; both mean no device
-    sample_rate_hz: Annotated[int, Meta(ge=8000, le=192000)] = 48000
+    sample_rate_hz: Annotated[int, Meta(ge=8000, le=192000)] | Literal["auto"] = "auto"
     block_size: Annotated[int, Meta(ge=16, le=8192)] = 256
     channels: Annotated[int, Meta(ge=1, le=64)] = 2
     gain_db: Annotated[float, Meta(ge=-96, le=24)] = 0.0

@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
@@ -21,36 +22,45 @@ from specdiffd.config import Config, check_config
 from specdiffd.control import protocol
 from specdiffd.control.server import ControlServer
 from specdiffd.errors import ConfigError, ControlError, DeviceError
-from specdiffd.events import CHANNELS, CONTROL, NOTE_OFF, NOTE_ON, PROGRAM
+from specdiffd.events import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.io.process import run_io
 from specdiffd.io.ring import BelledRing
 from specdiffd.io.shared import PlayedRing, SharedBlock
 from specdiffd.notify import Notifier
-from specdiffd.worker import run_engine
+from specdiffd.worker import Orders, run_engine
 
 log = logging.getLogger(__name__)
 STATUS_S = 1.0
-ALIVE_S = 5.0  # a child whose sign of life is older than this is stuck
 FADE_S = 0.1
+HEALTHY_S = 5.0  # an engine that has played for so long has not died of what the one before it died of
 CALM_S = 3.0  # without a sound, before a standby is loaded: that takes both cores for a while
 
 
 class Daemon:
-    """Lifecycle: ``start``, ``serve`` until asked to stop, ``stop``. A context manager around all it owns."""
+    """Lifecycle: ``start``, ``serve`` until asked to stop, ``stop``. A context manager around all it owns.
 
-    def __init__(self, config: Config, fake: bool = False) -> None:
-        self.config, self._fake = config, fake
+    Args:
+        config: the whole configuration.
+        fake: play sines.
+        wait: where there is no audio device, wait for one.
+    """
+
+    def __init__(self, config: Config, fake: bool = False, wait: bool = False) -> None:
+        self.config, self._fake, self._wait = config, fake, wait
         self._spawn = multiprocessing.get_context("spawn")
         self._stack = ExitStack()
         self._stop = threading.Event()
         self._notifier = Notifier()
         self._report: dict[str, Any] = {}
         self._snapshot: bytes | None = None
-        self._heard_s = self._started_s = time.monotonic()
+        self._heard_s = self._started_s = self._went_s = time.monotonic()
         self._gain_db = config.audio.gain_db
+        self._restarts = {"io": 0, "engine": 0, "standby": 0}
+        self._counted: dict[str, int] = {}  # by engines before the one that plays
+        self._rate_hz = 0  # that the engine plays at; 0: none does yet
         self._io = Child("io", self._create_io)
         self._engine = Child("engine", self._create_engine)
-        self._standby = Child("engine", self._create_engine)
+        self._standby = Child("standby", self._create_standby)
 
     @property
     def played(self) -> PlayedRing:
@@ -61,6 +71,11 @@ class Daemon:
     def midi_api(self) -> str | None:
         """The MIDI back end in use."""
         return self._io.info.get("midi")
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of the stream."""
+        return self._rate_hz
 
     @property
     def endpoint(self) -> str:
@@ -87,19 +102,18 @@ class Daemon:
             self._control_queue = BelledRing(self._shared.control_events, self._control_bell[1])
             stack.callback(self._end)
             self._io.start()
-            engines = [self._engine, self._standby] if self.config.engine.standby else [self._engine]
-            for child in engines:
-                child.start()
+            self._engine.start()
+            if self.config.engine.standby:
+                self._standby.start()
             stack.callback(self._fade_out)
-            self._await(self._io, lambda child: bool(child.info))
-            for child in engines:
-                self._await(child, lambda child: child.loaded)
-            self._engine.send(("go", {"delay_s": None, "snapshot": None}))
-            self._await(self._engine, lambda child: bool(child.info))
+            self._await(self._io, lambda: bool(self._io.info or (self._wait and self._io.problem)))
+            self._await(self._engine, lambda: self._engine.loaded)
+            if self._io.info:
+                self._go()
+                self._await(self._engine, lambda: bool(self._engine.info and self._report))
             self._server.start()
             self._stack = stack.pop_all()
-        log.info("%s; MIDI: %s", self._io.info["audio"], self._io.info["midi"] or "none")
-        log.info("ready: render delay %s ms, control at %s", self._engine.info["render_delay_ms"], self._server.endpoint)
+        log.info("ready: render delay %s ms, control at %s", self._report.get("render_delay_ms"), self._server.endpoint)
         self._notifier.ready(self._summary())
 
     def serve(self) -> None:
@@ -111,6 +125,7 @@ class Daemon:
             for child in children:
                 self._listen(child)
             self._mend()
+            self._control_queue.flush()
             if self._server.error is not None:
                 raise self._server.error
             now_s = time.monotonic()
@@ -128,25 +143,34 @@ class Daemon:
     # -- children ------------------------------------------------------------------------------------------------
 
     def _create_io(self, pipe: Connection) -> BaseProcess:
-        arguments = (self._shared, self.config, pipe, self._midi_bell[1])
+        # A device that was there will come back: that is waited for in one process, not in a row of them.
+        arguments = (self._shared, self.config, pipe, self._midi_bell[1], self._wait or self._restarts["io"] > 0)
         return self._spawn.Process(target=run_io, name="specdiffd-io", args=arguments, daemon=True)
 
-    def _create_engine(self, pipe: Connection) -> BaseProcess:
-        arguments = (self._shared, self.config, self._fake, pipe, [self._midi_bell[0], self._control_bell[0]])
+    def _create_engine(self, pipe: Connection, background: bool = False) -> BaseProcess:
+        arguments = (self._shared, self.config, self._fake, pipe, [self._midi_bell[0], self._control_bell[0]], background)
         return self._spawn.Process(target=run_engine, name="specdiffd-engine", args=arguments, daemon=True)
 
-    def _await(self, child: Child, condition: Callable[[Child], bool]) -> None:
+    def _create_standby(self, pipe: Connection) -> BaseProcess:
+        return self._create_engine(pipe, background=True)
+
+    def _await(self, child: Child, condition: Callable[[], bool]) -> None:
         """Raises: DeviceError: it failed, or takes too long."""
-        while not (condition(child) or child.overdue or child.died or self._stop.is_set()):
+        while not (condition() or child.stuck(self._alive_ns(child)) or child.died or self._stop.is_set()):
             wait(child.handles, 0.1)
             self._listen(child)
         self._listen(child)  # its last words
-        if child.problem:
+        if child.problem and not condition():
             raise failure((child.problem, child.exit_code))
         if self._stop.is_set():
             raise DeviceError("stopped while starting")
-        if not condition(child):
+        if not condition():
             raise DeviceError(f"a process of the {child.name} did not start")
+
+    def _alive_ns(self, child: Child) -> int:
+        """The last sign of life in shared memory; a standby gives none there."""
+        header = self._shared.timeline.header
+        return {"io": header.io_alive_ns, "engine": header.engine_alive_ns}.get(child.name, 0)
 
     def _listen(self, child: Child) -> None:
         """Take what a child has said."""
@@ -155,14 +179,19 @@ class Daemon:
                 child.loaded = True
             elif kind == "ready":
                 child.ready(content)
+                if child is self._io:
+                    log.info("%s; MIDI: %s", content["audio"], content["midi"] or "none")
             elif kind == "report" and child is self._engine:
                 self._take_report(content)
             elif kind == "midi":
                 child.info["connected"] = content
-            elif kind == "failed":
-                if content[0] != child.problem:
-                    log.error("%s: %s", child.name, content[0])
-                child.problem, child.exit_code = content
+            elif kind in ("failed", "waiting"):
+                self._take_problem(child, *(content if kind == "failed" else (content, DeviceError.exit_code)))
+
+    def _take_problem(self, child: Child, problem: str, exit_code: int) -> None:
+        if problem != child.problem:
+            log.error("%s: %s", child.name, problem)
+        child.problem, child.exit_code = problem, exit_code
 
     def _take_report(self, content: dict[str, Any]) -> None:
         for row in content.pop("latencies"):
@@ -170,53 +199,79 @@ class Daemon:
         for row in content.pop("midi"):
             self._server.publish("midi", dict(zip(("time_ns", "status", "data1", "data2"), row, strict=True)))
         self._snapshot = content.pop("snapshot", self._snapshot)
+        now_s = time.monotonic()
         if not content["asleep"]:
-            self._heard_s = time.monotonic()
+            self._heard_s = now_s
+        if now_s - self._went_s > HEALTHY_S:
+            self._engine.healthy()
         self._report = content
-        self._engine.info["render_delay_ms"] = content["render_delay_ms"]
 
     def _mend(self) -> None:
         """Start again what has died, kill what is stuck; keep a standby."""
         for child in (self._io, self._engine, self._standby):
-            if child.overdue or (child.info and self._stuck(child)):
-                log.error("the %s process is stuck, killing it", child.name)
+            if child.stuck(self._alive_ns(child)):
+                log.error("a process of the %s is stuck, killing it", child.name)
                 child.kill()
-                self._listen(child)
             if child.died:
-                exit_code = child.bury()
-                if not child.problem:
-                    log.error("a process of the %s died (exit code %s)", child.name, exit_code)
+                self._bury(child)
         self._mend_io()
         self._mend_engine()
 
+    def _bury(self, child: Child) -> None:
+        """Every death is counted here, and goes on from here."""
+        self._listen(child)  # its last words
+        problem, exit_code = child.problem, child.bury()
+        self._restarts[child.name] += 1
+        if not problem:
+            log.error("a process of the %s died (exit code %s)", child.name, exit_code)
+        if child is self._io:
+            self._shared.timeline.stop_clock()
+        if child is self._engine:
+            self._counted = self._total(self._report.get("counters", {}))
+            self._report = self._report | {"counters": {}}
+
+    def _total(self, counters: dict[str, int]) -> dict[str, int]:
+        """Of all engines so far."""
+        return {name: counters.get(name, 0) + self._counted.get(name, 0) for name in {**self._counted, **counters}}
+
     def _mend_io(self) -> None:
-        if self._io.running:
-            return
-        self._shared.timeline.stop_clock()
         if self._io.due:
             self._io.start()
+        rate_hz = self._io.info.get("sample_rate_hz", self._rate_hz)
+        if self._rate_hz not in (0, rate_hz) and self._engine.info:
+            log.info("the sample rate is %d Hz now, it was %d: another engine takes over", rate_hz, self._rate_hz)
+            self._engine.kill()
 
     def _mend_engine(self) -> None:
         """The standby takes over, from the score as the engine knew it and everything that was played since."""
-        if not self._engine.running and (self._standby.loaded or self._engine.due):
-            delay_ms = self._report["render_delay_ms"]
-            if self._standby.loaded:
-                log.info("the standby takes over")
-                self._standby.restarts = self._engine.restarts
-                self._engine, self._standby = self._standby, Child("engine", self._create_engine)
-            else:
-                self._engine.start()
-            self._engine.send(("go", {"delay_s": delay_ms / 1e3, "snapshot": self._snapshot}))
+        if self._engine.pid is None and self._standby.loaded:
+            log.info("the standby takes over")
+            self._standby.name, self._standby.failures = self._engine.name, self._engine.failures
+            self._engine, self._standby = self._standby, Child("standby", self._create_standby)
+        elif self._engine.due:
+            self._engine.start()
+        if self._engine.loaded and not self._engine.went and self._io.info:
+            self._go()
         calm = time.monotonic() - self._heard_s > CALM_S
         if self.config.engine.standby and calm and self._engine.info and self._standby.due:
             self._standby.start()
 
-    def _stuck(self, child: Child) -> bool:
-        """It is ready, but has shown no sign of life for long."""
-        if child is self._standby:
-            return False
-        alive_ns = getattr(self._shared.timeline.header, f"{child.name}_alive_ns")
-        return time.monotonic_ns() - max(alive_ns, child.ready_ns) > ALIVE_S * 1e9
+    def _go(self) -> None:
+        """The engine is to play; what the ones before it have died of again and again is left out."""
+        failures, rate_hz = self._engine.failures, self._io.info["sample_rate_hz"]
+        delay_ms = self._report.get("render_delay_ms")
+        playhead = self._shared.timeline.playhead
+        snapshot = None if self._snapshot is None or failures > 2 else zlib.compress(self._snapshot, 1)  # it fits into the pipe at once
+        orders = Orders(
+            rate_hz,
+            None if delay_ms is None else delay_ms / 1e3,
+            snapshot,
+            skip_events=failures > 1,
+            moved_s=playhead / rate_hz - playhead / self._rate_hz if self._rate_hz else 0.0,
+        )
+        self._rate_hz, self._went_s = rate_hz, time.monotonic()
+        self._engine.went = True
+        self._engine.send(("go", orders))
 
     def _end(self) -> None:
         for child in (self._standby, self._engine, self._io):
@@ -238,7 +293,7 @@ class Daemon:
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "instrument": self.config.instrument.name if not self._fake else "sine",
             "mode": self.config.engine.mode,
-            "render_delay_ms": self._engine.info.get("render_delay_ms"),
+            "render_delay_ms": report.get("render_delay_ms"),
             "gain_db": self._gain_db,
             "sounding_notes": report.get("sounding_notes", []),
             "programs": report.get("programs", [0] * CHANNELS),
@@ -247,20 +302,20 @@ class Daemon:
             "revision": report.get("revision", {}),
             "slack": report.get("slack", {}),
             "counters": {
-                **report.get("counters", {}),
+                **self._total(report.get("counters", {})),
                 "missing_samples": header.missing_samples,
                 "missing_runs": header.missing_runs,
                 "xruns": header.xruns,
                 "limited_blocks": header.limited_blocks,
                 "queued_events": report.get("queued_events", 0),
-                "dropped_events": report.get("dropped_events", 0),
+                "dropped_events": self._shared.live_events.dropped + self._shared.control_events.dropped,
                 "dropped_telemetry": self._server.dropped,
-                "restarts": {"io": self._io.restarts, "engine": self._engine.restarts},
+                "restarts": dict(self._restarts),
             },
             "processes": {"io": self._io.pid, "engine": self._engine.pid, "standby": self._standby.pid if self._standby.loaded else None},
             "audio": {
                 "output": self._io.info.get("audio"),
-                "waiting": self._io.problem or None,
+                "waiting": None if self._io.info else self._io.problem or None,
                 "output_latency_ms": round(header.output_latency_s * 1e3, 2),
                 "peak": round(header.peak, 4),
             },
@@ -283,9 +338,7 @@ class Daemon:
             case protocol.Status():
                 return self.status()
             case protocol.Panic():
-                for channel in range(CHANNELS):
-                    self._send(CONTROL | channel, 120, 0)
-                    self._send(CONTROL | channel, 121, 0)
+                self._panic()
             case protocol.NoteOn(pitch, velocity, channel):
                 self._send(NOTE_ON | (channel - 1), pitch, velocity)
             case protocol.NoteOff(pitch, channel):
@@ -308,7 +361,14 @@ class Daemon:
 
     def _send(self, status: int, data1: int = 0, data2: int = 0) -> None:
         if not self._control_queue.put(time.monotonic_ns(), status, data1, data2):
-            raise ControlError("busy", "the event queue is full, the message was dropped")
+            raise ControlError("busy", "the event queue is full, the note was dropped")
+
+    def _panic(self) -> None:
+        """The output is mute from its next block on, whatever the engine does, until that has silenced everything."""
+        header = self._shared.timeline.header
+        header.panic_ns = time.monotonic_ns()
+        header.panics += 1
+        self._control_queue.ring()
 
     def _get(self, key: str) -> Any:
         section, _, name = key.partition(".")
@@ -337,14 +397,14 @@ class Daemon:
         self._shared.timeline.header.gain = 10 ** (db / 20)
 
 
-def run(config: Config, fake: bool = False) -> None:
-    """Start, serve until SIGTERM, SIGINT or a shutdown request, stop.
+def run(config: Config, fake: bool = False, wait: bool = False) -> None:
+    """Start, serve until SIGTERM, SIGINT, SIGHUP or a shutdown request, stop.
 
     Raises:
         SpecdiffdError: it could not start.
     """
-    daemon = Daemon(config, fake)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    daemon = Daemon(config, fake, wait)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: daemon.request_stop())
     daemon.start()
     try:

@@ -9,6 +9,7 @@ import pickle
 import selectors
 import signal
 import time
+import zlib
 from collections import deque
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -48,7 +49,7 @@ class Orders(NamedTuple):
     Args:
         sample_rate_hz: of the stream.
         delay_s: the render delay; None: measure it.
-        snapshot: what another engine had reported last.
+        snapshot: what another engine had reported last, compressed.
         skip_events: leave out what has come since: two engines have died of it.
         moved_s: by how much the stream's time has jumped since the snapshot, since its rate is another now.
     """
@@ -191,11 +192,13 @@ class Worker:
         for ring in self._rings:
             ring.answer()  # it may have died between the bell and the answer
         if orders.snapshot is not None:
-            scores, tails, unrendered_s = pickle.loads(orders.snapshot)
+            scores, tails, unrendered_s = pickle.loads(zlib.decompress(orders.snapshot))
             for score in scores:
                 score.move(orders.moved_s)
             for ring, tail in zip(self._rings, tails, strict=True):
                 ring.go_back(tail)
+            if orders.moved_s:
+                self._timeline.publish(self._timeline.playhead, silent=False)  # what is there is of another rate
             self._engine.resume(scores, unrendered_s + orders.moved_s)
         if orders.skip_events:
             log.error("%d events are left out, an engine has died of them twice", sum(len(ring.take()) for ring in self._rings))

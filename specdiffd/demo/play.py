@@ -21,7 +21,7 @@ from specdiffd.control.client import ControlClient
 from specdiffd.daemon import Daemon
 from specdiffd.errors import DeviceError, MidiFileError
 from specdiffd.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
-from specdiffd.io.output import find_device, import_sounddevice
+from specdiffd.io.devices import find_device, import_sounddevice
 from specdiffd.io.shared import PlayedRing
 from specdiffd.midi.file import read_song
 
@@ -60,7 +60,7 @@ def play_demo(
         server.start()
         stack.callback(server.join, 5)
         stack.callback(daemon.request_stop)
-        stack.enter_context(recorded(daemon.played, config.audio.sample_rate_hz, recording))
+        stack.enter_context(recorded(daemon.played, daemon.sample_rate_hz, recording))
         send, way = stack.enter_context(keyboard(config, daemon))
         log.info("playing through %s", way)
         _play(events, send, stopped, progress)

@@ -11,39 +11,52 @@ from contextlib import ExitStack
 from multiprocessing.connection import Connection
 
 from specdiffd.config import Config
-from specdiffd.errors import SpecdiffdError
-from specdiffd.io.output import open_sink
-from specdiffd.io.ports import Message, open_ports
+from specdiffd.errors import DeviceError, SpecdiffdError
+from specdiffd.io.devices import look_again
+from specdiffd.io.ports import Ports, open_ports
 from specdiffd.io.ring import BelledRing
 from specdiffd.io.shared import SharedBlock
+from specdiffd.io.sinks import Sink, open_sink
+from specdiffd.io.source import Message
 from specdiffd.logs import set_up_logging
 from specdiffd.priority import keep_memory, real_time
 
 log = logging.getLogger(__name__)
-POLL_S = 0.2
+POLL_S, SENSING_POLL_S = 0.2, 0.05
 REFRESH_S = 1.0  # MIDI ports that came or went
+PAUSE_S, LONGEST_PAUSE_S, LONGER = 0.25, 15.0, 1.5  # between two looks for an audio device, each longer than the one before
+ALIVE_S = 1.0
+FADE_S = 0.1
 
 
-def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection) -> None:
+def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection, wait: bool) -> None:
     """Main function of the process: until the supervisor says stop, or is gone.
 
     Sends ("ready", {...}) once, or ("failed", (text, exit code)); then ("midi", [names]) when connections change.
+
+    Args:
+        wait: where there is no audio device, say ("waiting", text) once, with a sign of life, ("alive", None), every second, until
+            one comes.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the supervisor decides
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the terminal sends them to the whole group; the supervisor decides
     set_up_logging(config.logging.level)
     try:
         with ExitStack() as stack:
             try:
-                _serve(shared, config, supervisor, bell, stack)
+                _serve(shared, config, supervisor, bell, wait, stack)
             except SpecdiffdError as error:
                 supervisor.send(("failed", (str(error), error.exit_code)))
                 os._exit(error.exit_code)  # closing the clients of a server that is gone can take for ever
+            except (EOFError, BrokenPipeError):
+                log.warning("the supervisor is gone, stopping")
+                shared.timeline.header.running = 0
+                time.sleep(FADE_S)  # the stream must run on for the fade to be heard
     except (EOFError, BrokenPipeError):
-        log.warning("the supervisor is gone, stopping")
+        return
 
 
-def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection, stack: ExitStack) -> None:
+def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection, wait: bool, stack: ExitStack) -> None:
     queue = BelledRing(shared.live_events, bell)
 
     def receive(message: Message) -> None:
@@ -51,7 +64,9 @@ def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
 
     for sentence in (keep_memory(), real_time()):
         log.info("%s", sentence)
-    sink = open_sink(shared, config.audio)
+    sink = _sink(shared, config, supervisor, wait)
+    if sink is None:
+        return
     stack.callback(sink.stop)
     ports = open_ports(config.midi, receive)
     if ports is not None:
@@ -62,18 +77,58 @@ def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
     gc.disable()  # nothing here makes cycles, and a collection would hold up the callback
     sink.start()
     supervisor.send(
-        ("ready", {"audio": sink.description, "midi": ports.api_name if ports else None, "connected": ports.connected if ports else []})
+        (
+            "ready",
+            {
+                "audio": sink.description,
+                "sample_rate_hz": sink.sample_rate_hz,
+                "midi": ports.api_name if ports else None,
+                "connected": ports.connected if ports else [],
+            },
+        )
     )
-    header = shared.timeline.header
-    refreshed_s = 0.0
+    _loop(shared, supervisor, queue, sink, ports)
+
+
+def _loop(shared: SharedBlock, supervisor: Connection, queue: BelledRing, sink: Sink, ports: Ports | None) -> None:
+    """Until the supervisor says stop."""
+    header, refreshed_s, senses = shared.timeline.header, time.monotonic(), False
     while True:
         header.io_alive_ns = time.monotonic_ns()
-        if supervisor.poll(POLL_S) and supervisor.recv() == "stop":
+        if supervisor.poll(SENSING_POLL_S if senses else POLL_S) and supervisor.recv() == "stop":
             return
         sink.check()
-        if ports is not None and time.monotonic() - refreshed_s > REFRESH_S:
-            refreshed_s = time.monotonic()
-            before = ports.connected
+        queue.flush()
+        if ports is None:
+            continue
+        senses = ports.check(time.monotonic_ns())
+        if ports.changed.is_set() or time.monotonic() - refreshed_s > REFRESH_S:
+            refreshed_s, before = time.monotonic(), ports.connected
             ports.refresh()
             if ports.connected != before:
                 supervisor.send(("midi", ports.connected))
+
+
+def _sink(shared: SharedBlock, config: Config, supervisor: Connection, wait: bool) -> Sink | None:
+    """Somewhere to play to, looked for until there is one; None: we are told to stop.
+
+    Raises:
+        DeviceError: there is none, and it is not waited for.
+    """
+    pause_s, said = PAUSE_S, ""
+    while True:
+        try:
+            with look_again(said != ""):
+                return open_sink(shared, config.audio)
+        except DeviceError as error:
+            if not wait:
+                raise
+            if not said:
+                supervisor.send(("waiting", str(error)))
+            said = str(error)
+        until_s = time.monotonic() + pause_s
+        pause_s = min(LONGEST_PAUSE_S, LONGER * pause_s)
+        while (left_s := until_s - time.monotonic()) > 0:
+            supervisor.send(("alive", None))
+            if supervisor.poll(min(left_s, ALIVE_S)) and supervisor.recv() == "stop":
+                return None

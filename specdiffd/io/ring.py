@@ -116,6 +116,12 @@ class BelledRing:
                 self._bell.send_bytes(b"!")
             return there
 
+    def ring(self) -> None:
+        """Wake the consumer for something else."""
+        with self._lock:
+            if self._ring.must_ring():
+                self._bell.send_bytes(b"!")
+
     def flush(self) -> None:
         """Append what there was no room for; call it now and then."""
         with self._lock:

@@ -16,7 +16,7 @@ from specdiffd.io.output import Player
 from specdiffd.io.shared import SharedBlock
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import Score
-from specdiffd.render import render_file
+from specdiffd.render import Rendering, RenderSettings, render_file, stretches
 
 RATE = 48000
 STRUCK = [Event(0.1, 0x90, 60, 100), Event(0.3, 0x80, 60)]
@@ -66,7 +66,7 @@ def test_played_live_it_is_heard_after_the_note_and_the_dry_sound_is_the_same() 
         shared = SharedBlock()
         settings = settings_for(RATE, 256, 3.0, 2.0, 1, level > 0)
         engine = Engine(SineInstrument(), shared.timeline, settings)
-        player = Player(shared, AudioConfig(reverb=level))
+        player = Player(shared, AudioConfig(reverb=level), 48000)
         blocks, waiting = [], list(STRUCK)
         while shared.timeline.playhead < 2 * RATE:
             while waiting and waiting[0].time_s <= shared.timeline.playhead / RATE:
@@ -103,9 +103,9 @@ def test_what_goes_to_the_room_is_the_dry_sound_times_the_send() -> None:
 
 
 def test_offline_it_makes_a_stereo_file_that_rings_out(tmp_path: Path) -> None:
-    performance = Score().extend(STRUCK).performance
-    render_file(SineInstrument(), performance, tmp_path / "dry.wav", RATE)
-    render_file(SineInstrument(), performance, tmp_path / "wet.wav", RATE, reverb=0.5)
+    for name, level in (("dry.wav", 0.0), ("wet.wav", 0.5)):
+        song = Rendering(stretches(SineInstrument(), STRUCK), 0.0, [])
+        render_file(SineInstrument(), song, tmp_path / name, RenderSettings(RATE, reverb=level))
     dry, wet = (soundfile.read(tmp_path / name, always_2d=True)[0] for name in ("dry.wav", "wet.wav"))
     assert dry.shape[1] == 1
     assert wet.shape[1] == 2

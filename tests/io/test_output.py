@@ -8,8 +8,10 @@ from conftest import next_block
 
 from specdiffd.config import AudioConfig
 from specdiffd.errors import DeviceError
-from specdiffd.io.output import PacedSink, Player, find_device, open_sink
+from specdiffd.io.devices import find_device
+from specdiffd.io.output import Player
 from specdiffd.io.shared import SharedBlock
+from specdiffd.io.sinks import PacedSink, open_sink
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def shared() -> SharedBlock:
 
 def fill(shared: SharedBlock, audio: np.ndarray, config: AudioConfig, block: int = 256) -> np.ndarray:
     """What a player makes of ``audio`` (samples,), gain ramped up already."""
-    player = Player(shared, config)
+    player = Player(shared, config, 48000)
     player.fill(block)  # the first block ramps up from silence
     at = shared.timeline.playhead
     shared.timeline.write(at, np.repeat(audio[:, None].astype(np.float32), 2, 1))
@@ -34,7 +36,7 @@ def test_it_plays_the_timeline(shared: SharedBlock) -> None:
 
 
 def test_gain_is_ramped_over_a_block(shared: SharedBlock) -> None:
-    player = Player(shared, AudioConfig(limiter=False))
+    player = Player(shared, AudioConfig(limiter=False), 48000)
     player.fill(256)
     at = shared.timeline.playhead
     shared.timeline.write(at, np.full((2560, 2), 0.5, np.float32))
@@ -64,7 +66,7 @@ def test_without_a_limiter_it_clips(shared: SharedBlock) -> None:
 
 
 def test_missing_runs_are_counted(shared: SharedBlock) -> None:
-    player = Player(shared, AudioConfig())
+    player = Player(shared, AudioConfig(), 48000)
     shared.timeline.publish(300, silent=False)
     for _ in range(4):
         player.fill(256)
@@ -122,7 +124,7 @@ def test_unknown_devices_are_answered_with_what_is_there(wanted: str | int) -> N
 
 def test_silence_between_sounds_is_played_and_recorded_as_silence(shared: SharedBlock) -> None:
     """Idle blocks take a shorter way through the callback: the clock and what comes after are as without it."""
-    player = Player(shared, AudioConfig())
+    player = Player(shared, AudioConfig(), 48000)
     heard = [next_block(player) for _ in range(20)]
     assert shared.timeline.playhead == 20 * 256 == shared.played.count
     assert shared.timeline.clock() is not None

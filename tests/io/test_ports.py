@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -60,9 +60,9 @@ def test_the_kernel_tells_which_ports_nobody_listens_to_any_more() -> None:
 class FakeMidiIn:
     """RtMidi with ports that come and go."""
 
-    there: list[str] = []
-    busy: set[str] = set()
-    opened: list["FakeMidiIn"] = []
+    there: ClassVar[list[str]] = []
+    busy: ClassVar[set[str]] = set()
+    opened: ClassVar[list["FakeMidiIn"]] = []
 
     def __init__(self, api: int, name: str) -> None:
         self.port, self.callback = "", None

@@ -18,7 +18,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.shared = SharedBlock()
-        self.player = Player(self.shared, AudioConfig())
+        self.player = Player(self.shared, AudioConfig(), 48000)
         self.handed_on = 0
         self._sounding = CALLBACK(self._play)
         address = ctypes.cast(self._sounding, ctypes.c_void_p).value
@@ -52,7 +52,7 @@ def compiled() -> Stream:
 @pytest.fixture
 def stream(compiled: Stream) -> Stream:
     compiled.shared.timeline.clear()
-    compiled.player = Player(compiled.shared, AudioConfig())
+    compiled.player = Player(compiled.shared, AudioConfig(), 48000)
     compiled.handed_on = 0
     return compiled
 
@@ -66,7 +66,7 @@ def test_most_blocks_of_rest_never_get_to_python(stream: Stream) -> None:
 
 def test_rest_leaves_the_shared_memory_as_the_player_does(stream: Stream) -> None:
     other = SharedBlock()
-    player = Player(other, AudioConfig())
+    player = Player(other, AudioConfig(), 48000)
     stream.shared.played.add(np.ones((PLAYED_SAMPLES, 2), np.float32))  # what was played before is overwritten, ...
     other.played.add(np.ones((PLAYED_SAMPLES, 2), np.float32))
     start = stream.shared.played.count
@@ -103,7 +103,7 @@ def test_a_new_player_looks_at_once(stream: Stream) -> None:
     """After the death of the process that had the last one, say: the clock starts with its first block."""
     stream.block()
     stream.shared.timeline.stop_clock()
-    stream.player = Player(stream.shared, AudioConfig())
+    stream.player = Player(stream.shared, AudioConfig(), 48000)
     stream.block()
     assert stream.shared.timeline.clock() is not None
 
