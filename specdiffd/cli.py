@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -174,7 +174,7 @@ def tokens(
         windows = list(song_windows(performance, fmt, frames, codec))
         dropped = sum(w.dropped_events for w in windows)
         if dropped:
-            typer.echo(f"{path}: {dropped} events do not fit in {codec.max_tokens} tokens and were left out", err=True)
+            _tell(f"{path}: {dropped} events do not fit in {codec.max_tokens} tokens and were left out")
         if as_json:
             typer.echo(json.dumps([w.ids for w in windows]))
             continue
@@ -288,6 +288,8 @@ def evaluate(
     if unknown := set(parts or ()) - set(known):
         raise UsageError(f"unknown part {', '.join(sorted(unknown))}: expected {', '.join(known)}")
     found = find_songs(songs)
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
     pieces = test_set(found[:: max(1, len(found) // limit)][:limit], seconds)
     renderers = Renderers(load_builtin_family(instrument, pick_device(device), dtype), soundfont)
     variants = ABLATION if ablate else {}
@@ -308,13 +310,14 @@ def evaluate(
             figures |= evaluate_sounds(renderers, step)
         if "honesty" in wanted:
             figures["honesty"] = evaluate_honesty(renderers, pieces, seconds, step)
-    page = None if report is None else write_report(report, figures, rows, renderers.rate_hz)
     if as_json:
         typer.echo(json.dumps(figures))
-        return
-    _show_figures(figures)
-    if page is not None:
-        typer.echo(f"report: {page}")
+    else:
+        _show_figures(figures)
+    if report is not None:  # last: what has taken so long has been shown
+        page = write_report(report, figures, rows, renderers.rate_hz)
+        if not as_json:
+            typer.echo(f"report: {page}")
 
 
 def _show_figures(figures: Mapping[str, Any]) -> None:
@@ -592,16 +595,42 @@ def _progress(show: bool) -> Any:
 def main() -> None:
     """Entry point: every expected error becomes one line and an exit code."""
     from specdiffd.folders import settle_environment
+    from specdiffd.streams import drop_output, hold_streams
 
+    hold_streams()
     settle_environment()
+    code, problem = _called()
+    if problem:
+        _tell(f"specdiffd: {problem}")
+    drop_output()
+    sys.exit(code)
+
+
+def _called() -> tuple[Any, str]:
+    """The exit code of the command that was asked for, and what went wrong with it."""
+    from specdiffd.streams import OutputError
+
     try:
         app(standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code, ""
     except ControlError as error:
-        typer.echo(f"specdiffd: {error} ({error.code})", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code, f"{error} ({error.code})"
     except SpecdiffdError as error:
-        typer.echo(f"specdiffd: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code, str(error)
+    except OutputError as error:
+        return SpecdiffdError.exit_code, f"cannot write the output: {error.strerror}"
+    except BrokenPipeError:
+        return SpecdiffdError.exit_code, ""  # a reader that has heard enough
+    except OSError as error:
+        return SpecdiffdError.exit_code, str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+    return 0, ""
+
+
+def _tell(text: str) -> None:
+    """A line for people, beside the output; what cannot be told is no reason to end otherwise."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 if __name__ == "__main__":

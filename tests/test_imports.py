@@ -18,6 +18,7 @@ BASE = {
     "formats",
     "layout",
     "folders",
+    "streams",
     "logs",
     "notify",
     "graph",

@@ -116,7 +116,7 @@ def sound_file(path: Path, sample_rate_hz: int, channels: int, most_samples: int
     kind, subtype = FORMATS[path.suffix.lower() or ".wav"]
     if kind == "WAV" and 2 * channels * most_samples > WAV_BYTES:
         kind = "RF64"
-    with whole_file(path) as (part, _), soundfile.SoundFile(part, "w", sample_rate_hz, channels, subtype, format=kind) as file:
+    with whole_file(path) as (part, _), soundfile.SoundFile(os.fsencode(part), "w", sample_rate_hz, channels, subtype, format=kind) as file:
         if kind != "OGG":
             file.software = "specdiffd"
         yield file
@@ -139,7 +139,7 @@ def is_ours(path: Path) -> bool:
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             return str(file.software).startswith("specdiffd")
     except (OSError, RuntimeError):
         return False

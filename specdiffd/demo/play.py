@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ import rtmidi
 from specdiffd.config import Config
 from specdiffd.control.client import ControlClient
 from specdiffd.daemon import Daemon
-from specdiffd.errors import DeviceError, MidiFileError
+from specdiffd.errors import DeviceError, MidiFileError, SpecdiffdError
 from specdiffd.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
 from specdiffd.io.devices import find_device, import_sounddevice
 from specdiffd.io.shared import PlayedRing
@@ -149,17 +150,25 @@ def _play(events: list[tuple[float, list[int]]], send: Send, stopped: threading.
 
 @contextmanager
 def recorded(played: PlayedRing, sample_rate_hz: int, path: Path) -> Iterator[None]:
-    """Everything that is played meanwhile goes to a WAV file."""
+    """Everything that is played meanwhile goes to a WAV file.
+
+    Raises:
+        SpecdiffdError: the file cannot be written; at the end, and what has been written is kept.
+    """
     import soundfile
 
     stop = threading.Event()
+    problems: list[str] = []
 
     def run() -> None:
         count = played.count
-        with soundfile.SoundFile(path, "w", sample_rate_hz, 2, "PCM_16", format="WAV") as file:
-            while not stop.wait(0.2):
-                audio, count = played.since(count)
-                file.write(audio)
+        try:
+            with soundfile.SoundFile(os.fsencode(path), "w", sample_rate_hz, 2, "PCM_16", format="WAV") as file:
+                while not stop.wait(0.2):
+                    audio, count = played.since(count)
+                    file.write(audio)
+        except (OSError, RuntimeError) as error:
+            problems.append(f"cannot write {path}: {error}")
 
     thread = threading.Thread(target=run, name="recorder")
     thread.start()
@@ -168,6 +177,8 @@ def recorded(played: PlayedRing, sample_rate_hz: int, path: Path) -> Iterator[No
     finally:
         stop.set()
         thread.join()
+    if problems:
+        raise SpecdiffdError(problems[0])
 
 
 def draw_spectrogram(recording: Path, picture: Path) -> Path:
@@ -185,7 +196,7 @@ def draw_spectrogram(recording: Path, picture: Path) -> Path:
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise DeviceError(f"the picture needs matplotlib ({error}): pip install 'specdiffd[demo]'") from error
-    audio, rate = soundfile.read(recording, dtype="float32", always_2d=True)
+    audio, rate = soundfile.read(os.fsencode(recording), dtype="float32", always_2d=True)
     figure, axis = plt.subplots(figsize=(16, 5), layout="constrained")
     dither = np.random.default_rng(0).normal(0, 1e-7, len(audio))  # complete silence has no level in dB
     axis.specgram(audio.mean(1) + dither, NFFT=2048, noverlap=1024, Fs=rate, vmin=-140, vmax=-40, cmap="magma")

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from specdiffd.errors import CheckpointError
+from specdiffd.errors import CheckpointError, SpecdiffdError
 from specdiffd.layout import CONFIG, PICKLED_WEIGHTS, WEIGHTS, write_json
 
 M = TypeVar("M", bound=nn.Module)
@@ -120,6 +120,9 @@ def save_component(
 
     Args:
         whole_numbers: matrices are stored in eight bits, as multiples of a number for each row.
+
+    Raises:
+        SpecdiffdError: the weights cannot be written, for want of room, say.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)
@@ -130,4 +133,7 @@ def save_component(
             stored[key], stored[key + SCALE] = (weight / scale).round().to(torch.int8), scale
         else:
             stored[key] = weight.to(dtype) if weight.is_floating_point() and weight.itemsize > 1 else weight
-    save_file({k: v.detach().cpu().contiguous() for k, v in stored.items()}, folder / WEIGHTS)
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in stored.items()}, folder / WEIGHTS)
+    except SafetensorError as error:
+        raise SpecdiffdError(f"cannot write {folder / WEIGHTS}: {error}") from error

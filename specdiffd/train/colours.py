@@ -46,7 +46,7 @@ from specdiffd.model.prior import (
 )
 from specdiffd.train.data import RENDER_RATE_HZ
 from specdiffd.train.fluid import FluidRenderer
-from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state
+from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state, write_state
 from specdiffd.train.pieces import KIT, note
 from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady
 
@@ -116,8 +116,7 @@ def fit_colours(out: Path, prior: NotePrior, fmt: MelFormat, soundfont: str, *, 
             done, used_s, started = some.stop, used_s + time.monotonic() - started, time.monotonic()
             if done == PROGRAMS or used_s >= 60 * minutes or stop.is_set() or time.monotonic() - saved > SAVE_EVERY_S:
                 state = {"config": asdict(prior.config), "average": prior.state_dict(), "programs": done, "used_s": used_s}
-                torch.save(state, path.with_suffix(".partial"))
-                path.with_suffix(".partial").replace(path)
+                write_state(path, state)
                 saved = time.monotonic()
     if stop.is_set():
         raise Interrupted(f"stopped after {done} of {PROGRAMS} programs; run again to go on")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from specdiffd.errors import Interrupted
+from specdiffd.errors import Interrupted, SpecdiffdError
 from specdiffd.graph import bfloat16_is_faster
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Run:
             self._sums, self._sum_steps = {}, 0
 
     def save(self) -> None:
-        """Write ``state.pt`` so that a crash at any moment leaves a whole file."""
+        """Write ``state.pt``, see :func:`write_state`."""
         state = {
             "step": self.step,
             "used_s": self._used_s,
@@ -113,9 +113,7 @@ class Run:
             "average": self.average,
             "others": {name: thing.state_dict() for name, thing in self._others.items()},
         }
-        partial = self._path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._path)
+        write_state(self._path, state)
 
     def _load(self) -> None:
         state = read_state(self._path)
@@ -137,6 +135,21 @@ class Run:
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._stop = True
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Save a run such that a crash at any moment leaves a whole file.
+
+    Raises:
+        SpecdiffdError: there is no room for it; the one before is still there.
+    """
+    partial = path.with_suffix(".partial")
+    try:
+        torch.save(state, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # the second of its own writer, where the disk is full
+        partial.unlink(missing_ok=True)
+        raise SpecdiffdError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
 
 
 def read_state(path: Path) -> dict[str, Any]:
