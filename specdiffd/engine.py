@@ -11,6 +11,7 @@ spliced in at once, and what it is a draft of replaces as much of it as has not 
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Generator
@@ -29,6 +30,7 @@ from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline
 from specdiffd.midi.score import KEPT_NOTES, Score
 
+log = logging.getLogger(__name__)
 JOIN_STAGES = 1  # how far a revision may be to begin again for more events
 TYPICAL = 1.25  # times the mean is what a revision is expected to take
 SCARCE_S = 0.08  # of forecast: the next slice comes as a draft first, since all of it, with a new window, may take as long
@@ -95,6 +97,7 @@ class _Revision:
     changed_s: float  # the earliest event that is in the timeline in no form
     unfinished_s: float  # the earliest that is there in a draft at most
     stage: int = 0
+    frames: int = 0  # that are rendered
     begun_s: float = field(default_factory=time.perf_counter)
     spliced_s: float | None = None  # when the draft, or the whole, was in the timeline
     base: Any = None  # the state that it continues, taken out of the forecast's
@@ -289,6 +292,7 @@ class Engine:
         frames = max(0, self._first_frame(start) - first) + s.urgent_frames
         if self._should_last_s > REVISION_LASTS_S:
             frames = max(frames, s.most_frames)
+        revision.frames = frames
         yield from self._rendered(forecast, state, frames, s.drafts, lambda: self._first_splice(forecast, revision))
         if revision.spliced_s is None:
             self._first_splice(forecast, revision)
@@ -337,6 +341,15 @@ class Engine:
         revision.spliced_s = time.perf_counter()
         self.took_s = revision.spliced_s - revision.begun_s
         self._mean_s += 0.1 * (self.took_s - self._mean_s)
+        ms = 1e3 * self.took_s, 1e3 * self.slack_samples / self.settings.sample_rate_hz
+        log.debug(
+            "revision for %.3f s, %d frames: took %.1f ms (%s), slack %.1f ms",
+            revision.changed_s,
+            revision.frames,
+            ms[0],
+            self.instrument.stopwatch,
+            ms[1],
+        )
 
     def _splice_place(self, changed_s: float) -> tuple[int, int]:
         """Where a splice for what happens at ``changed_s`` begins, and where its fade ends: in time if that still can be."""
@@ -491,6 +504,7 @@ class Engine:
         earliest = self._safe_from()
         if start < earliest:
             self.counters.stale_fades += 1
+            log.debug("the forecast ended at sample %d, it is faded in again at %d", start, earliest)
             start, fade_end = earliest, earliest + self.settings.crossfade_samples
         self._write(forecast, start, fade_end)
 

@@ -9,7 +9,13 @@ import sys
 SHORT = "%(levelname)s %(name)s: %(message)s"
 
 
+OURS = __name__.partition(".")[0]
+
+
 def set_up_logging(level: str) -> None:
-    """Configure the root logger of this process."""
+    """Log what this package says from ``level`` on, what libraries say from warnings on: Numba alone says 900 kB while it compiles."""
     pattern = SHORT if "JOURNAL_STREAM" in os.environ else f"%(asctime)s {SHORT}"
     logging.basicConfig(level=level.upper(), format=pattern, stream=sys.stderr, force=True)
+    ours = logging.getLogger(OURS)
+    ours.setLevel(level.upper())
+    logging.getLogger().setLevel(max(ours.level, logging.WARNING))

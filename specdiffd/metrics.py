@@ -60,6 +60,10 @@ class Stopwatch:
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
 
+    def __str__(self) -> str:
+        """For logs: what each lap took, in milliseconds."""
+        return ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in self.laps.items())
+
     @property
     def total(self) -> float:
         """Seconds of all laps."""

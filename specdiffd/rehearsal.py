@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from specdiffd.events import NOTE_OFF, NOTE_ON, Event
 from specdiffd.io.timeline import Timeline
 from specdiffd.metrics import Durations
 
+log = logging.getLogger(__name__)
 KEPT = 99  # percent of the revisions that the render delay is made for; the margin does the rest
 MARGIN_S = 0.005  # whoever plays to us takes some of the processor, too
 KEPT_OF_ALL = 98  # percent, at least: a third that is left out may have more that were late than playing may have
@@ -59,6 +61,7 @@ def rehearse(
     instrument: Any, settings: EngineSettings, delay_s: float, seconds: float, seed: int, alive: Callable[[], object] = lambda: None
 ) -> tuple[NDArray[np.float64], Durations]:
     """Dense playing in real time at a render delay, on a timeline of its own: each revision's slack in seconds, and durations."""
+    log.debug("rehearsing %.1f s with a render delay of %.1f ms", seconds, 1e3 * delay_s)
     timeline = Timeline()
     timeline.clear()
     engine = Engine(instrument, timeline, settings)

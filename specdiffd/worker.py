@@ -64,8 +64,9 @@ class Orders(NamedTuple):
 def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Connection, bells: list[Connection], background: bool) -> None:
     """Main function of the process: until the supervisor says stop, or is gone.
 
-    Loads everything, with ("working", what) for each part, says ("loaded", None), then waits for ("go", Orders), with a sign of life, ("alive", None), every second. Sends
-    ("ready", {...}) once it plays, or ("failed", (text, exit code)); then ("report", {...}) about five times a second.
+    Loads everything, with ("working", what) for each part, says ("loaded", None), then waits for ("go", Orders), with a sign of life,
+    ("alive", None), every second. Sends ("ready", {...}) once it plays, or ("failed", (text, exit code)); then ("report", {...}) about
+    five times a second.
 
     Args:
         background: another engine is playing, which goes before.
@@ -73,6 +74,7 @@ def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Conn
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor decides
     set_up_logging(config.logging.level)
+    log.debug("process %d", os.getpid())
     niceness = step_back() if background else None
     try:
         worker = Worker(shared, config, fake, supervisor, bells)

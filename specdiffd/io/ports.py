@@ -62,6 +62,7 @@ class RtMidiPorts:
         self._inputs: dict[str, tuple[Any, Source]] = {}
         self._own = Source(receiver)
         self._refused: set[str] = set()
+        self._there: list[str] = []  # when we last looked
         try:
             self._watcher = rtmidi.MidiIn(api, name=config.client_name)
         except Exception as error:
@@ -87,6 +88,9 @@ class RtMidiPorts:
         if not self._config.connect:
             return
         there = self.names()
+        if there != self._there:
+            self._there = there
+            log.debug("MIDI ports there: %s", ", ".join(map(repr, there)) or "none")
         cut = unsubscribed(self._inputs) if self._api == APIS["alsa"] else set()
         for name in [name for name in self._inputs if name not in there or name in cut]:
             log.info("MIDI port %r went away", name)

@@ -41,6 +41,7 @@ def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the terminal sends them to the whole group; the supervisor decides
     set_up_logging(config.logging.level)
+    log.debug("process %d", os.getpid())
     try:
         with ExitStack() as stack:
             try:
