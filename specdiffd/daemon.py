@@ -31,7 +31,7 @@ from specdiffd.worker import Orders, run_engine
 
 log = logging.getLogger(__name__)
 STATUS_S = 1.0
-FADE_S = 0.1
+FADE_S = 0.1  # besides a block: less, and the end of the stream cuts the fade off
 HEALTHY_S = 5.0  # an engine that has played for so long has not died of what the one before it died of
 CALM_S = 3.0  # without a sound, before a standby is loaded: that takes both cores for a while
 
@@ -280,7 +280,7 @@ class Daemon:
 
     def _fade_out(self) -> None:
         self._shared.timeline.header.running = 0
-        time.sleep(FADE_S)  # the stream itself must run on for the fade to be heard
+        time.sleep(FADE_S + self.config.audio.block_size / (self._rate_hz or 48000))  # the stream must run on for the fade to be heard
 
     # -- what clients see ----------------------------------------------------------------------------------------
 

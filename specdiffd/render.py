@@ -215,11 +215,11 @@ def _in_a_room(source: Iterator[tuple[int, Audio]], rate: int, level: float) -> 
 
 def _limited(source: Iterator[tuple[int, Audio]], rate: int) -> Iterator[tuple[int, Audio]]:
     """Blocks without peaks over the limiter's ceiling; it looks one block ahead."""
-    limiter, held = Limiter(rate, BLOCK), next(source, None)
+    limiter, held = Limiter(rate), next(source, None)
     while held is not None:
         first, audio = held
         held = next(source, None)
-        limiter.apply(audio, peak(held[1]) if held is not None else 0.0)
+        limiter.apply(audio, audio[:0] if held is None else held[1])
         yield first, audio
 
 

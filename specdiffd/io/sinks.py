@@ -17,7 +17,7 @@ from specdiffd.io.output import Player
 from specdiffd.io.recording import Recording
 from specdiffd.io.shared import STEREO, SharedBlock
 
-LONGEST_PAUSE_S = 0.8  # without a callback, before a stream counts as stopped
+LONGEST_PAUSE_S = 0.8  # without a callback, besides a block, before a stream counts as stopped: a server that is only slow takes less
 USUAL_RATE_HZ = 48000  # that the built-in instrument has
 
 
@@ -52,6 +52,7 @@ class PortAudioSink:
         info = sd.query_devices(device)
         self.sample_rate_hz = _rate(sd, device, info, config)
         self._player, self._header = Player(shared, config, self.sample_rate_hz), shared.timeline.header
+        self._block_s = config.block_size / self.sample_rate_hz
         channels = self._channels = min(config.channels, int(info["max_output_channels"]))
         # Both are held for as long as the stream may call them.
         self._play = sd._ffi.callback("PaStreamCallback", self._callback, error=sd._lib.paAbort)
@@ -107,7 +108,7 @@ class PortAudioSink:
         playhead, now_s = self._header.playhead, time.monotonic()
         if playhead != self._playhead:
             self._playhead, self._called_s = playhead, now_s
-        if not self._stream.active or now_s - self._called_s > LONGEST_PAUSE_S:
+        if not self._stream.active or now_s - self._called_s > LONGEST_PAUSE_S + self._block_s:
             raise DeviceError("the audio stream has stopped")
 
 

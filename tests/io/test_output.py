@@ -1,17 +1,19 @@
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import next_block
 
+from specdiffd.audio.limiter import RAMP_S
 from specdiffd.config import AudioConfig
 from specdiffd.errors import DeviceError
 from specdiffd.io.devices import find_device
-from specdiffd.io.output import Player
+from specdiffd.io.output import EARLY_HALVES_S, PEAK_HALVES_S, RESTING_S, Player
 from specdiffd.io.shared import SharedBlock
-from specdiffd.io.sinks import PacedSink, open_sink
+from specdiffd.io.sinks import LONGEST_PAUSE_S, PacedSink, PortAudioSink, open_sink
 
 
 @pytest.fixture
@@ -136,3 +138,122 @@ def test_silence_between_sounds_is_played_and_recorded_as_silence(shared: Shared
     for audio in (np.concatenate(heard), shared.played.since(0)[0]):
         assert np.abs(audio[:, 0] - expected).max() < 1e-6
     assert shared.timeline.header.missing_samples == 0
+
+
+# -- the same at every size of a block and every rate ------------------------------------------------------------
+
+
+class Steady:
+    """A stream whose callbacks come in time to the sample."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rate_hz: int, block: int, **config: object) -> None:
+        self.shared, self.rate_hz, self.block = SharedBlock(), rate_hz, block
+        self.header = self.shared.timeline.header
+        clock = SimpleNamespace(monotonic_ns=lambda: round(1e9 * self.header.playhead / rate_hz))
+        monkeypatch.setattr("specdiffd.io.output.time", clock)
+        self.player = Player(self.shared, AudioConfig(block_size=block, **config), rate_hz)  # type: ignore[arg-type]
+        next_block(self.player, block)  # ramps up from silence, ...
+        self.sound(np.zeros(round(2 * RAMP_S * rate_hz) + block))  # ... a small one not all the way
+
+    def sound(self, audio: np.ndarray) -> np.ndarray:
+        """What it plays while the timeline has ``audio`` (samples,) and, if it is no whole number of blocks, silence behind it."""
+        count = -(-len(audio) // self.block)
+        padded = np.pad(audio, (0, count * self.block - len(audio)))
+        self.shared.timeline.write(self.header.playhead, np.repeat(padded[:, None].astype(np.float32), 2, 1))
+        self.shared.timeline.publish(self.header.playhead + len(padded), silent=True)
+        return np.concatenate([next_block(self.player, self.block) for _ in range(count)])[: len(audio), 0]
+
+
+SIZES = pytest.mark.parametrize(
+    ("rate_hz", "block"), [(48000, 16), (48000, 64), (48000, 256), (48000, 300), (48000, 8192), (44100, 128), (96000, 2048), (8000, 512)]
+)
+
+
+@SIZES
+@pytest.mark.parametrize("resting", [False, True])
+def test_a_peak_is_forgotten_in_seconds(monkeypatch: pytest.MonkeyPatch, rate_hz: int, block: int, resting: bool) -> None:
+    stream = Steady(monkeypatch, rate_hz, block)
+    stream.sound(np.full(block, 0.8))
+    assert stream.header.peak == pytest.approx(0.8, rel=1e-3)
+    before, began = stream.header.peak, stream.header.playhead
+    if resting:
+        while stream.header.playhead - began < PEAK_HALVES_S * rate_hz:
+            stream.player.fill(block)
+    else:
+        stream.sound(np.full(round(PEAK_HALVES_S * rate_hz), 1e-4))
+    waited_s = (stream.header.playhead - began) / rate_hz
+    tolerance = 0.5 ** (-max(RESTING_S, block / rate_hz) / PEAK_HALVES_S) - 1  # a rest's is forgotten when it begins
+    assert stream.header.peak == pytest.approx(before * 0.5 ** (waited_s / PEAK_HALVES_S), rel=1.1 * tolerance)
+
+
+@SIZES
+def test_how_early_callbacks_came_is_forgotten_in_seconds(monkeypatch: pytest.MonkeyPatch, rate_hz: int, block: int) -> None:
+    stream = Steady(monkeypatch, rate_hz, block)
+    stream.header.clock_early_s, began = 0.004, stream.header.playhead
+    stream.sound(np.full(3 * rate_hz, 0.1))
+    waited_s = (stream.header.playhead - began) / rate_hz
+    assert stream.header.clock_early_s == pytest.approx(0.004 * 0.5 ** (waited_s / EARLY_HALVES_S), rel=1e-3)
+
+
+@SIZES
+def test_a_rest_looks_at_the_clock_by_seconds(monkeypatch: pytest.MonkeyPatch, rate_hz: int, block: int) -> None:
+    stream = Steady(monkeypatch, rate_hz, block)
+    looks = []
+    while len(looks) < 5:
+        version = stream.header.clock_version
+        at = stream.header.playhead
+        stream.player.fill(block)
+        if stream.header.clock_version != version:
+            looks.append(at / rate_hz)
+    assert np.diff(looks) == pytest.approx(max(RESTING_S, block / rate_hz), abs=0.51 * block / rate_hz)
+
+
+@SIZES
+def test_gain_moves_by_seconds(monkeypatch: pytest.MonkeyPatch, rate_hz: int, block: int) -> None:
+    stream = Steady(monkeypatch, rate_hz, block)
+    stream.header.gain = 0.5
+    heard = stream.sound(np.full(rate_hz // 2, 0.25))
+    assert np.argmax(heard <= 0.125) == pytest.approx(0.5 * RAMP_S * rate_hz, abs=2)
+    assert np.diff(heard).min() > -0.25 / (RAMP_S * rate_hz) * 1.01
+    stream.header.running = 0
+    heard = stream.sound(np.full(rate_hz // 2, 0.25))
+    assert np.argmax(heard == 0) == pytest.approx(0.5 * RAMP_S * rate_hz, abs=2)
+
+
+@SIZES
+def test_the_limiter_is_down_in_time_and_not_long_before(monkeypatch: pytest.MonkeyPatch, rate_hz: int, block: int) -> None:
+    stream = Steady(monkeypatch, rate_hz, block)
+    n = np.arange(rate_hz)
+    loud = (n >= 0.4 * rate_hz) & (n < 0.5 * rate_hz)
+    audio = np.sin(2 * np.pi * 500 * n / rate_hz) * np.where(loud, 2.5, 0.5)
+    heard = stream.sound(audio)
+    assert np.abs(heard).max() < 0.985
+    early = int(0.4 * rate_hz - 2 * RAMP_S * rate_hz) - 1
+    assert np.abs(heard[:early] - audio[:early]).max() < 1e-6
+    told = np.flatnonzero(np.abs(audio) > 0.1)
+    gain = heard[told] / audio[told]
+    assert (np.diff(gain) / np.diff(told)).min() > -1.01 / (RAMP_S * rate_hz)
+
+
+def test_peaks_are_measured_without_a_limiter_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Steady(monkeypatch, 48000, 256, limiter=False)
+    stream.sound(np.full(1024, 0.7))
+    assert stream.header.peak == pytest.approx(0.7, rel=0.01)
+
+
+@pytest.mark.parametrize(("rate_hz", "block"), [(48000, 256), (8000, 8192)])
+def test_a_stream_counts_as_stopped_when_no_block_has_come_for_long(monkeypatch: pytest.MonkeyPatch, rate_hz: int, block: int) -> None:
+    now = SimpleNamespace(s=0.0)
+    monkeypatch.setattr("specdiffd.io.sinks.time", SimpleNamespace(monotonic=lambda: now.s))
+    sink = PortAudioSink.__new__(PortAudioSink)
+    sink._header, sink._block_s = SharedBlock().timeline.header, block / rate_hz
+    sink._stream = SimpleNamespace(active=True, start=lambda: None)
+    sink.start()
+    for _ in range(5):
+        sink._header.playhead += block
+        sink.check()
+        now.s += block / rate_hz
+        sink.check()
+    now.s += LONGEST_PAUSE_S + 0.01
+    with pytest.raises(DeviceError, match="stopped"):
+        sink.check()

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from specdiffd.config import AudioConfig
-from specdiffd.io.output import RESTING_TICKS, Player
+from specdiffd.io.output import RESTING_S, Player
 from specdiffd.io.resting import CALLBACK, resting_callback
 from specdiffd.io.shared import PLAYED_SAMPLES, SharedBlock
 
 BLOCK, CHANNELS = 300, 3
+RESTING_TICKS = round(RESTING_S * 48000 / BLOCK)
 
 
 class Stream:
