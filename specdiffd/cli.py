@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +15,9 @@ import typer
 
 from specdiffd import __version__
 from specdiffd.errors import ControlError, SpecdiffdError, UsageError
+from specdiffd.text import clipped, printable, told
+
+LONGEST_TIMEOUT_S = 3600  # of a reply; beyond some weeks, in milliseconds, libzmq would take it for another number
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,18 +67,18 @@ def ctl(
     as_json: JsonFlag = False,
 ) -> None:
     """Send one request to the running daemon: specdiffd ctl note_on 60 100."""
-    from specdiffd.config import ControlConfig
-    from specdiffd.control.client import ControlClient
-    from specdiffd.control.server import endpoints
+    from specdiffd.control.address import address
+    from specdiffd.control.client import ControlClient, await_server
 
-    address, _ = endpoints(ControlConfig(endpoint=endpoint))
-    with ControlClient(address, timeout_s) as client:
-        result = client.call(verb, **_ctl_arguments(verb, arguments or []))
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    elif result:
-        for line in _readable(result):
-            typer.echo(line)
+    if not 0 < timeout_s <= LONGEST_TIMEOUT_S:
+        raise UsageError(f"--timeout {timeout_s}: expected seconds, more than 0 and {LONGEST_TIMEOUT_S} at most")
+    values = _ctl_arguments(verb, arguments or [])
+    found = address("--endpoint", endpoint, "control")
+    await_server(found, endpoint == "auto", timeout_s)
+    with ControlClient(found.text, timeout_s) as client:
+        result = client.call(verb, **values)
+    for line in _ctl_lines(result, as_json):
+        typer.echo(line)
 
 
 def _ctl_arguments(verb: str, given: list[str]) -> dict[str, Any]:
@@ -82,10 +86,9 @@ def _ctl_arguments(verb: str, given: list[str]) -> dict[str, Any]:
 
     Raises:
         UsageError: an unknown verb or too many words.
+        ConfigError: a word that is no value.
     """
     import difflib
-
-    import yaml
 
     from specdiffd.control.protocol import COMMANDS
 
@@ -97,13 +100,35 @@ def _ctl_arguments(verb: str, given: list[str]) -> dict[str, Any]:
     for word in given:
         name, equals, text = word.partition("=")
         if equals and name in fields:
-            values[name] = yaml.safe_load(text)
+            values[name] = _ctl_value(word, text)
             continue
         rest = [f for f in fields if f not in values]
         if not rest:
             raise UsageError(f"{verb} takes {', '.join(fields) or 'no arguments'}; {word!r} is too much")
-        values[rest[0]] = yaml.safe_load(word)
+        values[rest[0]] = _ctl_value(word, word)
     return values
+
+
+def _ctl_value(word: str, text: str) -> Any:
+    """Raises: ConfigError: it is none."""
+    from specdiffd.config import parse_yaml
+
+    return parse_yaml(text, f"argument {clipped(word, 100)!r}")
+
+
+def _ctl_lines(result: Any, as_json: bool) -> list[str]:
+    """A result from the wire, in lines without anything that a terminal would obey.
+
+    Raises:
+        ControlError: it is nested too deeply to be printed.
+    """
+    try:
+        if as_json:
+            return json.dumps(result, indent=2).splitlines()  # in ASCII, all else escaped
+        lines = _readable(result) if isinstance(result, dict) else [] if result is None else [str(result)]
+    except RecursionError as error:
+        raise ControlError("bad_reply", "the reply is nested too deeply to be printed") from error
+    return [printable(line) for line in lines]
 
 
 def _show(value: Any, lines: Iterable[str], as_json: bool) -> None:
@@ -599,6 +624,8 @@ def main() -> None:
 
     hold_streams()
     settle_environment()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding does not have ends no command
     code, problem = _called()
     if problem:
         _tell(f"specdiffd: {problem}")
@@ -615,9 +642,9 @@ def _called() -> tuple[Any, str]:
     except SystemExit as stop:
         return stop.code, ""
     except ControlError as error:
-        return error.exit_code, f"{error} ({error.code})"
+        return error.exit_code, f"{told(error)} ({printable(clipped(error.code))})"
     except SpecdiffdError as error:
-        return error.exit_code, str(error)
+        return error.exit_code, told(error)
     except OutputError as error:
         return SpecdiffdError.exit_code, f"cannot write the output: {error.strerror}"
     except BrokenPipeError:

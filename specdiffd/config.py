@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +16,11 @@ from msgspec import Meta
 
 from specdiffd.errors import ConfigError
 from specdiffd.folders import expanded
+from specdiffd.text import clipped, printable, told
+
+MAX_FILE_BYTES = 1 << 20  # of a configuration, which has some thousands: a device or a recording given by mistake is not read into memory
+MAX_SEED = 2**63 - 1  # torch takes no larger one
+NAME_CHARACTERS = 60  # of an unknown key in an error: what is nearest to it stands behind it
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +36,7 @@ class InstrumentConfig(Section, frozen=True):
     scheduler: str = "default"
     steps: Annotated[int, Meta(ge=1, le=1000)] | Literal["default"] = "default"
     guidance: Annotated[float, Meta(ge=0, le=20)] | Literal["default"] = "default"
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] = 0
 
 
 class MidiConfig(Section, frozen=True):
@@ -91,11 +98,21 @@ class Config(Section, frozen=True):
 
 
 def user_config() -> Path | None:
-    """The user's own file, $XDG_CONFIG_HOME/specdiffd/config.yaml, if there is one."""
+    """The user's own file, $XDG_CONFIG_HOME/specdiffd/config.yaml, if there is one.
+
+    Raises:
+        ConfigError: it cannot be told.
+    """
     base = os.environ.get("XDG_CONFIG_HOME", "")
     folder = Path(base) if os.path.isabs(base) else expanded("~/.config")
     path = folder / "specdiffd" / "config.yaml"
-    return path if os.path.exists(path) else None  # a home that cannot be looked into has none
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    return path
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -123,25 +140,49 @@ def check_config(raw: dict[str, Any], source: str) -> Config:
         if values is None:
             continue
         if not isinstance(values, dict):
-            raise ConfigError(f"{source}: section {section} should hold keys, found {values!r}")
+            raise ConfigError(f"{source}: section {section} should hold keys, found {_shown(values)}")
         for key in values:
             _known(key, getattr(Config(), section).__struct_fields__, f"{source}: unknown key {section}.", joined=True)
     try:
         config = msgspec.convert({k: v for k, v in raw.items() if v is not None}, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_readable(str(error))}") from error
+        raise ConfigError(f"{source}: {_readable(told(error))}") from error
+    _check_texts(config, source)
+    _check_values(config, source)
+    return config
+
+
+def _check_values(config: Config, source: str) -> None:
+    """What types do not say."""
     if 256 % config.engine.hop_frames:
         raise ConfigError(f"{source}: engine.hop_frames {config.engine.hop_frames} must divide a window of 256 frames (128, 64, 32 ...)")
-    return config
+    if config.control.curve_keys is not None:
+        given = _shown(config.control.curve_keys)
+        raise ConfigError(f"{source}: control.curve_keys {given}: encrypted connections are not there yet, expected null")
+
+
+def _check_texts(config: Config, source: str) -> None:
+    """No path, device or port has control characters or lone surrogates; replies, logs and other libraries cannot take them."""
+    for section in config.__struct_fields__:
+        values = getattr(config, section)
+        for key in values.__struct_fields__:
+            value = getattr(values, key)
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+                    raise ConfigError(f"{source}: {section}.{key} {_shown(text)}: expected text without control characters")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"{path} not found") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: more than {MAX_FILE_BYTES} bytes, expected a configuration")
+    raw = parse_yaml(data, str(path))
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -149,29 +190,57 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
+def parse_yaml(text: str | bytes, source: str) -> Any:
+    """YAML's plain types.
+
+    Raises:
+        ConfigError: it is no YAML, in one line that begins with ``source``. Nothing else, whatever the text is: PyYAML raises
+            what its conversions raise (``!!bool x`` a KeyError, ``2024-99-99`` a ValueError).
+    """
+    try:
+        return yaml.safe_load(text)
+    except RecursionError as error:
+        raise ConfigError(f"{source}: nested too deeply") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        raise ConfigError(f"{source}: {place}{printable(clipped(error.problem or error.context or 'not understood'))}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: {clipped(' '.join(str(error).split()))}") from error
+    except Exception as error:
+        raise ConfigError(f"{source}: a value that is none of its kind ({type(error).__name__}: {told(error)})") from error
+
+
 def _override(raw: dict[str, Any], text: str) -> None:
     name, equals, value = text.partition("=")
     section, dot, key = name.strip().partition(".")
+    source = f"override {_shown(text)}"
     if not (equals and dot and key):
-        raise ConfigError(f"override {text!r}: expected section.key=value, for example audio.device=jack")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {text!r}: {error}") from error
+        raise ConfigError(f"{source}: expected section.key=value, for example audio.device=jack")
+    parsed = parse_yaml(value, source)
     values = raw.setdefault(section, {})
     if values is None:
         values = raw[section] = {}
     if not isinstance(values, dict):
-        raise ConfigError(f"override {text!r}: section {section} should hold keys, found {values!r}")
+        raise ConfigError(f"{source}: section {section} should hold keys, found {_shown(values)}")
     values[key] = parsed
+
+
+def _shown(value: object) -> str:
+    """A value as it could be written, short: YAML's aliases make a few lines into a structure of any size."""
+    shown = reprlib.Repr()
+    shown.maxlevel, shown.maxlist, shown.maxdict, shown.maxset, shown.maxtuple = 2, 4, 4, 4, 4
+    shown.maxstring = shown.maxother = 100
+    return shown.repr(value)
 
 
 def _known(name: object, valid: Sequence[str], problem: str, joined: bool = False) -> None:
     if name in valid:
         return
-    near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
+    given = printable(clipped(str(name), NAME_CHARACTERS))
+    near = difflib.get_close_matches(given, valid, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(valid)}"
-    raise ConfigError(f"{problem}{'' if joined else ' '}{name}; {hint}")
+    raise ConfigError(f"{problem}{'' if joined else ' '}{given}; {hint}")
 
 
 def _readable(message: str) -> str:
@@ -181,8 +250,15 @@ def _readable(message: str) -> str:
 
 
 def runtime_directory() -> Path:
-    """Where sockets live: $XDG_RUNTIME_DIR/specdiffd, or one of the user's own under the temporary directory."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    if base:
-        return Path(base) / "specdiffd"
-    return Path(os.environ.get("TMPDIR", "/tmp")) / f"specdiffd-{os.getuid()}"
+    """Where sockets live: $XDG_RUNTIME_DIR/specdiffd, or one of the user's own under the temporary directory.
+
+    Raises:
+        ConfigError: the environment names a relative path, which daemon and clients would take from where they are.
+    """
+    for name, last in (("XDG_RUNTIME_DIR", "specdiffd"), ("TMPDIR", f"specdiffd-{os.geteuid()}")):
+        base = os.environ.get(name)
+        if base:
+            if not os.path.isabs(base):
+                raise ConfigError(f"${name} {base!r}: expected an absolute path")
+            return Path(base) / last
+    return Path("/tmp") / f"specdiffd-{os.geteuid()}"

@@ -126,8 +126,6 @@ class Daemon:
                 self._listen(child)
             self._mend()
             self._control_queue.flush()
-            if self._server.error is not None:
-                raise self._server.error
             now_s = time.monotonic()
             if now_s - published_s >= STATUS_S:
                 published_s = now_s
@@ -310,6 +308,7 @@ class Daemon:
                 "queued_events": report.get("queued_events", 0),
                 "dropped_events": self._shared.live_events.dropped + self._shared.control_events.dropped,
                 "dropped_telemetry": self._server.dropped,
+                "control_errors": self._server.errors,
                 "restarts": dict(self._restarts),
             },
             "processes": {"io": self._io.pid, "engine": self._engine.pid, "standby": self._standby.pid if self._standby.loaded else None},

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
+
+from specdiffd.text import printable
+
+MICROSECONDS = re.compile("[0-9]{1,20}")  # 64 bits; a number of thousands of digits would be an exception
 
 
 class Notifier:
@@ -12,18 +17,17 @@ class Notifier:
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address if address is not None else os.environ.get("NOTIFY_SOCKET", "")
-        watchdog_us = os.environ.get("WATCHDOG_USEC", "")
         for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        self.watchdog_s = int(watchdog_us) / 1e6 if watchdog_us.isdigit() and for_us else None
+        self.watchdog_s = _seconds(os.environ.get("WATCHDOG_USEC", "")) if for_us else None
         self._petted_s = 0.0
 
     def ready(self, status: str) -> None:
         """Start-up is finished."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={printable(status)}")
 
     def status(self, text: str) -> None:
         """One line about what is going on."""
-        self._send(f"STATUS={text}")
+        self._send(f"STATUS={printable(text)}")
 
     def stopping(self) -> None:
         """Shutting down."""
@@ -40,10 +44,15 @@ class Notifier:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-            s.settimeout(1.0)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+                s.settimeout(1.0)
                 s.connect(address)
                 s.sendall(text.encode())
-            except OSError:  # the manager is gone or slow: not a reason to stop playing
-                return
+        except (OSError, ValueError):  # the manager is gone or slow, or its address is none: not a reason to stop playing
+            return
+
+
+def _seconds(watchdog_us: str) -> float | None:
+    """Of microseconds in digits; None for what the manager would not send, and for none, which is no watchdog."""
+    return int(watchdog_us) / 1e6 if MICROSECONDS.fullmatch(watchdog_us) and int(watchdog_us) else None

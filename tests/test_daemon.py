@@ -91,6 +91,8 @@ def test_malformed_messages_change_nothing(tmp_path: Path) -> None:
         before = client.call("status")["counters"]["events"]
         for message in (
             b"{",
+            b'{"v":1,"id":"\xff\xfe","cmd":"ping"}',
+            b'{"v":1,"id":1,"cmd":"get","args":{"key":"\xff"}}',
             b'{"v":1,"id":1,"cmd":"note_on","args":{"pitch":999}}',
             b'{"v":1,"id":1,"cmd":"set","args":{"key":"audio.gain_db","value":"loud"}}',
         ):
@@ -99,6 +101,7 @@ def test_malformed_messages_change_nothing(tmp_path: Path) -> None:
         status = client.call("status")
         assert status["counters"]["events"] == before
         assert status["gain_db"] == 0
+        assert status["counters"]["control_errors"] == 0
 
 
 def test_settings(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ BASE = {
     "loops",
     "children",
     "priority",
+    "text",
 }
 STAGES = {"io", "midi", "tokens", "model", "vocoder", "audio"}
 # What each part may import besides the base and itself.

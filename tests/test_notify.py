@@ -54,3 +54,35 @@ def test_the_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
     assert Notifier("x").watchdog_s is None
+
+
+def test_a_status_is_one_line_whatever_it_quotes(manager: socket.socket) -> None:
+    """A second line would be another message to the manager: an instrument's name could tell it to watch another process."""
+    Notifier().status("x\nMAINPID=1\x1b[31m\ud800")
+    assert manager.recv(1024) == b"STATUS=x\\nMAINPID=1\\x1b[31m\\ud800"
+    Notifier().ready("y\nWATCHDOG=trigger")
+    assert manager.recv(1024) == b"READY=1\nSTATUS=y\\nWATCHDOG=trigger"
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "²", "x", "1e6", "1" * 5000, "1" * 400, " ", "NaN"])
+def test_a_watchdog_that_makes_no_sense_is_none(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", text)
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    assert Notifier("").watchdog_s is None
+
+
+@pytest.mark.parametrize("address", ["/" + "x" * 200, "@" + "x" * 200, "vsock:2:1234", "\udcff", "a\0b"])
+def test_an_address_that_makes_no_sense_is_not_spoken_to(address: str) -> None:
+    Notifier(address).ready("x")
+
+
+def test_without_file_descriptors_playing_goes_on(manager: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    notifier = Notifier()
+    with monkeypatch.context() as without:
+        without.setattr(socket, "socket", refused)
+        notifier.status("x")
+    notifier.status("y")
+    assert manager.recv(1024) == b"STATUS=y"

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import itertools
+import os
+import time
 from types import TracebackType
 from typing import Any
 
 import msgspec
 import zmq
 
+from specdiffd.control.address import Address
+from specdiffd.control.folder import check_private, check_server
 from specdiffd.control.protocol import VERSION
 from specdiffd.errors import ControlError
+from specdiffd.text import told
+
+LOOK_S = 0.05  # between two looks for the socket of a daemon that is starting; nothing tells of a new file in a folder that may be missing
+
+
+class Complaint(msgspec.Struct):
+    """Why a request was refused."""
+
+    code: str
+    message: str
+
+
+class Answer(msgspec.Struct):
+    """A reply, as far as a client needs it."""
+
+    ok: bool
+    id: str | int | None = None
+    result: Any = None
+    error: Complaint | None = None
 
 
 class ControlClient:
@@ -19,6 +42,9 @@ class ControlClient:
     Args:
         endpoint: as the server's.
         timeout_s: how long to wait for a reply.
+
+    Raises:
+        ControlError: there is no such kind of endpoint (code ``bad_endpoint``).
     """
 
     def __init__(self, endpoint: str, timeout_s: float = 5.0) -> None:
@@ -26,8 +52,13 @@ class ControlClient:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
-        self._socket.connect(endpoint)
         self._ids = itertools.count(1)
+        try:
+            self._socket.connect(endpoint)
+        except (zmq.ZMQError, ValueError) as error:
+            self._socket.close(linger=0)
+            self._context.term()
+            raise ControlError("bad_endpoint", f"no daemon can be asked at {endpoint!r}: {told(error)}") from error
 
     def __enter__(self) -> ControlClient:
         return self
@@ -40,10 +71,15 @@ class ControlClient:
         """A request's result.
 
         Raises:
-            ControlError: the daemon refused it, or did not answer in time (code ``no_answer``).
+            ControlError: the daemon refused it (with its code), did not answer in time (``no_answer``) or not as it should
+                (``bad_reply``), or the arguments are no JSON (``bad_arguments``).
         """
         number = next(self._ids)
-        return self.reply_to(msgspec.json.encode({"v": VERSION, "id": number, "cmd": command, "args": args}))
+        try:
+            message = msgspec.json.encode({"v": VERSION, "id": number, "cmd": command, "args": args})
+        except Exception as error:
+            raise ControlError("bad_arguments", f"{command}: {told(error)}") from error
+        return self._ask(message, number)
 
     def reply_to(self, message: bytes) -> Any:
         """The result of a raw message.
@@ -51,10 +87,51 @@ class ControlClient:
         Raises:
             ControlError: as :meth:`call`.
         """
-        self._socket.send(message)
-        if not self._socket.poll(round(self._timeout_s * 1000)):
-            raise ControlError("no_answer", f"no daemon answers at {self.endpoint}; is specdiffd running?")
-        reply = msgspec.json.decode(self._socket.recv())
-        if not reply["ok"]:
-            raise ControlError(reply["error"]["code"], reply["error"]["message"])
-        return reply.get("result")
+        return self._ask(message, None)
+
+    def _ask(self, message: bytes, number: int | None) -> Any:
+        ends_s = time.monotonic() + self._timeout_s
+        try:
+            self._socket.send(message, zmq.NOBLOCK)
+            answer = self._receive(ends_s)
+            while answer.id not in (None, number) and number is not None:  # to a request that was given up
+                answer = self._receive(ends_s)
+        except zmq.Again:  # also when there is no room for one more request that nobody takes
+            raise ControlError("no_answer", f"no daemon answers at {self.endpoint}; is specdiffd running?") from None
+        if answer.error is not None:
+            raise ControlError(answer.error.code, answer.error.message)
+        return answer.result
+
+    def _receive(self, ends_s: float) -> Answer:
+        """Raises: zmq.Again: nothing has come in time."""
+        if not self._socket.poll(max(0, round((ends_s - time.monotonic()) * 1000))):
+            raise zmq.Again
+        try:
+            answer = msgspec.json.decode(self._socket.recv_multipart()[-1], type=Answer)
+        except Exception as error:  # more than msgspec documents: UnicodeDecodeError, RecursionError
+            raise ControlError("bad_reply", f"what answers at {self.endpoint} is no daemon: {told(error)}") from error
+        if answer.ok == (answer.error is not None):
+            raise ControlError("bad_reply", f"what answers at {self.endpoint} is no daemon: an error, or none, expected the other")
+        return answer
+
+
+def await_server(address: Address, private: bool, timeout_s: float) -> None:
+    """Wait until there is a socket at this address, and look whether whoever has made it may be spoken to.
+
+    Args:
+        private: it must lie in a folder that is ours alone.
+
+    Raises:
+        ConfigError: it may not.
+        ControlError: there is none in time (code ``no_answer``).
+    """
+    if address.path is None:
+        return
+    ends_s = time.monotonic() + timeout_s
+    while not os.path.lexists(address.path) and time.monotonic() < ends_s:
+        time.sleep(LOOK_S)
+    if private:
+        check_private(address.path.parent)
+    check_server(address.path)
+    if not os.path.lexists(address.path):
+        raise ControlError("no_answer", f"no daemon answers at {address.text}; is specdiffd running?")

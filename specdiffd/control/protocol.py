@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from specdiffd.errors import ControlError
+from specdiffd.text import clipped, printable, told
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 64 * 1024
 
+T = TypeVar("T")
 Seven = Annotated[int, Meta(ge=0, le=127)]
 Velocity = Annotated[int, Meta(ge=1, le=127)]
 Channel = Annotated[int, Meta(ge=1, le=16)]  # as people count them
@@ -125,32 +127,51 @@ def parse(message: bytes) -> tuple[str | int, Arguments]:
 
     Raises:
         ControlError: too long, no JSON, wrong version, unknown command, wrong arguments. Its ``request_id`` is the
-            request's id where that could be read.
+            request's id where that could be read. Nothing else, whatever the bytes are.
     """
     if len(message) > MAX_MESSAGE_BYTES:
-        raise ControlError("too_long", f"a message may have {MAX_MESSAGE_BYTES} bytes, this one has {len(message)}")
+        raise too_long(len(message))
+    request = _decoded(message, Request, "malformed", "expected {v, id, cmd, args} as JSON")
     try:
-        request = msgspec.json.decode(message, type=Request)
-    except msgspec.MsgspecError as error:
-        raise ControlError("malformed", f"expected {{v, id, cmd, args}} as JSON: {error}") from error
-    except RecursionError as error:
-        raise ControlError("malformed", "nested too deeply") from error
-    try:
-        if request.v != VERSION:
-            raise ControlError("version", f"protocol version {request.v} is not spoken here, version {VERSION} is")
-        kind = COMMANDS.get(request.cmd)
-        if kind is None:
-            raise ControlError("unknown_command", f"unknown command {request.cmd!r}; there are {', '.join(COMMANDS)}")
-        return request.id, msgspec.json.decode(request.args, type=kind)
+        return request.id, _arguments(request)
     except ControlError as error:
         error.request_id = request.id
         raise
-    except (msgspec.MsgspecError, RecursionError) as error:
-        refused = ControlError("bad_arguments", f"{request.cmd}: {error}")
-        refused.request_id = request.id
-        raise refused from error
+
+
+def too_long(size: int) -> ControlError:
+    """The refusal of a message of ``size`` bytes."""
+    return ControlError("too_long", f"a message may have {MAX_MESSAGE_BYTES} bytes, this one has {size}")
+
+
+def _arguments(request: Request) -> Arguments:
+    if request.v != VERSION:
+        raise ControlError("version", f"protocol version {request.v} is not spoken here, version {VERSION} is")
+    kind = COMMANDS.get(request.cmd)
+    if kind is None:
+        raise ControlError("unknown_command", f"unknown command {request.cmd!r}; there are {', '.join(COMMANDS)}")
+    return _decoded(request.args, kind, "bad_arguments", request.cmd)
+
+
+def _decoded(data: bytes | msgspec.Raw, kind: type[T], code: str, what: str) -> T:
+    """JSON as ``kind``. Of a decoder in C that bytes from outside reach, any exception is a refusal: its documented ones do not
+    include the UnicodeDecodeError and the RecursionError that it raises."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except RecursionError as error:
+        raise ControlError(code, f"{what}: nested too deeply") from error
+    except Exception as error:
+        raise ControlError(code, f"{what}: {error}") from error
+
+
+def refusal(request_id: str | int | None, code: str, text: str) -> Reply:
+    """An error as a reply, fit to be printed: its text may quote the request."""
+    return Reply(request_id, False, error={"code": printable(clipped(code)), "message": printable(clipped(text))})
 
 
 def encode(reply: Reply) -> bytes:
-    """A reply as JSON."""
-    return msgspec.json.encode(reply)
+    """A reply as JSON; one that is none (its result is a handler's) becomes the code ``internal``."""
+    try:
+        return msgspec.json.encode(reply)
+    except Exception as error:
+        return msgspec.json.encode(refusal(reply.id, "internal", f"the result is no JSON: {type(error).__name__}: {told(error)}"))

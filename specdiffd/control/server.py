@@ -3,52 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import queue
 import socket
-import stat
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import zmq
 
-from specdiffd.config import ControlConfig, runtime_directory
-from specdiffd.control.protocol import MAX_MESSAGE_BYTES, Arguments, Reply, encode, parse
-from specdiffd.errors import ConfigError, ControlError, DeviceError
+from specdiffd.config import ControlConfig
+from specdiffd.control.address import Address, endpoints
+from specdiffd.control.listener import Listener
+from specdiffd.control.protocol import MAX_MESSAGE_BYTES, Arguments, Reply, encode, parse, refusal, too_long
+from specdiffd.errors import ControlError, DeviceError
+from specdiffd.logs import Seldom
+from specdiffd.text import told
 
 log = logging.getLogger(__name__)
 QUEUE = 256  # telemetry messages waiting; the oldest are dropped
-HIGH_WATER = 1000
-LOOPBACK = ("tcp://127.0.0.1:", "tcp://localhost:", "tcp://[::1]:")
+HIGH_WATER = 1000  # messages for a client that does not read; then it misses some
+MAX_PARTS = 16  # of a message: envelopes of proxies have one part for each
+SHARE = 64  # requests answered before telemetry has its turn, and the other way round
+PAUSE_S = 0.05  # after an error of the loop: one that comes back at once would take a whole core
+STOP_S = 5.0  # for the request at hand to be done
 
 Handler = Callable[[Arguments], Any]
 
 
-def endpoints(config: ControlConfig) -> tuple[str, str]:
-    """Addresses of requests and telemetry, ``auto`` resolved.
-
-    Raises:
-        ConfigError: TCP beyond loopback (it would let anybody play).
-    """
-    folder = runtime_directory()
-    chosen = [
-        f"ipc://{folder}/{name}.sock" if value == "auto" else value
-        for name, value in (("control", config.endpoint), ("telemetry", config.publish))
-    ]
-    for key, value in zip(("endpoint", "publish"), chosen, strict=True):
-        if value.startswith("tcp://") and not value.startswith(LOOPBACK):
-            raise ConfigError(f"control.{key} {value}: TCP is only allowed on loopback (tcp://127.0.0.1:PORT)")
-        if not value.startswith(("tcp://", "ipc://", "inproc://")):
-            raise ConfigError(f"control.{key} {value!r}: expected auto, ipc://PATH or tcp://127.0.0.1:PORT")
-    return chosen[0], chosen[1]
-
-
 class ControlServer:
     """Answers requests with ``handler`` and publishes telemetry. Start it, ``publish`` from anywhere, stop it.
+
+    Attributes:
+        dropped: telemetry that was published faster than it could be sent.
+        errors: of the handler, of its results, of telemetry's values and of the server itself; each is survived.
 
     Raises:
         ConfigError: an endpoint is not allowed.
@@ -56,22 +47,24 @@ class ControlServer:
     """
 
     def __init__(self, config: ControlConfig, handler: Handler) -> None:
-        self.endpoint, self.publish_endpoint = endpoints(config)
+        requests, telemetry = endpoints(config)
+        self.endpoint, self.publish_endpoint = requests.text, telemetry.text
         self._handler = handler
         self._telemetry: queue.Queue[tuple[str, Any]] = queue.Queue(QUEUE)
         self._stop = threading.Event()
-        self._context = zmq.Context()
-        try:
-            self._router = self._bind(zmq.ROUTER, self.endpoint)
-            self._pub = self._bind(zmq.PUB, self.publish_endpoint)
-        except DeviceError:
-            self._context.destroy(linger=0)
-            raise
-        self._wakes, self._waker = socket.socketpair()
-        self._waker.setblocking(False)
+        self._complain = Seldom(log)
+        self.dropped = self.errors = 0
+        with contextlib.ExitStack() as stack:
+            self._wakes, self._waker = (stack.enter_context(end) for end in socket.socketpair())
+            self._waker.setblocking(False)
+            self._context = stack.enter_context(zmq.Context())
+            self._router = stack.enter_context(self._bound(zmq.ROUTER, requests, stack))
+            self._pub = stack.enter_context(self._bound(zmq.PUB, telemetry, stack))
+            self._closing = stack.pop_all()
+        self._poller = zmq.Poller()
+        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(self._wakes, zmq.POLLIN)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
-        self.dropped = 0
-        self.error: BaseException | None = None
 
     def start(self) -> None:
         """Begin to serve."""
@@ -82,15 +75,8 @@ class ControlServer:
         self._stop.set()
         self._wake()
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
-        for bound in (self._router, self._pub):
-            bound.close(linger=0)
-        self._context.term()
-        self._wakes.close()
-        self._waker.close()
-        for endpoint in (self.endpoint, self.publish_endpoint):
-            if endpoint.startswith("ipc://"):
-                Path(endpoint[6:]).unlink(missing_ok=True)
+            self._thread.join(STOP_S)
+        self._closing.close()
 
     def publish(self, topic: str, value: Any) -> None:
         """Queue telemetry; the oldest is dropped when nobody fetches it."""
@@ -100,81 +86,114 @@ class ControlServer:
                 self._wake()
                 return
             except queue.Full:
-                try:
+                with contextlib.suppress(queue.Empty):
                     self._telemetry.get_nowait()
                     self.dropped += 1
-                except queue.Empty:
-                    continue
+
+    def _bound(self, kind: int, address: Address, stack: contextlib.ExitStack) -> Any:
+        """A socket at an address that was bound for it: its own way to bind removes whatever file has the name."""
+        listener = stack.enter_context(contextlib.closing(Listener(address)))
+        bound: Any = self._context.socket(kind)
+        bound.linger = 0
+        bound.sndhwm = bound.rcvhwm = HIGH_WATER
+        bound.maxmsgsize = MAX_PARTS * MAX_MESSAGE_BYTES  # of a part: beyond it the connection is closed, up to it there is an answer
+        bound.use_fd = os.dup(listener.socket.fileno())  # the copy is closed with it
+        try:
+            bound.bind(address.text)
+        except zmq.ZMQError as error:
+            bound.close(linger=0)
+            raise DeviceError(f"{address.key} {address.text!r}: {error}") from error
+        return bound
 
     def _wake(self) -> None:
         """There is something to do for the thread."""
         with contextlib.suppress(OSError):  # it has been told often enough, or has ended
             self._waker.send(b"!")
 
-    def _bind(self, kind: int, endpoint: str) -> Any:
-        bound = self._context.socket(kind)
-        bound.linger = 0
-        bound.sndhwm = bound.rcvhwm = HIGH_WATER
-        bound.maxmsgsize = MAX_MESSAGE_BYTES
-        try:
-            if endpoint.startswith("ipc://"):
-                _prepare(Path(endpoint[6:]))
-            bound.bind(endpoint)
-            if endpoint.startswith("ipc://"):
-                os.chmod(endpoint[6:], stat.S_IRUSR | stat.S_IWUSR)
-        except (zmq.ZMQError, OSError) as error:
-            raise DeviceError(f"control endpoint {endpoint}: {error}") from error
-        return bound
-
     def _run(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._router, zmq.POLLIN)
-        poller.register(self._wakes, zmq.POLLIN)
-        try:
-            while not self._stop.is_set():
-                ready = dict(poller.poll())
-                if self._wakes.fileno() in ready:
-                    self._wakes.recv(QUEUE)
-                if self._router in ready:
-                    self._serve_one()
-                while not self._telemetry.empty():
-                    topic, value = self._telemetry.get_nowait()
-                    self._pub.send_multipart([topic.encode(), msgspec.json.encode(value)], zmq.NOBLOCK)
-        except BaseException as error:
-            self.error = error
-            log.exception("control plane died")
+        """Serve until ``stop``, whatever happens: without this thread nobody could play, ask or stop the daemon any more."""
+        while not self._stop.is_set():
+            try:
+                self._turn()
+            except BaseException as error:
+                self._count("an error in the control plane", error)
+                self._stop.wait(PAUSE_S)
 
-    def _serve_one(self) -> None:
-        peer, *frames = self._router.recv_multipart(zmq.NOBLOCK)
-        reply = self._answer(frames[-1] if frames else b"")
-        try:
-            self._router.send_multipart([peer, *frames[:-1], encode(reply)], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            log.debug("a client went away before its reply")
+    def _turn(self) -> None:
+        """Wait for something, and do a share of what there is to do."""
+        more = self._router.events & zmq.POLLIN or not self._telemetry.empty()
+        ready = dict(self._poller.poll(0 if more else None))
+        if self._wakes.fileno() in ready:
+            self._wakes.recv(QUEUE)
+        for _ in range(SHARE):
+            if not self._serve_one():
+                break
+        for _ in range(SHARE):
+            try:
+                self._send_telemetry(*self._telemetry.get_nowait())
+            except queue.Empty:
+                break
 
-    def _answer(self, message: bytes) -> Reply:
+    def _serve_one(self) -> bool:
+        """Answer a request; False: there was none."""
         try:
-            request_id, arguments = parse(message)
+            peer = self._router.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        envelope, body, size = self._rest()
+        reply = self._answer(body, size)
+        with contextlib.suppress(zmq.ZMQError):  # it went away before its reply
+            self._router.send_multipart([peer, *envelope, encode(reply)], zmq.NOBLOCK)
+        if body is None:
+            give_back_memory()
+        return True
+
+    def _rest(self) -> tuple[list[bytes], bytes | None, int]:
+        """The other parts of a message: those before the last, the last, and their size together.
+
+        Of one that is too large the last is None, and what a REQ socket needs back is all that is kept of the others.
+        """
+        parts: list[bytes] = []
+        count = size = 0
+        while self._router.getsockopt(zmq.RCVMORE):
+            part = self._router.recv(zmq.NOBLOCK)
+            count, size = count + 1, size + len(part)
+            if count <= MAX_PARTS and size <= MAX_MESSAGE_BYTES:
+                parts.append(part)
+        if count == len(parts):
+            return parts[:-1], parts[-1] if parts else b"", size
+        return parts[: parts.index(b"") + 1] if b"" in parts else [], None, size
+
+    def _answer(self, body: bytes | None, size: int) -> Reply:
+        try:
+            if body is None:
+                raise too_long(size)
+            request_id, arguments = parse(body)
         except ControlError as error:
-            return Reply(error.request_id, False, error={"code": error.code, "message": str(error)})
+            return refusal(error.request_id, error.code, told(error))
         try:
             return Reply(request_id, True, result=self._handler(arguments))
         except ControlError as error:
-            return Reply(request_id, False, error={"code": error.code, "message": str(error)})
-        except Exception as error:
-            log.exception("request failed")
-            return Reply(request_id, False, error={"code": "internal", "message": f"{type(error).__name__}: {error}"})
+            return refusal(request_id, error.code, told(error))
+        except BaseException as error:  # a request may end neither this thread nor the daemon, by whatever a handler raises
+            self._count("a request failed", error)
+            return refusal(request_id, "internal", f"{type(error).__name__}: {told(error)}")
 
-
-def _prepare(path: Path) -> None:
-    """A private directory, and no socket left over by a dead daemon."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.is_socket():
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
+    def _send_telemetry(self, topic: str, value: Any) -> None:
         try:
-            probe.connect(str(path))
-        except OSError:
-            path.unlink()
+            data = msgspec.json.encode(value)
+        except Exception as error:
+            self._count(f"telemetry {topic} is no JSON", error)
             return
-    raise OSError("another specdiffd is running here (specdiffd ctl shutdown ends it)")
+        self._pub.send_multipart([topic.encode(), data], zmq.NOBLOCK)
+
+    def _count(self, text: str, error: BaseException) -> None:
+        self.errors += 1
+        self._complain.error(text, error)
+
+
+def give_back_memory() -> None:
+    """What a large message took is the system's again: libzmq holds all parts until the last one has come, and the allocator keeps them."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
+    if trim is not None:
+        trim(0)

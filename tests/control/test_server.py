@@ -38,7 +38,6 @@ def server(config: ControlConfig) -> Iterator[ControlServer]:
     s.start()
     yield s
     s.stop()
-    assert s.error is None
 
 
 def test_sockets_are_private_and_removed(server: ControlServer) -> None:
