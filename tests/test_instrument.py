@@ -1,6 +1,7 @@
 """The streaming instrument: what is heard does not depend on how it was asked for."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -194,3 +195,19 @@ def test_a_note_shorter_than_a_frame_still_sounds(program: int) -> None:
         return float(np.abs(rendered.audio).max())
 
     assert peak(0.001) > (0.5 if program == 0 else 0.25) * peak(0.1)
+
+
+@pytest.mark.parametrize("onset_s", [0.6, 0.613])
+def test_no_burst_before_an_onset(onset_s: float) -> None:
+    """Until a chord begins nothing is louder than without it; at 0.6 s a frame's window ends, as often in songs."""
+    builtin = load_builtin_family("builtin")
+    past = round(onset_s * builtin.sample_rate_hz)
+
+    def peak(program: int, pitches: Sequence[int]) -> float:
+        notes = [Note(0.1, 60, 100, program, 0, offset_s=0.4), *(Note(onset_s, pitch, 100, program, 0) for pitch in pitches)]
+        rendered, _ = render(builtin, [Performance(notes, {0: Controllers()})], builtin.start(0, 1), 0, 36)
+        heard = rendered.audio[0, builtin.lookahead_frames * builtin.hop_samples :]
+        return 20 * math.log10(float(np.abs(heard[past - round(0.05 * builtin.sample_rate_hz) : past]).max()))
+
+    over_db = {program: peak(program, (55, 64)) - peak(program, ()) for program in (19, 44, 92, 95, 101)}
+    assert max(over_db.values()) < 3, over_db  # up to 21 while the prior took a note for present that had not begun

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from specdiffd.audio.mel import log_mel
-from specdiffd.events import Event, Performance
+from specdiffd.events import Controllers, Event, Note, Performance
 from specdiffd.formats import MelFormat
 from specdiffd.layout import BUILTIN, PRIOR, read_config
 from specdiffd.layout import CONFIG as CONFIG_FILE
@@ -50,6 +50,19 @@ def test_ages_count_from_the_frames_first_sample() -> None:
     assert x.choke_s[0, 0] == -NEVER_S
     assert x.active[0].nonzero()[0].item() == 4  # frame 4 covers 0.08 to 0.12 s
     assert x.velocity[0] == 1.0
+
+
+def test_a_frame_that_ends_at_an_onset_has_nothing_of_the_note(prior: NotePrior) -> None:
+    """At any moment of a song, however its seconds are rounded: ages that read as "has not happened" are of no note that sounds."""
+    frames = np.array([*range(2, 400), 5000, 50_000, 500_000])
+    for nearest in (-np.inf, np.inf):
+        onsets_s = np.concatenate((frames * 0.02, np.nextafter(frames * 0.02, nearest)))
+        for first, onset_s in zip(np.tile(frames, 2) - 3, onsets_s, strict=True):
+            x = features(Performance([Note(float(onset_s), 60, 100, 0, 0)], {0: Controllers()}), int(first), 4)
+            assert torch.equal(x.active, x.age_s > -CONFIG.window_s)
+    silent, sounding = prior(features(played((0.6, 0x90, 60, 100)), 28, 2))
+    assert silent.eq(CONFIG.log_floor).all()
+    assert sounding.max() > CONFIG.log_floor
 
 
 def test_a_held_note_is_never_released() -> None:
