@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import wave
+import contextlib
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from specdiffd.io.shared import STEREO
 
 FLUSH_S = 0.5  # of audio: what a crash may lose
 BYTES = 2 * STEREO  # of a sample, in 16 bits
+HEADER_BYTES = 44
 
 
 class Recording:
@@ -26,7 +29,8 @@ class Recording:
     def __init__(self, path: Path, sample_rate_hz: int, most_bytes: int = WAV_BYTES) -> None:
         self._wanted, self._rate, self._most = path, sample_rate_hz, most_bytes // BYTES
         self._waiting: list[NDArray[np.int16]] = []
-        self._open()
+        with self._named_errors():
+            self._open()
 
     def write(self, audio: NDArray[np.float32]) -> None:
         """Add audio (samples, STEREO).
@@ -36,48 +40,56 @@ class Recording:
         """
         self._waiting.append((np.clip(audio, -1, 1) * 32767).astype("<i2"))
         if sum(map(len, self._waiting)) >= FLUSH_S * self._rate:
-            self._flush()
+            with self._named_errors():
+                self._flush()
 
     def close(self) -> None:
-        """Write what waits."""
-        try:
+        """Write what waits.
+
+        Raises:
+            DeviceError: it cannot be written.
+        """
+        with self._named_errors(), self._file:
             self._flush()
-            self._wave.close()
-        except OSError as error:
-            raise self._failure(error) from error
-        finally:
-            self._file.close()
 
     def _open(self) -> None:
-        self.path = unused(self._wanted)
-        try:
-            self._file = self.path.open("xb")
-            self._wave = wave.open(self._file, "wb")  # noqa: SIM115  closed by ``close``
-            self._wave.setnchannels(STEREO)
-            self._wave.setsampwidth(2)
-            self._wave.setframerate(self._rate)
-            self._wave.writeframes(b"")
-            self._file.flush()
-        except OSError as error:
-            raise self._failure(error) from error
+        self.path, self._samples = unused(self._wanted), 0
+        self._file = self.path.open("xb", buffering=0)
+        self._add(b"")
 
     def _flush(self) -> None:
         audio = np.concatenate([np.zeros((0, STEREO), "<i2"), *self._waiting])
         self._waiting = []
-        try:
-            while self._wave.getnframes() + len(audio) > self._most:
-                room = self._most - self._wave.getnframes()
-                self._wave.writeframes(audio[:room].tobytes())
-                self._file.close()
-                audio = audio[room:]
-                self._open()
-            self._wave.writeframes(audio.tobytes())  # its length is written, too
-            self._file.flush()
-        except OSError as error:
-            raise self._failure(error) from error
+        while len(audio) > (room := self._most - self._samples):
+            self._add(audio[:room].tobytes())
+            self._file.close()
+            audio = audio[room:]
+            self._open()
+        self._add(audio.tobytes())
 
-    def _failure(self, error: OSError) -> DeviceError:
-        return DeviceError(f"cannot write {self.path}: {error.strerror or error}")
+    def _add(self, data: bytes) -> None:
+        """Samples, and a header that counts them."""
+        self._file.seek(HEADER_BYTES + self._samples * BYTES)
+        rest = memoryview(data)
+        while rest:  # a disk that is nearly full takes a part
+            rest = rest[self._file.write(rest) :]
+        self._samples += len(data) // BYTES
+        self._file.seek(0)
+        self._file.write(header(self._rate, self._samples * BYTES))
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DeviceError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+
+def header(sample_rate_hz: int, data_bytes: int) -> bytes:
+    """Of a WAV file of 16 bits and STEREO channels (Multimedia Programming Interface and Data Specifications 1.0, IBM and Microsoft 1991)."""
+    fmt = struct.pack("<HHIIHH", 1, STEREO, sample_rate_hz, sample_rate_hz * BYTES, BYTES, 16)
+    chunks = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", data_bytes)
+    return b"RIFF" + struct.pack("<I", len(chunks) + data_bytes) + chunks
 
 
 def unused(path: Path) -> Path:

@@ -1,0 +1,85 @@
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+import pytest
+
+from specdiffd import children
+from specdiffd.children import Child
+
+
+def obedient(pipe: Connection) -> None:
+    pipe.send(("loaded", None))
+    while pipe.recv() != "stop":
+        pipe.send(("alive", None))
+
+
+def forked(target: Callable[[Connection], None]) -> Callable[[Connection], BaseProcess]:
+    return lambda pipe: multiprocessing.get_context("spawn").Process(target=target, args=(pipe,), daemon=True)
+
+
+@pytest.fixture
+def child() -> Child:
+    return Child("engine", forked(obedient))
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+
+
+def heard(child: Child) -> list[str]:
+    return [kind for kind, _ in child.messages()]
+
+
+def test_it_starts_is_told_and_ends(child: Child) -> None:
+    assert child.due
+    child.start()
+    until(lambda: "loaded" in heard(child))
+    assert child.end()
+    assert child.pid is None
+
+
+def test_a_death_is_seen_until_it_is_buried(child: Child) -> None:
+    child.start()
+    until(lambda: heard(child))
+    os.kill(child.pid or 0, signal.SIGKILL)
+    until(lambda: child.died)
+    assert not child.due
+    assert child.bury() == -signal.SIGKILL
+    assert child.failures == 1
+    assert not child.died
+    until(lambda: child.due)
+
+
+def test_a_child_that_starts_has_time_as_long_as_it_says_what_it_does(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "START_TIMEOUT_S", 0.2)
+    child.start()
+    until(lambda: heard(child))
+    assert not child.stuck()
+    until(child.stuck)
+    child.send("hello")
+    until(lambda: heard(child))
+    assert not child.stuck()
+    child.kill()
+    assert not child.stuck()
+
+
+def test_one_that_plays_is_stuck_when_it_gives_no_sign_of_life(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign of its own is counted, an older one of the process before it is no reason to kill it."""
+    monkeypatch.setattr(children, "ALIVE_S", 0.2)
+    child.start()
+    until(lambda: heard(child))
+    child.loaded = True
+    assert not child.stuck(alive_ns=1)
+    until(lambda: child.stuck(alive_ns=1))
+    assert not child.stuck(alive_ns=time.monotonic_ns())
+    child.send("go")  # it has time to heed that
+    assert not child.stuck(alive_ns=1)
+    child.kill()
