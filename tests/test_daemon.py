@@ -158,7 +158,7 @@ def test_telemetry(tmp_path: Path) -> None:
         assert seen["status"]["instrument"] == "sine"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_stop_it_cleanly(tmp_path: Path, number: int) -> None:
     with daemon(tmp_path) as (process, client):
         client.call("note_on", pitch=60)
@@ -220,7 +220,7 @@ def test_killed_io_is_replaced_and_notes_are_still_held(tmp_path: Path) -> None:
         status = client.call("status")
         assert [n["pitch"] for n in status["sounding_notes"]] == [60]
         assert status["gain_db"] == -6
-        assert status["counters"]["restarts"] == {"io": 1, "engine": 0}
+        assert status["counters"]["restarts"] == {"io": 1, "engine": 0, "standby": 0}
         client.call("note_off", pitch=60)
         wait_until(lambda: client.call("status")["asleep"])
 
@@ -235,6 +235,98 @@ def test_a_child_that_hangs_is_replaced(tmp_path: Path, name: str) -> None:
         wait_until(lambda: client.call("status")["audio"]["output"])
         client.call("note_off", pitch=60)
         wait_until(lambda: client.call("status")["asleep"])
+
+
+FIXED_DELAY = ("-o", "engine.render_delay_ms=60")
+
+
+def test_counters_go_on_through_a_takeover(tmp_path: Path) -> None:
+    with daemon(tmp_path, *FIXED_DELAY) as (_, client):
+        for pitch in range(60, 70):
+            client.call("note_on", pitch=pitch)
+        before = wait_until(lambda: (s := client.call("status")["counters"]) and s["events"] == 10 and s["revisions"] and s)
+        wait_until(lambda: "standby" in children(client))
+        os.kill(children(client)["engine"], signal.SIGKILL)
+        wait_until(lambda: client.call("status")["counters"]["restarts"]["engine"] == 1)
+        wait_until(lambda: len(client.call("status")["sounding_notes"]) == 10)
+        client.call("note_on", pitch=80)
+        after = wait_until(lambda: (s := client.call("status")) and len(s["sounding_notes"]) == 11 and s["counters"])
+        assert after["events"] > before["events"]
+        assert after["revisions"] > before["revisions"]
+
+
+def test_every_death_is_counted(tmp_path: Path) -> None:
+    with daemon(tmp_path, *FIXED_DELAY, "-o", "engine.standby=false") as (_, client):
+        for count in range(1, 5):
+            pid = wait_until(lambda: children(client).get("io"))
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda count=count: client.call("status")["counters"]["restarts"]["io"] == count)
+            wait_until(lambda: client.call("status")["audio"]["output"])
+
+
+def test_a_standby_that_hangs_is_replaced_before_and_after_it_takes_over(tmp_path: Path) -> None:
+    with daemon(tmp_path, *FIXED_DELAY) as (_, client):
+        standby = wait_until(lambda: children(client).get("standby"))
+        os.kill(standby, signal.SIGSTOP)
+        wait_until(lambda: client.call("status")["counters"]["restarts"]["standby"] == 1)
+        standby = wait_until(lambda: (p := children(client).get("standby")) != standby and p)
+        client.call("note_on", pitch=60)
+        wait_until(lambda: client.call("status")["sounding_notes"])
+        os.kill(standby, signal.SIGSTOP)
+        os.kill(children(client)["engine"], signal.SIGKILL)
+        wait_until(lambda: client.call("status")["counters"]["restarts"]["engine"] >= 2)
+        wait_until(lambda: client.call("status")["forecast_s"] > 1)
+        assert [n["pitch"] for n in client.call("status")["sounding_notes"]] == [60]
+
+
+def test_a_supervisor_that_stands_still_silences_nothing(tmp_path: Path) -> None:
+    with daemon(tmp_path, *FIXED_DELAY) as (process, client):
+        client.call("note_on", pitch=60)
+        pids = wait_until(lambda: client.call("status")["forecast_s"] > 1 and children(client))
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(7)
+        process.send_signal(signal.SIGCONT)
+        status = client.call("status")
+        assert status["counters"]["missing_samples"] == 0
+        assert {name: children(client)[name] for name in ("io", "engine")} == {name: pids[name] for name in ("io", "engine")}
+
+
+def test_panic_is_answered_and_heard_while_the_engine_hangs(tmp_path: Path) -> None:
+    recording = tmp_path / "out.wav"
+    with daemon(tmp_path, "-o", f"audio.device=wav:{recording}", *FIXED_DELAY) as (_, client):
+        client.call("note_on", pitch=69, velocity=127)
+        wait_until(lambda: client.call("status")["forecast_s"] > 1.5)
+        engine = children(client)["engine"]
+        os.kill(engine, signal.SIGSTOP)
+        started_s = time.monotonic()
+        client.call("panic")
+        assert time.monotonic() - started_s < 0.05
+        time.sleep(1)  # of forecast that would be heard
+        os.kill(engine, signal.SIGCONT)
+        wait_until(lambda: not client.call("status")["sounding_notes"])
+        client.call("note_on", pitch=72)
+        wait_until(lambda: client.call("status")["sounding_notes"])
+        client.call("note_off", pitch=72)
+        wait_until(lambda: client.call("status")["asleep"])
+    levels = loudness(recording)
+    sounding = levels > 0.03
+    edges = np.flatnonzero(np.diff(sounding.astype(int)))
+    assert len(edges) == 4  # two sounds
+    assert (edges[2] - edges[1]) * 0.02 > 0.8
+
+
+def test_a_machine_without_a_device_is_waited_for_in_one_process(tmp_path: Path) -> None:
+    missing = ("-o", "audio.device=no such device", *FIXED_DELAY)
+    with daemon(tmp_path, *missing, "--wait") as (_, client):
+        status = client.call("status")
+        assert "no such device" in status["audio"]["waiting"]
+        io = status["processes"]["io"]
+        client.call("note_on", pitch=60)
+        client.call("panic")
+        time.sleep(3)
+        status = client.call("status")
+        assert status["processes"]["io"] == io
+        assert sum(status["counters"]["restarts"].values()) == 0
 
 
 def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:

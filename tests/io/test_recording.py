@@ -71,9 +71,9 @@ def test_what_cannot_be_written_says_why(tmp_path: Path) -> None:
             with pytest.raises(DeviceError, match=r"cannot write .*a\.wav: File too large"):
                 recording.write(noise(50_000))
         recording.write(noise(100))
-        with pytest.raises(DeviceError, match="File too large"):
-            recording.close()
+        recording.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert os.listdir(tmp_path) == ["a.wav"]
+    assert soundfile.info(tmp_path / "a.wav").frames == 100  # what there was room for
