@@ -54,7 +54,7 @@ class Listener:
         else:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not refused for minutes after a daemon's death
             self.socket.bind((self._address.host, self._address.port))
-        self.socket.listen(BACKLOG)
+            self.socket.listen(BACKLOG)
 
     def _bind_file(self) -> None:
         path = self._address.path
@@ -69,3 +69,4 @@ class Listener:
             found = os.lstat(path)
             self._file = (found.st_dev, found.st_ino)
             os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)  # before it listens nobody can connect
+            self.socket.listen(BACKLOG)  # still alone: one that does not listen looks like a dead daemon's

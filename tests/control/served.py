@@ -17,7 +17,7 @@ from specdiffd.control.protocol import Arguments, Status
 from specdiffd.control.server import ControlServer
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01NULL" + bytes(16 + 1 + 31)
-READY = {kind: b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind for kind in (b"DEALER", b"REQ", b"SUB")}
+READY = {kind: b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind for kind in (b"DEALER", b"REQ", b"SUB", b"ROUTER")}
 
 
 def answer(arguments: Arguments) -> Any:

@@ -197,7 +197,7 @@ def test_a_server_that_does_not_start_leaves_nothing(tmp_path: Path) -> None:
 
 def test_of_many_that_start_at_once_one_is_left(tmp_path: Path) -> None:
     """Each finds the same stale socket."""
-    for _ in range(20):
+    for _ in range(50):
         left_over(tmp_path / "c.sock")
         found: list[ControlServer | SpecdiffdError] = []
 
