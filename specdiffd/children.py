@@ -102,8 +102,8 @@ class Child:
                 message = self._pipe.recv()
                 self._heard_ns = time.monotonic_ns()
                 yield message
-        except (EOFError, OSError):
-            return  # its death is noticed elsewhere
+        except Exception:  # it died, maybe within a message: its death is noticed elsewhere
+            return
 
     def ready(self, info: dict[str, Any]) -> None:
         """It has said that it is."""

@@ -7,8 +7,9 @@ import logging
 import os
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
+from typing import NoReturn
 
 from specdiffd.config import Config
 from specdiffd.errors import DeviceError, SpecdiffdError
@@ -20,6 +21,7 @@ from specdiffd.io.sinks import Sink, open_sink
 from specdiffd.io.source import Message
 from specdiffd.logs import set_up_logging
 from specdiffd.priority import keep_memory, real_time
+from specdiffd.text import told
 
 log = logging.getLogger(__name__)
 POLL_S, SENSING_POLL_S = 0.2, 0.05
@@ -42,19 +44,25 @@ def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
         signal.signal(number, signal.SIG_IGN)  # the terminal sends them to the whole group; the supervisor decides
     set_up_logging(config.logging.level)
     log.debug("process %d", os.getpid())
-    try:
-        with ExitStack() as stack:
-            try:
-                _serve(shared, config, supervisor, bell, wait, stack)
-            except SpecdiffdError as error:
-                supervisor.send(("failed", (str(error), error.exit_code)))
-                os._exit(error.exit_code)  # closing the clients of a server that is gone can take for ever
-            except (EOFError, BrokenPipeError):
-                log.warning("the supervisor is gone, stopping")
-                shared.timeline.header.running = 0
-                time.sleep(FADE_S)  # the stream must run on for the fade to be heard
-    except (EOFError, BrokenPipeError):
-        return
+    with ExitStack() as stack:
+        try:
+            _serve(shared, config, supervisor, bell, wait, stack)
+        except SpecdiffdError as error:
+            _fail(supervisor, str(error), error.exit_code)
+        except (EOFError, BrokenPipeError):
+            log.warning("the supervisor is gone, stopping")
+            shared.timeline.header.running = 0
+            time.sleep(FADE_S)  # the stream must run on for the fade to be heard
+        except Exception as error:
+            log.exception("input and output failed")
+            _fail(supervisor, f"input and output failed: {type(error).__name__}: {told(error)}", 1)
+
+
+def _fail(supervisor: Connection, problem: str, exit_code: int) -> NoReturn:
+    """End at once: closing the clients of a server that is gone can take for ever."""
+    with suppress(OSError):
+        supervisor.send(("failed", (problem, exit_code)))
+    os._exit(exit_code)
 
 
 def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection, wait: bool, stack: ExitStack) -> None:

@@ -23,7 +23,8 @@ Audio = NDArray[np.float32]
 class Server:
     """A JACK server of its own; the environment leads to it while the context is open."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rate_hz: int = RATE) -> None:
+        self.rate_hz = rate_hz
         self.folder, self._name = folder, f"specdiffd-test-{os.getpid()}"
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
@@ -49,7 +50,7 @@ class Server:
 
     def start(self) -> None:
         """Up, and ready for clients."""
-        command = ["jackd", "-n", self._name, "-r", "-d", "dummy", "-r", str(RATE), "-p", "256"]
+        command = ["jackd", "-n", self._name, "-r", "-d", "dummy", "-r", str(self.rate_hz), "-p", "256"]
         with (self.folder / "jackd.log").open("w") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         subprocess.run(["jack_wait", "-s", self._name, "-w", "-t", "20"], check=True, stdout=subprocess.DEVNULL)
@@ -105,9 +106,9 @@ def running_fluidsynth() -> Iterator[None]:
 class Peer:
     """A keyboard and an ear: events at exact frames, everything heard with its frame."""
 
-    def __init__(self, keys: bool = True, midi: str = "specdiffd", audio: str = "PortAudio") -> None:
+    def __init__(self, keys: bool = True, midi: str = "specdiffd", audio: str = "PortAudio", name: str = "peer") -> None:
         self._plays, self._midi, self._audio = keys, midi, audio
-        self.client = jack.Client("peer")
+        self.client = jack.Client(name)
         self._out = self.client.midi_outports.register("keys")
         self._in = self.client.inports.register("ear")
         self._waiting: list[tuple[int, bytes]] = []
@@ -119,8 +120,8 @@ class Peer:
     def __enter__(self) -> "Peer":
         self.client.activate()
         if self._plays:
-            (midi,) = [p for p in self.client.get_ports(is_midi=True, is_input=True) if self._midi in p.name]
-            self.client.connect(self._out, midi)
+            midi = [p for p in self.client.get_ports(is_midi=True, is_input=True) if self._midi in p.name]
+            self.client.connect(self._out, midi[0])
         audio = [p for p in self.client.get_ports(is_audio=True, is_output=True) if self._audio in p.name]
         self.client.connect(audio[0], self._in)
         return self

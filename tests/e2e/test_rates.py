@@ -1,0 +1,39 @@
+"""Servers of other rates, and one that comes back with another."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from peers import RATE, Peer, Server, loudest_hz, running_daemon
+from test_keyboards import ON, SINES, sounding, until
+
+
+def test_the_daemon_takes_the_servers_rate(tmp_path: Path) -> None:
+    """The sine is as high at 44.1 kHz, and what is held sounds on when the server is another one."""
+    with Server(tmp_path, 44100) as server, running_daemon(tmp_path, *SINES) as client:
+        assert "44100 Hz" in client.call("status")["audio"]["output"]
+        with Peer() as peer:
+            audio = peer.play([(0.1, ON)], 1.5)[: 44100 * 3 // 2]
+        assert loudest_hz(audio[22050:]) * 44100 / RATE == pytest.approx(440, abs=3)
+        client.call("note_on", pitch=81)
+        until(lambda: sounding(client) == [81], 3)
+        server.stop()
+        until(lambda: client.call("status")["audio"]["output"] is None, 10)
+        server.rate_hz = 48000
+        server.start()
+        until(lambda: "48000 Hz" in (client.call("status")["audio"]["output"] or ""), 10)
+        until(lambda: sounding(client) == [81] and client.call("status")["forecast_s"] > 1, 20)
+        with Peer(keys=False) as peer:
+            audio = peer.play([], 1.0)
+        assert loudest_hz(audio) == pytest.approx(880, abs=3)
+        assert np.abs(audio).max() > 0.01
+
+
+def test_a_rate_that_the_server_has_not_is_named(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "specdiffd.cli", "run", "--fake", "-o", "audio.device=jack", "-o", "audio.sample_rate_hz=48000"]
+    with Server(tmp_path, 44100):
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 3
+    assert "audio.sample_rate_hz is 48000, the device has 44100 (auto takes that)" in result.stderr.splitlines()[-1]
