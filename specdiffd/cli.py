@@ -167,7 +167,9 @@ def devices(as_json: JsonFlag = False) -> None:
     _show(found, lines or ["no audio devices (audio.device=wav:PATH writes a file, null plays to nobody)"], as_json)
 
 
-InstrumentOption = Annotated[str, typer.Option("-m", "--instrument", help="builtin, or the directory of a checkpoint.")]
+InstrumentOption = Annotated[
+    str, typer.Option("-m", "--instrument", help="builtin, the directory of a checkpoint, or a hub id that was pulled.")
+]
 
 
 @app.command()
@@ -179,7 +181,17 @@ def tokens(
 ) -> None:
     """Show a MIDI file as the instrument's tokens: one list of ids per window, without padding."""
     from specdiffd.formats import MelFormat
-    from specdiffd.layout import CONFIG, DECODER, INDEX, NOTES_ENCODER, PUBLISHED_CLASS, checkpoint_folder, read_config, read_json
+    from specdiffd.layout import (
+        CONFIG,
+        DECODER,
+        INDEX,
+        NOTES_ENCODER,
+        PUBLISHED_CLASS,
+        WindowLength,
+        checkpoint_folder,
+        read_config,
+        read_json,
+    )
     from specdiffd.midi.file import read_song
     from specdiffd.midi.published import published_performance
     from specdiffd.midi.score import Score
@@ -188,7 +200,7 @@ def tokens(
 
     folder = checkpoint_folder(instrument)
     codec = read_config(folder / NOTES_ENCODER / CONFIG, Codec, "codec")
-    frames = read_json(folder / DECODER / CONFIG).get("targets_length", 256)
+    frames = read_config(folder / DECODER / CONFIG, WindowLength).targets_length
     fmt = read_config(folder / INDEX, MelFormat, "mel_format")
     published = read_json(folder / INDEX).get("_class_name") == PUBLISHED_CLASS
     for path in songs:
@@ -384,7 +396,9 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Examples per step; default: what two cores handle.", min=1)] = None,
     pieces: Annotated[int, typer.Option(help="Rendered half minutes held in memory.", min=1)] = 200,
     adversarial_from: Annotated[float, typer.Option(help="Share of the vocoder's time without discriminators.", min=0, max=1)] = 0.45,
-    soundfont: Annotated[list[str] | None, typer.Option(help="fluid, musescore or a file; several are mixed.")] = None,
+    soundfont: Annotated[
+        list[str] | None, typer.Option(help="fluid, musescore or a file; several are mixed (colours are the first one's).")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch; default: as many as cores.", min=1)] = None,
     device: Annotated[str, typer.Option(help="A torch device; auto takes the GPU if there is one.")] = "auto",
 ) -> None:
@@ -454,7 +468,9 @@ def instruments_info(name: Annotated[str, typer.Argument(metavar="NAME")] = "bui
 @instruments_app.command("pull")
 def instruments_pull(
     hub_id: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
-    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit; default: main.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="A branch, tag or commit, to be played by the folder that is shown; default: main.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Fetch a checkpoint from the hub into its shared cache (HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured)."""

@@ -29,11 +29,6 @@ class MelFormat:
         """Seconds from one frame to the next."""
         return self.hop_samples / self.sample_rate_hz
 
-    @property
-    def support_frames(self) -> int:
-        """How many hops a frame's window covers."""
-        return -(-self.window_samples // self.hop_samples)
-
     def first_frame_of(self, time_s: float) -> int:
         """The first frame whose window reaches beyond ``time_s``: the first that can show what begins there."""
         return math.floor((time_s * self.sample_rate_hz - self.window_samples) / self.hop_samples + 1e-6) + 1
@@ -56,7 +51,7 @@ class MelFormat:
         return (x + 1.0) / 2.0 * (self.log_ceiling - self.log_floor) + self.log_floor
 
 
-# What a vocoder is told of a mel bin where there is no score: no partial near it, and nothing has just begun (model.prior.guide).
+# What a vocoder is told of a mel bin where there is no score: no partial near it, and nothing has just begun (model.playing.PlayedPrior).
 NO_GUIDE = (0.0, -12.0, 1.0, 0.0, 0.0)
 
 FORMATS = {

@@ -415,7 +415,7 @@ class SpectrogramInstrument:
             self.stopwatch.lap("encoder")
             yield
             here = min(end, start + self.window_frames, first + MOST_FRAMES) - first
-            mel, window = yield from self._sample(performances, state, prior[:, :here], window)
+            mel, window = yield from self._sample(state, prior[:, :here], window)
             state = self._followed(self._with_window(state, window), mel, prior[:, :here])
             prior = prior[:, here:]
         return state
@@ -430,9 +430,7 @@ class SpectrogramInstrument:
         drop = max(0, state.mel.shape[1] - 2 * self.window_frames)
         return state._replace(first_frame=state.first_frame + drop, mel=state.mel[:, drop:], prior=state.prior[:, drop:])
 
-    def _sample(
-        self, performances: Sequence[Performance], state: StreamState, prior: Tensor, window: _Window
-    ) -> Generator[None, None, tuple[Tensor, _Window]]:
+    def _sample(self, state: StreamState, prior: Tensor, window: _Window) -> Generator[None, None, tuple[Tensor, _Window]]:
         """Sample the frames of ``prior`` (natural log), which follow those of ``state``, in ``window``, half a step at a time.
 
         At each step they look at the frames that were sampled in this window before as those were at that step: all of a window's

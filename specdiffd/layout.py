@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -26,6 +26,12 @@ BUILTIN = Path(__file__).parent / "weights" / "builtin"
 STAND_IN = Path(__file__).parent / "weights" / "published"  # the vocoder of checkpoints that have none
 
 C = TypeVar("C")
+
+
+class WindowLength(msgspec.Struct, frozen=True):
+    """Of a decoder's config, for those that need no network."""
+
+    targets_length: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 256  # frames
 
 
 def checkpoint_folder(name: str) -> Path:

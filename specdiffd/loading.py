@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from specdiffd.errors import CheckpointError, DeviceError
+from specdiffd.errors import CheckpointError, DeviceError, UsageError
 from specdiffd.formats import FORMATS, MelFormat
 from specdiffd.graph import Graph, bfloat16_is_faster
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
@@ -46,6 +46,7 @@ from specdiffd.vocoder.onnx import OnnxVocoder
 
 AnyInstrument = SpectrogramInstrument | PublishedInstrument
 M = TypeVar("M", bound=nn.Module)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # What a published checkpoint consists of, and the classes that its index may name.
 PUBLISHED_PARTS: dict[str, set[str | None]] = {
     NOTES_ENCODER: {"SpectrogramNotesEncoder"},
@@ -79,6 +80,7 @@ def load_instrument(
 
     Raises:
         CheckpointError: it is missing, damaged, of another kind, or does not know what ``settings`` ask for.
+        UsageError: an unknown ``dtype``.
     """
     folder = checkpoint_folder(name)
     index = read_json(folder / INDEX)
@@ -272,6 +274,9 @@ def pick_device(name: str) -> str:
 
 
 def _dtype(name: str, device: str) -> torch.dtype:
+    """Raises: UsageError: there is none of that name that networks run in."""
+    if name in DTYPES:
+        return DTYPES[name]
     if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+        raise UsageError(f"dtype {name!r}: expected one of auto, {', '.join(DTYPES)}")
     return torch.bfloat16 if bfloat16_is_faster(device) else torch.float32

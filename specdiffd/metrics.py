@@ -63,8 +63,3 @@ class Stopwatch:
     def __str__(self) -> str:
         """For logs: what each lap took, in milliseconds."""
         return ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in self.laps.items())
-
-    @property
-    def total(self) -> float:
-        """Seconds of all laps."""
-        return sum(self.laps.values())

@@ -1,5 +1,7 @@
+import ast
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 
 from specdiffd import __version__, cli
 from specdiffd.errors import SpecdiffdError, UsageError
+from specdiffd.layout import BUILTIN, CONFIG, DECODER
 
 
 @pytest.fixture
@@ -122,6 +125,8 @@ def test_what_was_mended_is_said(song: Path, tmp_path: Path) -> None:
         (["ctl", "ping", "--timeout", "0.1"], 1, "is specdiffd running?"),
         (["ports", "--api", "usb"], 2, "Invalid enum value"),
         (["render", "SONG", "--device", "tpu"], 3, "device 'tpu'"),
+        (["render", "SONG", "--dtype", "float16"], 2, "dtype 'float16': expected one of auto, float32, bfloat16"),
+        (["tokens", "SONG", "-m", "NO_WINDOW"], 3, "Expected `int` >= 1 - at `$.targets_length`"),
     ],
 )
 def test_errors_are_one_line_and_an_exit_code(
@@ -131,11 +136,13 @@ def test_errors_are_one_line_and_an_exit_code(
     broken.write_bytes(b"RIFF")
     there = tmp_path / "there.wav"
     there.write_bytes(b"")
+    no_window = tmp_path / "checkpoint"
+    shutil.copytree(BUILTIN, no_window, ignore=shutil.ignore_patterns("*.safetensors"))
+    (no_window / DECODER / CONFIG).write_text('{"targets_length": 0}')
+    for name, path in (("SONG", song), ("BROKEN", broken), ("THERE", there), ("NO_WINDOW", no_window)):
+        words = [word.replace(name, str(path)) for word in words]
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr(
-        "sys.argv",
-        ["specdiffd", *(w.replace("SONG", str(song)).replace("BROKEN", str(broken)).replace("THERE", str(there)) for w in words)],
-    )
+    monkeypatch.setattr("sys.argv", ["specdiffd", *words])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == code
@@ -156,6 +163,31 @@ def test_errors_are_one_line_and_an_exit_code(
 )
 def test_words_become_arguments(verb: str, words: list[str], arguments: dict[str, object]) -> None:
     assert cli._ctl_arguments(verb, words) == arguments
+
+
+def test_bars_have_an_end_or_none_yet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    with cli._progress(True, "s") as progress:
+        task = progress.add_task("playing", total=None)
+        progress.refresh()
+        progress.update(task, completed=3.2, total=20.9)
+        progress.refresh()
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert re.search(r"playing .* 0/\? +s", shown)
+    assert re.search(r"playing .* 3/20 +s", shown)
+
+
+def test_every_option_does_something() -> None:
+    """In each command's body, that is; what it does is tested with the command."""
+    commands = [
+        node
+        for node in ast.walk(ast.parse(Path(cli.__file__).read_text()))
+        if isinstance(node, ast.FunctionDef) and any(".command" in ast.unparse(d) for d in node.decorator_list)
+    ]
+    assert len(commands) > 15
+    for command in commands:
+        used = {node.id for part in command.body for node in ast.walk(part) if isinstance(node, ast.Name)}
+        assert {a.arg for a in command.args.args} <= used, command.name
 
 
 def test_exit_codes_are_the_documented_ones() -> None:

@@ -1,14 +1,20 @@
+import ast
 import os
 import random
 from collections import Counter
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import yaml
 
 from specdiffd.config import Config, check_config, load_config, user_config
+from specdiffd.engine import Engine, settings_for
 from specdiffd.errors import ConfigError
+from specdiffd.events import Controllers, Event, Note, Performance
+from specdiffd.fakes import SineInstrument, VirtualStream
+from specdiffd.io.timeline import Timeline
 
 SHIPPED = Path(__file__).parents[1] / "config.yaml"
 
@@ -53,6 +59,34 @@ def test_wrong_keys_and_values_are_named(raw: dict[str, object], says: str) -> N
         check_config(raw, "file")
     assert says in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_every_key_is_read_by_something() -> None:
+    package = SHIPPED.parent / "specdiffd"
+    read = {
+        node.attr
+        for path in package.rglob("*.py")
+        if path.name != "config.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    keys = {key for section in Config.__struct_fields__ for key in getattr(Config(), section).__struct_fields__}
+    assert keys - read <= {"curve_keys"}  # reserved, and said to be
+
+
+@pytest.mark.parametrize("rate_hz", [96000, 192000])
+def test_the_longest_forecast_that_is_allowed_fits(rate_hz: int) -> None:
+    """More than the timeline holds, and audio of the future would be heard instead."""
+    timeline = Timeline()
+    timeline.clear()
+    with pytest.raises(ConfigError, match=r"forecast_s: .*<= 8"):
+        check_config({"engine": {"forecast_s": 8.1}}, "file")
+    engine = Engine(SineInstrument(), timeline, settings_for(rate_hz, 8192, 3.0, 8.0, 1))
+    stream = VirtualStream(timeline, engine.play, engine.work, sample_rate_hz=rate_hz, block_size=8192, delay_s=0.2)
+    heard = stream.run([Event(0.1, 0x90, 61, 127), Event(7.0, 0x80, 61)], 10.0)[:, 0]
+    note = Note(0.3, 61, 127, 0, 0, offset_s=7.2)
+    expected = SineInstrument.sound(Performance([note], {0: Controllers()}), np.arange(len(heard)) / rate_hz)
+    assert np.abs(heard - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("text", ["audio", "audio.gain_db", "=3", "audio.=3"])

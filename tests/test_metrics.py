@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from specdiffd.metrics import Durations, Stopwatch, summary_ms
@@ -17,10 +19,18 @@ def test_nothing_measured_is_none() -> None:
     assert summary_ms([]) == {"min_ms": None, "p50_ms": None, "p99_ms": None, "max_ms": None}
 
 
-def test_laps_of_one_name_add_up() -> None:
-    watch = Stopwatch()
+def test_laps_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lap ends when what it has begun elsewhere is done."""
+    now = SimpleNamespace(s=0.0)
+    monkeypatch.setattr("specdiffd.metrics.time", SimpleNamespace(perf_counter=lambda: now.s))
+
+    def settle() -> None:
+        now.s += 0.5
+
+    watch = Stopwatch(settle)
     watch.start()
-    for name in ("a", "b", "a"):
+    for name, takes_s in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
+        now.s += takes_s
         watch.lap(name)
-    assert set(watch.laps) == {"a", "b"}
-    assert watch.total == pytest.approx(sum(watch.laps.values()))
+    assert watch.laps == {"a": 5.0, "b": 2.5}
+    assert str(watch) == "a 5000.0, b 2500.0"

@@ -1,1 +1,1 @@
-"""Signal processing around the networks: mel front end, resampling, splicing, WAV files."""
+"""Signal processing around the networks: mel front end, resampling, splicing, a room."""

@@ -32,7 +32,9 @@ def evaluate_honesty(
 
     ``moved`` is the reference with each onset moved by up to 0.3 ms: what is as near as two renderings of the same can be.
     """
-    mels: dict[str, list[Mel]] = {name: [] for name in ("reference", "moved", "other soundfont", *MODELS, "other seed")}
+    default = f"{renderers.instrument.steps} step" + "s" * (renderers.instrument.steps > 1)
+    models: dict[str, dict[str, Any]] = {**MODELS, default: {}, "other seed": {"seed": 1}}
+    mels: dict[str, list[Mel]] = {name: [] for name in ("reference", "moved", "other soundfont", *models)}
     for k, (_, _, events) in enumerate(pieces):
         for name, which, played in (
             ("reference", "reference", list(events)),
@@ -40,14 +42,13 @@ def evaluate_honesty(
             ("other soundfont", "other", list(events)),
         ):
             mels[name].append(renderers.mel(renderers.font(played, duration_s, which)))
-        for name, changes in (*MODELS.items(), ("other seed", {"seed": 1})):
+        for name, changes in models.items():
             model: SpectrogramInstrument = renderers.instrument.with_settings(**changes)
             mels[name].append(model_mel(model, events, len(mels["reference"][0])))
             progress()
     contrast, variance = ({name: measure(own, mels["reference"]) for name, own in mels.items()} for measure in (_contrast, _variance))
     embed = _embedding(mels["reference"])
     statistics = {name: _statistics(embed(own)) for name, own in mels.items()}
-    default = f"{renderers.instrument.steps} step" + "s" * (renderers.instrument.steps > 1)
     return {
         "models": {
             name: {

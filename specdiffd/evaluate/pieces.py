@@ -32,10 +32,11 @@ FAMILIES = (
 BAND = "band"
 BAND_PROGRAMS = (65, 26, 33)  # melody, second voice, bass
 TRACKS = 3
+START_S = 20.0  # of a song: earlier, many have not begun in earnest
 
 
-def family_piece(song: Path, family: str, duration_s: float, start_s: float = 20.0, seed: int = 0) -> list[Event]:
-    """``duration_s`` of a song from ``start_s`` on, its tracks played by programs of ``family``; the last second is left to ring out."""
+def family_piece(song: Path, family: str, duration_s: float, seed: int = 0) -> list[Event]:
+    """``duration_s`` of a song from ``START_S`` on, its tracks played by programs of ``family``; the last second is left to ring out."""
     rng = np.random.default_rng(seed)
     programs = BAND_PROGRAMS if family == BAND else tuple(8 * FAMILIES.index(family) + rng.permutation(8)[:TRACKS])
     events: list[Event] = []
@@ -43,8 +44,8 @@ def family_piece(song: Path, family: str, duration_s: float, start_s: float = 20
         events.append(Event(0.0, PROGRAM | channel, int(programs[channel])))
         lower = 12 if family == "bass" or (family == BAND and channel == TRACKS - 1) else 0
         for onset_s, offset_s, pitch, velocity in notes:
-            if start_s <= onset_s < start_s + duration_s - 1:
-                events += note(channel, onset_s - start_s, offset_s - onset_s, pitch - lower, velocity)
+            if START_S <= onset_s < START_S + duration_s - 1:
+                events += note(channel, onset_s - START_S, offset_s - onset_s, pitch - lower, velocity)
     if family == BAND:
         events += drum_pattern(rng, duration_s - 1)
     return sorted(events, key=order)

@@ -33,9 +33,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Renderers:
-    """The instrument and the two soundfonts, all at the instrument's rate."""
+    """The instrument and two soundfonts, all at the instrument's rate: the reference, and another to see how far apart two of them are."""
 
-    def __init__(self, instrument: SpectrogramInstrument, soundfont: str = "fluid", other: str = "musescore") -> None:
+    def __init__(self, instrument: SpectrogramInstrument, soundfont: str = "fluid") -> None:
+        other = "fluid" if soundfont == "musescore" else "musescore"
         self.instrument, self.rate_hz = instrument, instrument.sample_rate_hz
         self._fonts = {"reference": FluidRenderer(soundfont, RENDER_RATE_HZ), "other": FluidRenderer(other, RENDER_RATE_HZ)}
 

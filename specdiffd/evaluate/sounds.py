@@ -29,6 +29,7 @@ DRUMS = {
     "cymbals": (49, 51, 52, 53, 55, 57, 59),
 }
 DRUM_PATTERNS, PATTERN_S = 6, 12.0
+ROUNDS = 60  # of the factorisation's updates: with fewer, strokes are heard in each other's templates
 FRAMES_OF_A_STROKE = 4  # of 10 ms, one template each
 BRIGHT: dict[str, tuple[int, ...]] = {"cymbals": (49, 51, 57), "strings": (44, 48, 49), "bright leads": (80, 81, 84)}
 HIGH_HZ = 8000.0
@@ -165,11 +166,11 @@ def _spectrum(audio: Audio, rate_hz: int) -> NDArray[np.float64]:
     return np.stack([magnitude[:, band == b].sum(1) for b in range(60)]) + 1e-6
 
 
-def _activation(spectrum: NDArray[np.float64], templates: NDArray[np.float64], rounds: int = 60) -> NDArray[np.float64]:
+def _activation(spectrum: NDArray[np.float64], templates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Non-negative weights of the templates (Kullback-Leibler updates, Lee and Seung 2001)."""
     templates = templates / templates.sum(0)
     weights = np.full((templates.shape[1], spectrum.shape[1]), spectrum.mean())
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         weights *= templates.T @ (spectrum / (templates @ weights + 1e-9))
     return weights
 

@@ -34,14 +34,13 @@ class Piece:
 
 
 class PieceBank:
-    """Rendered pieces; a thread replaces the oldest, one at a time, for as long as the bank is open.
+    """Rendered pieces, the first of which are always the same; a thread replaces the oldest, one at a time, for as long as the bank is open.
 
     Args:
         songs: MIDI files to draw songs from; empty: generated music only.
         sample_rate_hz: of the audio kept.
         pieces: how many to hold.
         duration_s: of each.
-        seed: the same seed gives the same first pieces.
         soundfonts: one is drawn for each piece.
         compose: makes a piece of songs and a duration.
         rest_s: from one new piece to the next.
@@ -53,14 +52,13 @@ class PieceBank:
         sample_rate_hz: int,
         pieces: int = 200,
         duration_s: float = 30.0,
-        seed: int = 0,
         soundfonts: Sequence[str] = ("fluid",),
         compose: Callable[[Rng, Sequence[Path], float], list[Event]] = random_piece,
         rest_s: float = 2.0,
     ) -> None:
         self._compose, self._rest_s = compose, rest_s
         self._songs, self._rate, self._duration_s = songs, sample_rate_hz, duration_s
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(0)
         self._renderers = [FluidRenderer(name, RENDER_RATE_HZ) for name in soundfonts]
         self._next, self._stop = 0, threading.Event()
         self.pieces = [self._render() for _ in range(pieces)]

@@ -42,13 +42,13 @@ class FluidRenderer:
         DeviceError: the soundfont is not installed or cannot be read.
     """
 
-    def __init__(self, soundfont: str = "fluid", sample_rate_hz: int = 48000, gain: float = REFERENCE_GAIN) -> None:
+    def __init__(self, soundfont: str = "fluid", sample_rate_hz: int = 48000) -> None:
         path = SOUNDFONTS.get(soundfont, Path(soundfont))
         if not path.exists():
             raise DeviceError(f"soundfont {path} not found: apt-get install fluid-soundfont-gm musescore-general-soundfont-small")
         self.sample_rate_hz = sample_rate_hz
         settings = {"synth.reverb.active": 0, "synth.chorus.active": 0}
-        self._synth = fluidsynth.Synth(gain=gain, samplerate=float(sample_rate_hz), channels=CHANNELS, **settings)
+        self._synth = fluidsynth.Synth(gain=REFERENCE_GAIN, samplerate=float(sample_rate_hz), channels=CHANNELS, **settings)
         self._font = self._synth.sfload(str(path))
         if self._font == -1:
             raise DeviceError(f"FluidSynth cannot read {path}")

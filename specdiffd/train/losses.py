@@ -81,16 +81,18 @@ def frequency_loss(
 class SpectralDiscriminator(nn.Module):
     """Judges the complex spectrogram at one resolution with strided 2-D convolutions (as in Encodec, arXiv 2210.13438)."""
 
-    def __init__(self, size: int, width: int = 24) -> None:
+    WIDTH = 24  # channels
+
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
         norm = torch.nn.utils.parametrizations.weight_norm
-        channels = [3, width, width, width, width]
+        channels = [3, *[self.WIDTH] * 4]
         self.layers = nn.ModuleList(
             norm(nn.Conv2d(a, b, (3, 8), stride=(1, 2 if k else 1), padding=(1, 3)))
             for k, (a, b) in enumerate(itertools.pairwise(channels))
         )
-        self.last = norm(nn.Conv2d(width, 1, (3, 3), padding=1))
+        self.last = norm(nn.Conv2d(self.WIDTH, 1, (3, 3), padding=1))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, samples) to logits and the activations of every layer."""

@@ -34,6 +34,7 @@ M = TypeVar("M", bound=nn.Module)
 ROUGHNESS_SHARE = 0.1  # of the prior's loss
 LEAST_ROUGHNESS = 0.02  # nepers: less is not told apart
 STEADY_NEPERS = 0.25  # a frame
+PRIOR_RATE, DECODER_RATE = 2e-3, 5e-4  # of learning, at its highest
 SOLOS = 5  # windows of single notes for one of music, in the prior's batches
 
 
@@ -124,7 +125,6 @@ def train_prior(
     minutes: float,
     batch: int,
     device: str,
-    learning_rate: float = 2e-3,
 ) -> None:
     """Train the note prior alone until ``minutes`` are used, resuming from ``out`` if it holds a run.
 
@@ -135,7 +135,7 @@ def train_prior(
     """
     torch.manual_seed(0)
     prior = begin(NotePrior(config), start and start / PRIOR).to(device)
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(prior.parameters(), lr=PRIOR_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     run = Run(out, prior, {"optimizer": optimizer}, minutes, asdict(config))
     rng = np.random.default_rng(run.step + 1)
     frames = 96
@@ -175,7 +175,6 @@ def train_decoder(
     batch: int,
     device: str,
     reflow_steps: int | None = None,
-    learning_rate: float = 5e-4,
 ) -> None:
     """Train encoders and decoder upon a finished prior, as they will run: causally, all frames of a window at one time of the flow.
 
@@ -190,9 +189,7 @@ def train_decoder(
         begin(part, start and start / name)
     model.to(device)
     teacher = None if reflow_steps is None else Teacher(copy.deepcopy(model).eval().requires_grad_(False), reflow_steps)
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=DECODER_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     config = {"encoder": asdict(encoder), "decoder": asdict(decoder), "codec": asdict(codec)}
     run = Run(out, model, {"optimizer": optimizer}, minutes, config)
     rng = np.random.default_rng(run.step + 1)

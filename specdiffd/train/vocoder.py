@@ -32,6 +32,7 @@ JUDGED_CROPS, JUDGED_S = 2, 0.512  # of a batch, at random, by the discriminator
 # guided crops is up to this much early or late: the vocoder learns whom to believe.
 ASTRAY_S = 0.004
 OWN_SHARE = 0.4  # of the guided crops have the prior's mel, since that, or what is made of it, is what the vocoder is given when it plays
+LEARNING_RATE = 5e-4  # at its highest
 BASE_RATE_HZ = 16000  # whose sizes the losses' are given for
 
 
@@ -47,7 +48,6 @@ def train_vocoder(
     batch: int,
     adversarial_from: float,
     device: str,
-    learning_rate: float = 5e-4,
 ) -> None:
     """Train until ``minutes`` of this run's wall-clock time are used, resuming from ``out`` if it holds a run.
 
@@ -59,8 +59,8 @@ def train_vocoder(
     torch.manual_seed(0)
     scale = fmt.sample_rate_hz // BASE_RATE_HZ
     vocoder, judges = begin(Vocoder(config), start and start / VOCODER).to(device), Discriminators(scale).to(device)
-    optimizer = torch.optim.AdamW(vocoder.parameters(), lr=learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
-    judge_optimizer = torch.optim.AdamW(judges.parameters(), lr=learning_rate, betas=(0.8, 0.99))
+    optimizer = torch.optim.AdamW(vocoder.parameters(), lr=LEARNING_RATE, betas=(0.8, 0.99), weight_decay=0.01)
+    judge_optimizer = torch.optim.AdamW(judges.parameters(), lr=LEARNING_RATE, betas=(0.8, 0.99))
     run = Run(out, vocoder, {"optimizer": optimizer, "judges": judges, "judge_optimizer": judge_optimizer}, minutes, asdict(config))
     rng = np.random.default_rng(run.step + 1)
     frames = 72

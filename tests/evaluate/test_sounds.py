@@ -77,6 +77,21 @@ def test_frechet_distance() -> None:
     assert honesty.frechet((np.zeros(3), 4 * np.eye(3)), one) == pytest.approx(3)  # three times (2 - 1) squared
 
 
+def test_the_models_are_compared_whatever_their_steps(instrument: SpectrogramInstrument) -> None:
+    """Those of an instrument of three steps are not among the variants."""
+    found = honesty.evaluate_honesty(Impostor(instrument.with_settings(steps=3)), [("piano", "a", phrase(0)[0])], 2.7)
+    assert found["models"]["moved"]["contrast"] == pytest.approx(1, abs=0.2)
+    assert set(found["models"]) >= {"3 steps", *honesty.MODELS}
+    assert found["another_noise_l1"] > 0
+
+
+def test_another_soundfont_is_another(instrument: SpectrogramInstrument) -> None:
+    events, duration_s = phrase(0)
+    for reference in ("fluid", "musescore"):
+        renderers = Renderers(instrument, reference)
+        assert np.abs(renderers.font(events, duration_s) - renderers.font(events, duration_s, "other")).max() > 0.001
+
+
 def test_a_blurred_mel_is_told_from_a_sharp_one() -> None:
     rng = np.random.default_rng(0)
     sharp = [rng.normal(0, 1, (4000, 64)).astype(np.float32)]
