@@ -265,7 +265,7 @@ def render(
     settings = InstrumentSettings(seed=seed, steps=steps, scheduler=scheduler, guidance=guidance)
     loaded = load_instrument(instrument, pick_device(device), dtype, settings)
     outcomes = []
-    with _progress(not as_json) as progress:
+    with _progress(not as_json, "s") as progress:
         for outcome in render_jobs(
             loaded, jobs, RenderSettings(rate, 10 ** (gain_db / 20), reverb), strict, partial(_song_progress, progress)
         ):
@@ -334,7 +334,7 @@ def evaluate(
     rows: list[Row] = []
     wanted = parts or known
     work = {"notes": len(pieces) * (len(ALWAYS) + len(variants)), "sounds": 5, "honesty": len(pieces) * (len(MODELS) + 1)}
-    with _progress(not as_json) as progress:
+    with _progress(not as_json, "renderings and measures") as progress:
         task = progress.add_task("evaluating", total=sum(work[part] for part in wanted))
 
         def step() -> None:
@@ -598,17 +598,15 @@ def demo(
     from specdiffd.demo.play import play_demo
     from specdiffd.logs import set_up_logging
 
-    given = overrides or []
-    loaded = load_config(config or user_config(), given)
+    loaded = load_config(config or user_config(), overrides or ())
     set_up_logging(loaded.logging.level)
-    chosen = any(o.startswith("audio.device=") for o in given)
-    with _progress(True) as progress:
+    with _progress(True, "s") as progress:
         task = progress.add_task("playing", total=None)
 
         def advance(done_s: float, total_s: float) -> None:
             progress.update(task, completed=done_s, total=total_s)
 
-        result = play_demo(loaded, output, song, seconds, advance, find_output=not chosen)
+        result = play_demo(loaded, output, song, seconds, advance)
     for line in result:
         typer.echo(line)
 
@@ -617,16 +615,17 @@ def _advance(progress: Any, task: Any, seconds: float) -> None:
     progress.update(task, completed=seconds)
 
 
-def _progress(show: bool) -> Any:
-    """A bar on a terminal, nothing elsewhere."""
+def _progress(show: bool, unit: str) -> Any:
+    """A bar on a terminal, nothing elsewhere; what it counts is of ``unit``, and may have no end yet."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+        MofNCompleteColumn(),
+        TextColumn(unit),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -33,20 +33,19 @@ Send = Callable[[list[int]], object]
 
 
 def play_demo(
-    config: Config, folder: Path, song: Path | None, seconds: float | None, progress: Callable[[float, float], None], find_output: bool
+    config: Config, folder: Path, song: Path | None, seconds: float | None, progress: Callable[[float, float], None]
 ) -> list[str]:
-    """Play, record, draw; returns the lines to show at the end.
+    """Play, record, draw; returns the lines to show at the end. Where there is no default device it paces in real time without one.
 
     Args:
         folder: gets ``recording.wav``, ``spectrogram.png`` and ``figures.json``.
-        find_output: fall back to pacing in real time without a device where there is no sound card.
 
     Raises:
         SpecdiffdError: the song cannot be read, or the daemon cannot start.
     """
     events = read_events(song or PERFORMANCE, seconds)
     folder.mkdir(parents=True, exist_ok=True)
-    if find_output and not has_audio_device():
+    if config.audio.device == "default" and not has_audio_device():
         log.warning("no audio device here: playing in real time to nobody, the recording is what would have been heard")
         config = msgspec.structs.replace(config, audio=msgspec.structs.replace(config.audio, device="null"))
     recording = folder / "recording.wav"
