@@ -206,7 +206,7 @@ def tokens(
     for path in songs:
         song = read_song(path, strict)
         for warning in song.warnings:
-            typer.echo(f"specdiffd: {warning}", err=True)
+            _tell(f"specdiffd: {printable(warning)}")
         performance = published_performance(path) if published else Score().extend(song.events).performance._replace(length_s=song.end_s)
         windows = list(song_windows(performance, fmt, frames, codec))
         dropped = sum(w.dropped_events for w in windows)
@@ -270,7 +270,7 @@ def render(
             loaded, jobs, RenderSettings(rate, 10 ** (gain_db / 20), reverb), strict, partial(_song_progress, progress)
         ):
             for warning in outcome.warnings:
-                typer.echo(f"specdiffd: {warning}", err=True)
+                _tell(f"specdiffd: {printable(warning)}")
             outcomes.append(outcome)
     rows = [describe(outcome) for outcome in outcomes]
     if as_json:
@@ -283,7 +283,10 @@ def render(
     if len(jobs) == 1 and failed:
         raise failed[0]
     if failed:
-        raise SpecdiffdError("\n  ".join([f"{len(failed)} of {len(jobs)} songs were not rendered:", *map(str, failed)]))
+        _tell(f"specdiffd: {len(failed)} of {len(jobs)} songs were not rendered:")
+        for error in failed:
+            _tell(f"specdiffd: {told(error)}")
+        raise typer.Exit(SpecdiffdError.exit_code)
 
 
 @contextmanager

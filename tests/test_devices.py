@@ -17,10 +17,10 @@ from specdiffd import graph
 from specdiffd.bench.latency import bench_decoder, bench_latency, bench_vocoder
 from specdiffd.engine import EngineSettings
 from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_rendering
-from specdiffd.events import Performance
+from specdiffd.events import Event, Performance
 from specdiffd.instrument import RenderSettings, render
 from specdiffd.loading import load_builtin_family, load_instrument
-from specdiffd.midi.file import load_performance
+from specdiffd.midi.published import published_performance
 from specdiffd.published import PublishedInstrument
 from specdiffd.train.loop import STATE, read_state, reduced_precision
 from specdiffd.train.stages import STAGES, train
@@ -96,7 +96,7 @@ def test_the_instrument_sounds_alike(device: str, performance: Performance) -> N
 
 @pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpmsolver++"])
 def test_published_checkpoints_sound_alike(device: str, scheduler: str) -> None:
-    song = load_performance(GOLDENS / "songs" / "edge1.mid")
+    song = published_performance(GOLDENS / "songs" / "edge1.mid")
     found = []
     for name in (device, "cpu"):
         settings = RenderSettings(steps=2, scheduler=scheduler, guidance=2.0)
@@ -114,13 +114,13 @@ def test_published_checkpoints_sound_alike(device: str, scheduler: str) -> None:
 # -- measuring ---------------------------------------------------------------------------------------------------
 
 
-def test_what_evaluation_renders(device: str, performance: Performance) -> None:
+def test_what_evaluation_renders(device: str, events: list[Event], performance: Performance) -> None:
     instrument = small_instrument(device=device)
-    audio, _ = timed_rendering(instrument, performance, 1.5)
+    audio, _ = timed_rendering(instrument, events, 1.5)
     assert np.abs(audio).max() > 1e-3
     for score in (None, performance):
         assert np.abs(copy_synthesis(instrument, audio, score)).max() > 1e-4
-    assert model_mel(instrument, performance, 50).shape == (50, instrument.format.mel_bins)
+    assert model_mel(instrument, events, 50).shape == (50, instrument.format.mel_bins)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ MAY = {
     "render": STAGES | {"instrument", "published", "engine"},
     "batch": STAGES | {"instrument", "render"},
     "rehearsal": STAGES | {"instrument", "engine"},
-    "worker": STAGES | {"instrument", "loading", "engine", "fakes", "rehearsal"},
+    "delay": {"rehearsal"},
+    "outbox": set(),
+    "worker": STAGES | {"instrument", "loading", "engine", "fakes", "rehearsal", "delay", "outbox"},
     "control": set(),
     "daemon": {"io", "control", "worker"},
     "weights": set(),
@@ -94,7 +96,7 @@ def test_help_is_light() -> None:
 
 def test_the_io_process_has_no_torch() -> None:
     loaded = modules_after("import specdiffd.io.process")
-    assert not loaded & {"torch", "note_seq", "mido"}
+    assert not loaded & {"torch", "note_seq"}
 
 
 def test_the_engine_process_has_no_note_seq() -> None:
