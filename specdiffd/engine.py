@@ -239,6 +239,14 @@ class Engine:
         return OUTLASTS * (self._mean_s + self._finishing_s) if self._timed else 0.0
 
     @property
+    def _would_run_dry(self) -> bool:
+        """Whether the forecast ends before the draft in hand could be finished and the one that waits for it spliced in."""
+        if not self._timed or not self.waiting:
+            return False
+        ahead_s = (self.timeline.valid_until - self.timeline.playhead) / self.settings.sample_rate_hz
+        return ahead_s < self._finishing_s + TYPICAL * self._mean_s
+
+    @property
     def _reserve(self) -> float:
         """Samples that should be left over when a revision begins: not all take as long as is expected."""
         return self.settings.block_samples + PATIENCE_S * self.settings.sample_rate_hz
@@ -324,7 +332,7 @@ class Engine:
                 rendered, after = sketch
                 audio = self._put(forecast, rendered)
                 splice_draft()
-                if unprepared:
+                if unprepared or self._would_run_dry:
                     self.counters.kept_drafts += 1
                     break
             yield None

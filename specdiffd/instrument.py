@@ -262,7 +262,7 @@ class SpectrogramInstrument:
         old = self._window_at(start, state)
         if old is None:
             return self._prepared(state, self._empty_window(start, state, len(performances)))
-        window = self._window(old, performances, MOST_TOKENS)
+        window = finish(self._window(old, performances, MOST_TOKENS))
         if window.notes.tokens > old.notes.tokens:
             return self._prepared(state, _at_once(window))
         if self.unprepared(state, frames) < PREPARED_FRAMES:
@@ -411,7 +411,7 @@ class SpectrogramInstrument:
             old = self._window_at(start, state)
             if old is None:
                 old = yield from self._empty_window(start, state, len(performances))
-            window = self._window(old, performances)
+            window = yield from self._window(old, performances)
             self.stopwatch.lap("encoder")
             yield
             here = min(end, start + self.window_frames, first + MOST_FRAMES) - first
@@ -458,8 +458,8 @@ class SpectrogramInstrument:
             return there
         return torch.cat((there.new_full((len(frames), missing, frames.shape[2]), self.format.log_floor), there), 1)
 
-    def _window(self, old: _Window, performances: Sequence[Performance], most_tokens: int | None = None) -> _Window:
-        """A window with the tokens of now; what was computed for it before is kept where it still holds.
+    def _window(self, old: _Window, performances: Sequence[Performance], most_tokens: int | None = None) -> Generator[None, None, _Window]:
+        """A window with the tokens of now, so many at a time; what was computed for it before is kept where it still holds.
 
         Args:
             most_tokens: encode no more than so many; None: all.
@@ -473,10 +473,10 @@ class SpectrogramInstrument:
         if most_tokens is not None:
             ids = [i[: common + most_tokens] for i in ids]
         longest = max(len(i) for i in ids)
-        if common == longest:
-            return old._replace(ids=ids)
         notes, conditioning = old.notes.first(common), old.conditioning.first(old.context_frames + common)
         for first in range(common, longest, MOST_TOKENS):
+            if first > common:
+                yield
             some = slice(first, min(first + MOST_TOKENS, longest))
             padded = torch.full((len(ids), some.stop - first), PAD)
             visible_from = torch.full(padded.shape, NEVER_VISIBLE)

@@ -38,7 +38,9 @@ ALIVE_S = 1.0  # between two signs of life of a standby
 NOT_DUE_S, PANIC_S, FORECAST_WAIT_S, ASLEEP_WAIT_S = 0.005, 0.001, 0.05, 1.0
 SEQUENCER_DELAY_S, SEQUENCER_LEAD_S = 0.2, 0.05
 REHEARSAL_S = 8.0
-NOTES_AT_ONCE = 64  # that are begun at one wake-up: a timbre each, 0.35 ms, so that a flood of notes is heard as far as it can be
+# Notes that begin, each with a timbre of 0.3 ms: more would leave no time for anything else, and a flood of them would be silence. Nobody
+# plays as many; a chord of all keys may begin at once.
+NOTES_PER_S, NOTES_AT_ONCE = 400, 128
 ECHO = 256  # events and latencies of a report
 CALM_S = 10.0
 
@@ -106,6 +108,7 @@ class Worker:
         self._echo: deque[Entry] = deque(maxlen=ECHO)
         self._after_panic: list[Entry] = []
         self._skipped_notes = self._failed_events = 0
+        self._budget, self._budget_ns = float(NOTES_AT_ONCE), 0  # notes that may begin, as of a moment
         self._reported_s = self._snapshot_s = self._forgot_s = 0.0
         self._reported_asleep: int | None = None  # with so many events; nothing has changed since
         self._kept: tuple[int, float] | None = None  # how much of the score the last snapshot had, and what was not rendered
@@ -230,9 +233,16 @@ class Worker:
 
     @property
     def _idle_s(self) -> float:
-        if self._timeline.panicking:
+        if self._timeline.panicking or self._after_panic:
             return PANIC_S
-        return NOT_DUE_S if self._engine.waiting else ASLEEP_WAIT_S if self._engine.asleep else FORECAST_WAIT_S
+        if self._engine.waiting:
+            return NOT_DUE_S
+        return (REPORT_S if self._to_be_reported else ASLEEP_WAIT_S) if self._engine.asleep else FORECAST_WAIT_S
+
+    @property
+    def _to_be_reported(self) -> bool:
+        """Whether something has happened since a sleep was reported."""
+        return self._reported_asleep != self._engine.counters.events
 
     def _work(self) -> bool:
         """A piece of work; False: there was none."""
@@ -277,14 +287,21 @@ class Worker:
             self._follow(waiting)
             return
         self._away_s = None
-        begun = 0
         for entry in waiting:
-            begun += entry[1] & 0xF0 == NOTE_ON and entry[3] > 0
-            if begun > NOTES_AT_ONCE and entry[1] & 0xF0 == NOTE_ON and entry[3] > 0:
+            if entry[1] & 0xF0 == NOTE_ON and entry[3] > 0 and not self._may_begin(entry[0]):
                 self._skipped_notes += 1
                 continue
             self._last_s = max(self._last_s, self._sounds_at_s(clock, entry[0]))  # a score is in order
             self._play(entry)
+
+    def _may_begin(self, time_ns: int) -> bool:
+        """Whether one more note may."""
+        earned = (time_ns - self._budget_ns) * NOTES_PER_S / 1e9
+        self._budget, self._budget_ns = min(NOTES_AT_ONCE, self._budget + max(0.0, earned)), time_ns
+        if self._budget < 1:
+            return False
+        self._budget -= 1
+        return True
 
     def _follow(self, waiting: list[Entry]) -> None:
         """Nobody hears, the stream is away: events change the state, and what begins and ends meanwhile is never heard."""
@@ -316,6 +333,7 @@ class Worker:
                 self._play(entry)
         self._after_panic = [entry for entry in waiting if entry[0] > self._header.panic_ns]
         self._engine.panic()
+        self._reported_asleep = None
         self._header.handled_panics = panics
 
     def _sounds_at_s(self, clock: ClockState, time_ns: int) -> float:
@@ -328,7 +346,7 @@ class Worker:
     def _report(self) -> None:
         now_s, engine = time.monotonic(), self._engine
         asleep = engine.asleep and not engine.waiting
-        if now_s - self._reported_s < REPORT_S or (asleep and self._reported_asleep == engine.counters.events):
+        if now_s - self._reported_s < REPORT_S or (asleep and not self._to_be_reported):
             return
         self._reported_s, self._reported_asleep = now_s, engine.counters.events if asleep else None
         report = self._status()

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
-from test_daemon import daemon, wait_until
+from test_daemon import daemon, loudness, wait_until
 
 from specdiffd.control.client import ControlClient
 
@@ -123,3 +123,31 @@ def test_forty_thousand_random_messages(tmp_path: Path) -> None:
 def test_a_million_random_messages(tmp_path: Path) -> None:
     count, seed = int(os.environ.get("FLOOD_MESSAGES", 1_000_000)), int(os.environ.get("FLOOD_SEED", 7))
     check(flood(tmp_path, count, seed, fake=False))
+
+
+@pytest.mark.slow
+def test_two_thousand_notes_a_second_are_heard_as_far_as_they_can_be(tmp_path: Path) -> None:
+    """Twenty seconds of it were twenty seconds of silence."""
+    recording, rng = tmp_path / "out.wav", random.Random(5)
+    with (
+        daemon(tmp_path, "-o", "engine.standby=false", "-o", f"audio.device=wav:{recording}", fake=False) as (_, client),
+        pouring(client.endpoint) as socket,
+    ):
+        started_s, sent = time.monotonic(), 0
+        while (now_s := time.monotonic() - started_s) < 20:
+            for _ in range(int(2000 * now_s) - sent):
+                pitch, channel = rng.randrange(21, 109), rng.randrange(16)
+                for status, velocity in ((0x90, rng.randrange(20, 127)), (0x80, 0)):
+                    args = {"status": status | channel, "data1": pitch, "data2": velocity}
+                    socket.send(msgspec.json.encode({"v": 1, "id": sent, "cmd": "midi", "args": args}))
+                sent += 1
+            while socket.poll(2):
+                socket.recv()
+        counters = client.call("status")["counters"]
+        client.call("panic")
+    levels = loudness(recording)
+    sounding = np.flatnonzero(levels > 1e-3)
+    silent = float((levels[sounding[0] : sounding[-1]] <= 1e-3).mean())
+    sys.stderr.write(f"2,000 notes a second: silent {100 * silent:.1f} %, {counters}\n")
+    assert (sounding[-1] - sounding[0]) * 0.02 > 19
+    assert silent < 0.15  # who sends them takes a core of two

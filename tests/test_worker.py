@@ -14,7 +14,7 @@ from specdiffd.config import Config, EngineConfig
 from specdiffd.io.output import Player
 from specdiffd.io.shared import SharedBlock
 from specdiffd.midi.score import Score
-from specdiffd.worker import NOTES_AT_ONCE, Orders, Worker, run_engine
+from specdiffd.worker import NOTES_AT_ONCE, NOTES_PER_S, Orders, Worker, run_engine
 
 RATE, BLOCK = 48000, 256
 DELAY_S = 0.05
@@ -165,10 +165,15 @@ def test_a_flood_of_notes_is_played_as_far_as_it_can_be(playing: Playing) -> Non
     for k in range(500):
         playing.put(0x90 | k % 5, k % 120, 100)
     playing.turn()
-    assert len(playing.worker._engine.scores[0].performance.notes) == NOTES_AT_ONCE
+    assert playing.worker._engine.counters.events == NOTES_AT_ONCE
     assert playing.worker._skipped_notes == 500 - NOTES_AT_ONCE
+    playing.play(round(0.1 * RATE / BLOCK))
     for k in range(500):
-        playing.put(0x80 | k % 5, k % 120)
+        playing.put(0x95, k % 120, 100)
+    playing.turn()
+    assert 0.09 * NOTES_PER_S < playing.worker._engine.counters.events - NOTES_AT_ONCE < 0.11 * NOTES_PER_S
+    for k in range(500):
+        playing.put(0x80 | k % 6, k % 120)
     playing.play(4)
     assert playing.sounding == []
 

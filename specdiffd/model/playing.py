@@ -7,7 +7,7 @@ of it in calling them, padding and copying. Here also is what only playing needs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,7 +140,7 @@ class PlayedPrior:
         noise: (rows, mel) of variance 1, which texture is made of; None: none.
     """
 
-    KEPT = 1024  # timbres; when there are more, all are made anew
+    KEPT = 1024  # timbres; those that were not heard for longest make room for others
     # Timbres of bent notes that are made for each frame: a third of a millisecond each, so that any number of wheels cannot hold up a
     # revision. Beyond it a note keeps the last timbre it had, which is a frame's bend behind.
     BENT_PER_FRAME = 8
@@ -194,7 +194,7 @@ class PlayedPrior:
         self._beats = np.exp(2 * _numpy(prior.beats))
         self._noise = np.zeros((1, c.mel_bins), np.float32) if noise is None else _numpy(noise)
         self._place: dict[tuple[float, ...], int] = {}  # of each note in the table
-        self._last: dict[tuple[float, ...], int] = {}  # made of a note, whatever its pitch
+        self._last: dict[tuple[float, ...], tuple[float, ...]] = {}  # made of a note, whatever its pitch
         self._table = self._empty(self.KEPT)
 
     def __call__(self, x: NoteFeatures, rows: Tensor | None = None) -> Heard:
@@ -235,16 +235,31 @@ class PlayedPrior:
     def _places(self, x: NoteFeatures, most_bent: int) -> NDArray[np.int64]:
         """Rows of the table that hold the timbres of the notes; no more than ``most_bent`` new ones of notes that have one."""
         keys = list(zip(*(column.tolist() for column in (x.key, x.velocity, x.program, x.drum, x.pitch)), strict=True))
-        missing = self._missing(keys, most_bent)
-        if len(self._place) + len(missing) > len(self._table.lasting):
-            self._place.clear()
-            self._last.clear()
-            missing = self._missing(keys, most_bent)
-            if len(missing) > len(self._table.lasting):
-                self._table = self._empty(len(missing) + self.KEPT // 4)
-        for key in missing:
-            self._make(key)
-        return np.array([self._place.get(key, self._last[key[:-1]]) for key in keys], np.int64)
+        used = {self._made(key): None for key in keys}
+        for key in used:
+            if key in self._place:
+                self._place[key] = self._place.pop(key)  # in the order of use
+        for key in self._missing(keys, most_bent):
+            self._make(key, self._free_row(used))
+            used[key] = None
+        return np.array([self._place[self._made(key)] for key in keys], np.int64)
+
+    def _made(self, key: tuple[float, ...]) -> tuple[float, ...]:
+        """The timbre that there is of a note; if it has none, its own."""
+        return key if key in self._place else self._last.get(key[:-1], key)
+
+    def _free_row(self, used: Mapping[tuple[float, ...], None]) -> int:
+        """A row of the table, of a timbre that is not used; a table that is full of used ones grows."""
+        rows = len(self._table.lasting)
+        if len(self._place) < rows:
+            return len(self._place)
+        oldest = next(iter(self._place))
+        if oldest in used:
+            self._table = TimbreTable(*(np.concatenate((x, np.zeros_like(x[: rows // 4 + 1]))) for x in self._table))
+            return rows
+        if self._last.get(oldest[:-1]) == oldest:
+            del self._last[oldest[:-1]]
+        return self._place.pop(oldest)
 
     def _missing(self, keys: list[tuple[float, ...]], most_bent: int) -> list[tuple[float, ...]]:
         """Notes to make a timbre of: those that have none, and some of those that have one of another pitch."""
@@ -252,14 +267,14 @@ class PlayedPrior:
         first = {key[:-1]: key for key in reversed(new) if key[:-1] not in self._last}
         return [*first.values(), *[key for key in new if first.get(key[:-1]) is not key][:most_bent]]
 
-    def _make(self, note: tuple[float, ...]) -> None:
-        """A timbre, at the next free row."""
+    def _make(self, note: tuple[float, ...], at: int) -> None:
+        """A timbre, in a row of the table."""
         key, velocity, program, drum, pitch = note
-        row, key, at = DRUM_PROGRAM if drum else int(program), int(key), len(self._place)
+        row, key = DRUM_PROGRAM if drum else int(program), int(key)
         coloured = min(max(key, COLOURED[0]), COLOURED[-1])
         colour, higher = row * len(COLOURED) + coloured - COLOURED[0], f32(pitch - coloured)
         _timbre(self._notes, self._frames, row, row * KEYS + key, colour, higher, f32(pitch), f32(velocity), self._table, at)
-        self._place[note] = self._last[note[:-1]] = at
+        self._place[note], self._last[note[:-1]] = at, note
 
 
 def _numpy(x: Tensor) -> Floats:

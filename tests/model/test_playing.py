@@ -142,7 +142,7 @@ def test_any_number_of_wheels_makes_a_bounded_number_of_timbres(
     strokes = [(0.01, 0x90 | c, 50 + 3 * c, 100) for c in range(8)]
     x = features(played(*sorted([*strokes, *wheels])))
     made = []
-    monkeypatch.setattr(playing, "_make", lambda note, make=playing._make: (made.append(note), make(note)))
+    monkeypatch.setattr(playing, "_make", lambda note, at, make=playing._make: (made.append(note), make(note, at)))
     monkeypatch.setattr(PlayedPrior, "BENT_PER_FRAME", 1)
     bounded = playing(x).mel
     frames = x.active.shape[1]
@@ -153,3 +153,17 @@ def test_any_number_of_wheels_makes_a_bounded_number_of_timbres(
     for _ in range(20):  # each time some more
         whole = playing(x).mel
     assert torch.allclose(whole, prior(x), atol=2e-3)
+
+
+def test_timbres_make_room_for_others_in_the_order_of_use(prior: NotePrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlayedPrior, "KEPT", 10)
+    playing, made = PlayedPrior(prior), []
+    monkeypatch.setattr(playing, "_make", lambda note, at, make=playing._make: (made.append(note[0]), make(note, at)))
+    for k in range(40):
+        x = features(played((0.0, 0x90, 60, 100), (0.0, 0x90, 61 + k, 100)))
+        assert torch.allclose(playing(x).mel, prior(x), atol=2e-3)
+    assert sorted(made) == [*range(60, 101)]  # the one that is always heard is made once
+    assert len(playing._place) == 10
+    x = features(played(*((0.0, 0x90, 40 + k, 100) for k in range(15))))
+    assert torch.allclose(playing(x).mel, prior(x), atol=2e-3)
+    assert torch.allclose(playing(features(CONTROLLED)).mel, prior(features(CONTROLLED)), atol=2e-3)
