@@ -42,7 +42,7 @@ test-live: $(VENV)/.dev
 	$(BIN)/pytest -q -s -m live $(ARGS)
 
 test-gpu: $(VENV)/.dev
-	$(BIN)/pytest -q -m gpu $(ARGS)
+	$(BIN)/pytest -q -m gpu -o norecursedirs= $(ARGS)
 
 # What the published code does, stored for the tests; its last versions that run need an environment of their own.
 goldens: .goldens/.installed
