@@ -236,9 +236,13 @@ class Daemon:
         if self._io.due:
             self._io.start()
         rate_hz = self._io.info.get("sample_rate_hz", self._rate_hz)
-        if self._rate_hz not in (0, rate_hz) and self._engine.info:
+        if self._rate_hz in (0, rate_hz):
+            return
+        if self._engine.info:
             log.info("the sample rate is %d Hz now, it was %d: another engine takes over", rate_hz, self._rate_hz)
             self._engine.kill()
+        elif not self._engine.went:
+            self._shared.timeline.discard()  # what is there is of the old rate, and would sound at a wrong pitch
 
     def _mend_engine(self) -> None:
         """The standby takes over, from the score as the engine knew it and everything that was played since."""
@@ -295,7 +299,7 @@ class Daemon:
             "gain_db": self._gain_db,
             "sounding_notes": report.get("sounding_notes", []),
             "programs": report.get("programs", [0] * CHANNELS),
-            "forecast_s": report.get("forecast_s", 0.0),
+            "forecast_s": round(self._shared.timeline.ahead / self._rate_hz, 3) if self._rate_hz else 0.0,
             "asleep": report.get("asleep", True),
             "revision": report.get("revision", {}),
             "slack": report.get("slack", {}),

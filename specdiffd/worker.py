@@ -29,6 +29,7 @@ from specdiffd.metrics import Durations
 from specdiffd.outbox import Outbox
 from specdiffd.priority import come_back, keep_memory, step_back
 from specdiffd.rehearsal import measure
+from specdiffd.text import told
 
 log = logging.getLogger(__name__)
 REPORT_S = 0.2
@@ -85,10 +86,10 @@ def run_engine(shared: SharedBlock, config: Config, fake: bool, supervisor: Conn
     except (EOFError, BrokenPipeError):
         log.warning("the supervisor is gone, stopping")
     except SpecdiffdError as error:
-        supervisor.send(("failed", (str(error), error.exit_code)))
+        supervisor.send(("failed", (told(error), error.exit_code)))
     except Exception as error:
         log.exception("the engine failed")
-        supervisor.send(("failed", (f"the engine failed: {type(error).__name__}: {error}", 1)))
+        supervisor.send(("failed", (f"the engine failed: {type(error).__name__}: {told(error)}", 1)))
 
 
 class Worker:
@@ -202,8 +203,6 @@ class Worker:
                 score.move(orders.moved_s)
             for ring, tail in zip(self._rings, tails, strict=True):
                 ring.go_back(tail)
-            if orders.moved_s:
-                self._timeline.publish(self._timeline.playhead, silent=False)  # what is there is of another rate
             self._engine.resume(scores, unrendered_s + orders.moved_s)
         if orders.skip_events:
             log.error("%d events are left out, an engine has died of them twice", sum(len(ring.take()) for ring in self._rings))
@@ -376,7 +375,6 @@ class Worker:
                 {"channel": n.channel + 1, "pitch": n.pitch, "velocity": n.velocity, "program": n.program} for n in sounding
             ],
             "programs": [engine.scores[0].program(c) for c in range(CHANNELS)],
-            "forecast_s": round(max(0, timeline.valid_until - timeline.playhead) / rate, 3),
             "asleep": engine.asleep,
             "queued_events": sum(len(ring) for ring in self._rings),
             "latencies": list(self._latencies),

@@ -90,6 +90,11 @@ class Timeline:
         return self.header.valid_until
 
     @property
+    def ahead(self) -> int:
+        """Samples of the forecast that are yet to be read."""
+        return max(0, self.valid_until - self.playhead)
+
+    @property
     def silent(self) -> bool:
         """Whether the end of the forecast is followed by silence on purpose."""
         return bool(self.header.silent)
@@ -116,6 +121,10 @@ class Timeline:
         else:
             self.header.silent = 0
             self.header.valid_until = valid_until
+
+    def discard(self) -> None:
+        """Let the forecast end where it is read; call it while no engine is there."""
+        self.publish(self.playhead, self.silent)
 
     def advance(self, out: NDArray[np.float32]) -> int:
         """The callback's read: fill ``out`` (samples, CHANNELS) from the playhead on and move it; returns the missing samples.

@@ -19,11 +19,13 @@ def test_the_daemon_takes_the_servers_rate(tmp_path: Path) -> None:
         assert loudest_hz(audio[22050:]) * 44100 / RATE == pytest.approx(440, abs=3)
         client.call("note_on", pitch=81)
         until(lambda: sounding(client) == [81], 3)
+        engine = client.call("status")["processes"]["engine"]
         server.stop()
         until(lambda: client.call("status")["audio"]["output"] is None, 10)
         server.rate_hz = 48000
         server.start()
         until(lambda: "48000 Hz" in (client.call("status")["audio"]["output"] or ""), 10)
+        until(lambda: client.call("status")["processes"]["engine"] not in (None, engine), 20)
         until(lambda: sounding(client) == [81] and client.call("status")["forecast_s"] > 1, 20)
         with Peer(keys=False) as peer:
             audio = peer.play([], 1.0)

@@ -64,7 +64,7 @@ def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
         client.call("gain", db=-3)
         server.stop()
         wait_until(lambda: client.call("status")["audio"]["output"] is None)
-        assert client.call("status")["audio"]["waiting"]
+        wait_until(lambda: client.call("status")["audio"]["waiting"])
         time.sleep(3)
         client.call("ping")
         server.start()
