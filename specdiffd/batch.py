@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -34,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 def find_songs(paths: Sequence[Path]) -> list[Path]:
-    """MIDI files, those in folders (at any depth) included.
+    """MIDI files, those in folders (at any depth) included; a folder that cannot be read stands for the songs in it, to be named.
 
     Raises:
         UsageError: a path does not exist, or a folder holds no MIDI file.
@@ -42,7 +43,7 @@ def find_songs(paths: Sequence[Path]) -> list[Path]:
     songs: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = _songs_in(path)
             if not inside:
                 raise UsageError(f"no MIDI files in {path}")
             songs += inside
@@ -51,6 +52,13 @@ def find_songs(paths: Sequence[Path]) -> list[Path]:
         else:
             raise UsageError(f"{path} does not exist")
     return songs
+
+
+def _songs_in(folder: Path) -> list[Path]:
+    closed: list[Path] = []
+    found = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
+    songs = [Path(inside, name) for inside, _, names in found for name in names if Path(name).suffix.lower() in SUFFIXES]
+    return sorted(songs + closed)
 
 
 def plan(songs: Sequence[Path], output: Path | None, force: bool, mel: Path | None = None) -> list[Job]:

@@ -38,11 +38,14 @@ def checkpoint_folder(name: str) -> Path:
     """Where the instrument called ``builtin``, the checkpoint in a directory, or one pulled from the hub lies.
 
     Raises:
-        CheckpointError: there is no such directory, or it has not been pulled.
+        CheckpointError: there is no such directory, it may not be looked at, or it has not been pulled.
     """
     folder = BUILTIN if name == "builtin" else expanded(name)
-    if folder.is_dir():
-        return folder
+    try:
+        if folder.is_dir():
+            return folder
+    except OSError as error:
+        raise CheckpointError(f"instrument {name!r}: {folder}: {error.strerror}") from error
     if HUB_ID.fullmatch(name):
         pulled = pulled_folder(name)
         if pulled is None:

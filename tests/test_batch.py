@@ -57,6 +57,21 @@ def test_songs_and_outputs(tmp_path: Path) -> None:
         find_songs([tmp_path / "empty"])
 
 
+def test_a_folder_that_cannot_be_read_is_named_with_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x" / "closed").mkdir(parents=True)
+    song(tmp_path / "x" / "a.mid")
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    rows = outcomes(*plan(find_songs([tmp_path / "x"]), tmp_path / "out", False))
+    assert [("path" in row, Path(row["song"]).name) for row in rows] == [(True, "a.mid"), (False, "closed")]
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_formats(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "out" / f"a{suffix}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import mido
 from specdiffd.errors import MidiFileError
 from specdiffd.events import Controllers, Note, Performance, gain_db
 from specdiffd.midi.file import mended, read_song
-from specdiffd.midi.score import choke_drums
+from specdiffd.midi.score import CUT_BY
 
 BEND_RANGE_SEMITONES = 2.0
 MOST_TICKS = 10_000_000  # pretty_midi has an array of them, and takes more for damage
@@ -35,8 +36,20 @@ def published_performance(path: Path, strict: bool = False) -> Performance:
     sequence = _read(path)
     notes = [Note(n.start_time, n.pitch, n.velocity, n.program, n.instrument, n.is_drum, n.end_time) for n in sequence.notes]
     notes.sort(key=lambda n: (n.onset_s, n.is_drum, n.program, n.pitch))
-    choke_drums(notes)
+    _choke_drums(notes)
     return Performance(notes, _controllers(sequence), sequence.total_time)
+
+
+def _choke_drums(notes: Sequence[Note]) -> None:
+    """Let each drum of an exclusive group cut the earlier ones of its group off; ``notes`` in order of onset."""
+    last: dict[tuple[int, int], Note] = {}
+    for note in notes:
+        for pitch in CUT_BY.get(note.pitch, ()) if note.is_drum else ():
+            earlier = last.pop((note.channel, pitch), None)
+            if earlier is not None:
+                earlier.choke_s = min(earlier.choke_s, note.onset_s)
+        if note.is_drum:
+            last[note.channel, note.pitch] = note
 
 
 def _read(path: Path) -> Any:

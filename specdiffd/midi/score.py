@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from specdiffd.events import (
@@ -31,7 +31,7 @@ from specdiffd.events import (
 
 # General MIDI level 1 percussion: a note of a group cuts the others of its group off.
 EXCLUSIVE_DRUMS = ({42, 44, 46}, {71, 72}, {73, 74}, {78, 79}, {80, 81})
-_EXCLUSIVE = {pitch: group for group in EXCLUSIVE_DRUMS for pitch in group}
+CUT_BY = {pitch: group for group in EXCLUSIVE_DRUMS for pitch in group}
 SHORTEST_S = 0.01  # of a note: drum machines write on and off at one moment; shorter ones than this no instrument was trained with
 RING_S = 3.0  # after its end a note counts as heard
 VOICES = 256  # heard at a time, as in FluidSynth: what a revision costs grows with them (17 ms of note prior for ten frames)
@@ -173,7 +173,7 @@ class Score:
             if earlier is not None:
                 self._strike_again(earlier, time_s)
         if is_drum:
-            for other in _EXCLUSIVE.get(pitch, ()):
+            for other in CUT_BY.get(pitch, ()):
                 self._choke(number, other, time_s)
         note = channel.held[pitch] = Note(time_s, pitch, velocity, channel.program, number, is_drum)
         self._notes.append(note)
@@ -346,15 +346,3 @@ class Score:
             curves.pedal.add(time_s, 0.0)
             curves.reverb.add(time_s, REVERB / 127)
         return changed
-
-
-def choke_drums(notes: Sequence[Note]) -> None:
-    """Let each drum of an exclusive group cut the earlier ones of its group off; ``notes`` in order of onset."""
-    last: dict[tuple[int, int], Note] = {}
-    for note in notes:
-        for pitch in _EXCLUSIVE.get(note.pitch, ()) if note.is_drum else ():
-            earlier = last.pop((note.channel, pitch), None)
-            if earlier is not None:
-                earlier.choke_s = min(earlier.choke_s, note.onset_s)
-        if note.is_drum:
-            last[note.channel, note.pitch] = note
