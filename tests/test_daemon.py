@@ -40,9 +40,10 @@ def wait_until(condition: Any, timeout_s: float = 20.0) -> Any:
 def daemon(
     folder: Path, *options: str, environment: dict[str, str] | None = None, fake: bool = True
 ) -> Iterator[tuple[subprocess.Popen[str], ControlClient]]:
-    """A running daemon and a client of it."""
+    """A running daemon and a client of it; measuring the render delay, which takes ten seconds, must be asked for."""
     what = ["--fake"] if fake else []
-    command = [sys.executable, "-m", "specdiffd.cli", "run", *what, "-o", "midi.api=none", "-o", "audio.device=null", *options]
+    usual = ("midi.api=none", "audio.device=null", "engine.render_delay_ms=60")
+    command = [sys.executable, "-m", "specdiffd.cli", "run", *what, *(w for x in usual for w in ("-o", x)), *options]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "XDG_RUNTIME_DIR": str(folder), **(environment or {})}
     )
@@ -65,7 +66,7 @@ def children(client: ControlClient) -> dict[str, int]:
 
 def test_a_note_over_zmq_is_heard(tmp_path: Path) -> None:
     recording = tmp_path / "out.wav"
-    with daemon(tmp_path, "-o", f"audio.device=wav:{recording}", "-o", "engine.render_delay_ms=60") as (process, client):
+    with daemon(tmp_path, "-o", f"audio.device=wav:{recording}") as (process, client):
         client.call("program", program=40, channel=2)
         client.call("note_on", pitch=69, velocity=127)
         status = wait_until(lambda: (s := client.call("status")) and s["sounding_notes"] and s)
@@ -182,7 +183,9 @@ def loudness(recording: Path, block_s: float = 0.02) -> np.ndarray:
 @pytest.mark.parametrize("standby", [True, False])
 def test_a_killed_engine_is_replaced_and_goes_on_from_its_score(tmp_path: Path, standby: bool) -> None:
     recording = tmp_path / "out.wav"
-    with daemon(tmp_path, "-o", f"audio.device=wav:{recording}", "-o", f"engine.standby={standby}") as (_, client):
+    delay = "auto" if standby else "60"
+    options = (f"audio.device=wav:{recording}", f"engine.standby={standby}", f"engine.render_delay_ms={delay}")
+    with daemon(tmp_path, *(w for x in options for w in ("-o", x))) as (_, client):
         client.call("program", program=40, channel=3)
         if standby:
             wait_until(lambda: "standby" in children(client))
@@ -237,11 +240,8 @@ def test_a_child_that_hangs_is_replaced(tmp_path: Path, name: str) -> None:
         wait_until(lambda: client.call("status")["asleep"])
 
 
-FIXED_DELAY = ("-o", "engine.render_delay_ms=60")
-
-
 def test_counters_go_on_through_a_takeover(tmp_path: Path) -> None:
-    with daemon(tmp_path, *FIXED_DELAY) as (_, client):
+    with daemon(tmp_path) as (_, client):
         for pitch in range(60, 70):
             client.call("note_on", pitch=pitch)
         before = wait_until(lambda: (s := client.call("status")["counters"]) and s["events"] == 10 and s["revisions"] and s)
@@ -256,7 +256,7 @@ def test_counters_go_on_through_a_takeover(tmp_path: Path) -> None:
 
 
 def test_every_death_is_counted(tmp_path: Path) -> None:
-    with daemon(tmp_path, *FIXED_DELAY, "-o", "engine.standby=false") as (_, client):
+    with daemon(tmp_path, "-o", "engine.standby=false") as (_, client):
         for count in range(1, 5):
             pid = wait_until(lambda: children(client).get("io"))
             os.kill(pid, signal.SIGKILL)
@@ -265,7 +265,7 @@ def test_every_death_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_standby_that_hangs_is_replaced_before_and_after_it_takes_over(tmp_path: Path) -> None:
-    with daemon(tmp_path, *FIXED_DELAY) as (_, client):
+    with daemon(tmp_path) as (_, client):
         standby = wait_until(lambda: children(client).get("standby"))
         os.kill(standby, signal.SIGSTOP)
         wait_until(lambda: client.call("status")["counters"]["restarts"]["standby"] == 1)
@@ -280,7 +280,7 @@ def test_a_standby_that_hangs_is_replaced_before_and_after_it_takes_over(tmp_pat
 
 
 def test_a_supervisor_that_stands_still_silences_nothing(tmp_path: Path) -> None:
-    with daemon(tmp_path, *FIXED_DELAY) as (process, client):
+    with daemon(tmp_path) as (process, client):
         client.call("note_on", pitch=60)
         pids = wait_until(lambda: client.call("status")["forecast_s"] > 1 and children(client))
         process.send_signal(signal.SIGSTOP)
@@ -293,7 +293,7 @@ def test_a_supervisor_that_stands_still_silences_nothing(tmp_path: Path) -> None
 
 def test_panic_is_answered_and_heard_while_the_engine_hangs(tmp_path: Path) -> None:
     recording = tmp_path / "out.wav"
-    with daemon(tmp_path, "-o", f"audio.device=wav:{recording}", *FIXED_DELAY) as (_, client):
+    with daemon(tmp_path, "-o", f"audio.device=wav:{recording}") as (_, client):
         client.call("note_on", pitch=69, velocity=127)
         wait_until(lambda: client.call("status")["forecast_s"] > 1.5)
         engine = children(client)["engine"]
@@ -316,7 +316,7 @@ def test_panic_is_answered_and_heard_while_the_engine_hangs(tmp_path: Path) -> N
 
 
 def test_a_machine_without_a_device_is_waited_for_in_one_process(tmp_path: Path) -> None:
-    missing = ("-o", "audio.device=no such device", *FIXED_DELAY)
+    missing = ("-o", "audio.device=no such device")
     with daemon(tmp_path, *missing, "--wait") as (_, client):
         status = client.call("status")
         assert "no such device" in status["audio"]["waiting"]
@@ -372,7 +372,7 @@ def test_two_daemons_do_not_share_a_socket(tmp_path: Path) -> None:
 
 
 def test_sequencer_mode_publishes_its_delay(tmp_path: Path) -> None:
-    with daemon(tmp_path, "-o", "engine.mode=sequencer") as (_, client):
+    with daemon(tmp_path, "-o", "engine.mode=sequencer", "-o", "engine.render_delay_ms=auto") as (_, client):
         status = client.call("status")
         assert (status["mode"], status["render_delay_ms"]) == ("sequencer", 200)
         client.call("note_on", pitch=60)

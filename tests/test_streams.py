@@ -91,7 +91,8 @@ def test_names_that_are_no_text_are_printed_escaped(song: Path) -> None:
 
 def test_a_daemon_without_standard_streams_keeps_their_places_free(tmp_path: Path) -> None:
     """C libraries write to descriptor 2, whatever that is."""
-    command = [sys.executable, "-m", "specdiffd.cli", "run", "--fake", "-o", "midi.api=none", "-o", "audio.device=null"]
+    settings = ("midi.api=none", "audio.device=null", "engine.render_delay_ms=60")
+    command = [sys.executable, "-m", "specdiffd.cli", "run", "--fake", *(word for x in settings for word in ("-o", x))]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     process = subprocess.Popen(command, env=environment, preexec_fn=lambda: os.closerange(0, 3))
     try:

@@ -122,9 +122,14 @@ class Peer:
         if self._plays:
             midi = [p for p in self.client.get_ports(is_midi=True, is_input=True) if self._midi in p.name]
             self.client.connect(self._out, midi[0])
-        audio = [p for p in self.client.get_ports(is_audio=True, is_output=True) if self._audio in p.name]
-        self.client.connect(audio[0], self._in)
+        self.listen()
         return self
+
+    def listen(self) -> None:
+        """To the one that plays now."""
+        audio = [p for p in self.client.get_ports(is_audio=True, is_output=True) if self._audio in p.name]
+        if audio and not self._in.is_connected_to(audio[0]):
+            self.client.connect(audio[0], self._in)
 
     def __exit__(self, *exc: object) -> None:
         self.client.deactivate()

@@ -12,6 +12,7 @@ import numpy as np
 from peers import RATE, Peer, Server, level, running_daemon
 
 ORGAN = bytes([0xC0, 16])
+MEASURED = ("-o", "engine.render_delay_ms=60")  # long enough anywhere; measuring it takes ten seconds
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = 30.0) -> float:
@@ -31,7 +32,7 @@ def test_a_killed_engine_is_not_missed(tmp_path: Path) -> None:
     """A held organ note while the engine is killed: the forecast bridges it until the standby has taken over."""
     with Server(tmp_path):
         before = shared_memory()
-        with running_daemon(tmp_path) as client, Peer() as peer:
+        with running_daemon(tmp_path, *MEASURED) as client, Peer() as peer:
             wait_until(lambda: client.call("status")["processes"]["standby"])
             peer.play([(0.0, ORGAN), (0.1, bytes([0x90, 60, 100]))], 1.0)
             os.kill(client.call("status")["processes"]["engine"], signal.SIGKILL)
@@ -58,7 +59,7 @@ def test_a_killed_engine_is_not_missed(tmp_path: Path) -> None:
 
 def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
     """jackd is stopped for three seconds: held notes, programs and gain are there again, within 4 s of its return."""
-    with Server(tmp_path) as server, running_daemon(tmp_path) as client:
+    with Server(tmp_path) as server, running_daemon(tmp_path, *MEASURED) as client:
         with Peer() as peer:
             before = peer.play([(0.0, ORGAN), (0.0, bytes([0xC1, 73])), (0.1, bytes([0x90, 60, 100]))], 1.0)
         client.call("gain", db=-3)

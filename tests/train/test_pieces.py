@@ -1,5 +1,6 @@
 """What the networks learn from: pieces, their rendering, crops."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import mido
@@ -110,7 +111,9 @@ def test_bank_holds_score_and_sound_and_renews_them(song: Path) -> None:
     with PieceBank([song], RATE, pieces=2, duration_s=2.0) as bank:
         first = bank.pieces[0]
         assert first.audio.shape == (2 * RATE,)
-        assert first.performance == Score().extend(first.events).performance
+        score = Score().extend(first.events).performance
+        assert [astuple(n) for n in first.performance.notes] == [astuple(n) for n in score.notes]
+        assert first.performance.controllers == score.controllers
         for _ in range(100):
             if bank.pieces[0] is not first:
                 break
