@@ -6,9 +6,10 @@ import fcntl
 import hashlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, cast
@@ -23,6 +24,7 @@ from specdiffd.folders import cache_folder, private_folder, writable
 F = TypeVar("F", bound=Callable[..., object])
 Report = Callable[[str], object]
 LOCK, COMPLETE = "lock", "complete"  # files beside what is kept: held by whoever compiles, there when all is compiled
+KEPT_S = 30 * 86400.0  # after its last use: another version's code, some megabytes, which that version would make anew in ten seconds
 WAIT_S = 0.5  # between two looks at the lock; a child must say so more often than the supervisor's limit for a start
 
 
@@ -46,13 +48,14 @@ def compiled_once(report: Report) -> Iterator[None]:
     """
     folder = _folder()
     with event.install_listener("numba:compile", _Reporter(report)):
-        if folder is None or os.path.exists(os.path.join(folder, COMPLETE)):
+        if folder is None or _in_use(Path(folder)):
             yield
             return
         with open(os.path.join(folder, LOCK), "w", encoding="utf-8") as file:
             _wait_for(file, report)
             yield
             Path(folder, COMPLETE).touch()
+        _forget_old(Path(folder))
 
 
 class _Reporter(event.Listener):
@@ -76,6 +79,23 @@ def _wait_for(file: TextIO, report: Report) -> None:
             time.sleep(WAIT_S)
         except OSError:
             return None  # a file system without locks: each for itself
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether all is there; and now it has been used lately."""
+    if not (folder / COMPLETE).exists():
+        return False
+    with suppress(OSError):
+        os.utime(folder / COMPLETE)
+    return True
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove what other versions have kept beside ``folder``, and nobody has used for long."""
+    for other in folder.parent.glob("loops-*"):
+        with suppress(OSError):
+            if other != folder and time.time() - max(p.stat().st_mtime for p in (other, *other.glob(COMPLETE))) > KEPT_S:
+                shutil.rmtree(other)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Loops are compiled wherever, and their polynomials are the functions that they stand for."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -171,3 +172,21 @@ def test_what_is_kept_is_of_all_modules_with_loops(monkeypatch: pytest.MonkeyPat
     assert found[0] == found[2] != found[1]
     assert found[0] is not None
     assert found[0].startswith(str(tmp_path))
+
+
+def test_what_other_versions_kept_is_removed_a_month_after_its_last_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long_ago = time.time() - 31 * 86400
+    for name in ("loops-mine", "loops-old", "loops-used", "loops-half", "other"):
+        (tmp_path / name).mkdir()
+        if name != "loops-half":
+            (tmp_path / name / loops.COMPLETE).touch()
+            os.utime(tmp_path / name / loops.COMPLETE, (long_ago, long_ago))
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    monkeypatch.setattr(loops, "_folder", lambda: str(tmp_path / "loops-used"))
+    with loops.compiled_once(lambda _: None):
+        pass
+    (tmp_path / "loops-mine" / loops.COMPLETE).unlink()
+    monkeypatch.setattr(loops, "_folder", lambda: str(tmp_path / "loops-mine"))
+    with loops.compiled_once(lambda _: None):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["loops-mine", "loops-used", "other"]
