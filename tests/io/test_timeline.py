@@ -81,3 +81,17 @@ def test_the_header_is_made_of_words() -> None:
     from specdiffd.io.timeline import Header
 
     assert all(getattr(Header, name).size == 8 == getattr(Header, name).offset % 8 + 8 for name in Header.__annotations__)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_discarded_forecast_is_not_heard(silent: bool) -> None:
+    timeline = Timeline()
+    timeline.clear(1000)
+    timeline.write(1000, np.ones((500, CHANNELS), np.float32))
+    timeline.publish(1500, silent)
+    assert timeline.ahead == 500
+    timeline.discard()
+    assert timeline.ahead == 0
+    out = np.empty((100, CHANNELS), np.float32)
+    assert timeline.advance(out) == (0 if silent else 100)
+    assert not out.any()
