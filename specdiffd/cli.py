@@ -133,7 +133,15 @@ def _ctl_lines(result: Any, as_json: bool) -> list[str]:
 
 def _show(value: Any, lines: Iterable[str], as_json: bool) -> None:
     """One JSON value for programs, or lines for people."""
-    typer.echo(json.dumps(value) if as_json else "\n".join(lines))
+    if as_json:
+        typer.echo(json.dumps(value))
+    for line in lines if not as_json else ():
+        _say(line)
+
+
+def _say(line: str, err: bool = False) -> None:
+    """A line for people: names of files, ports and devices in it are somebody else's."""
+    typer.echo(printable(line), err=err)
 
 
 def _readable(value: dict[str, Any], prefix: str = "") -> list[str]:
@@ -278,7 +286,7 @@ def render(
     for row in rows if not as_json else ():
         if "path" in row:
             line = f"{row['path']}: {row['duration_s']} s, real-time factor {row['real_time_factor']}, peak {row['peak']}"
-            typer.echo(line, err=output == STANDARD_OUTPUT)
+            _say(line, output == STANDARD_OUTPUT)
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(jobs) == 1 and failed:
         raise failed[0]
@@ -304,7 +312,8 @@ def evaluate(
     limit: Annotated[int, typer.Option(help="How many of the songs.", min=1)] = 3,
     seconds: Annotated[float, typer.Option(help="Of each song.", min=5)] = 24.0,
     parts: Annotated[
-        list[str] | None, typer.Option("--part", metavar="notes|sounds|honesty", help="Only these parts; may be given more than once.")
+        list[str] | None,
+        typer.Option("--part", metavar="notes|sounds|bursts|honesty", help="Only these parts; may be given more than once."),
     ] = None,
     ablate: Annotated[bool, typer.Option("--ablate", help="Notes: also leave out one part of the instrument after the other.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page with the tables and spectrograms there.")] = None,
@@ -314,8 +323,9 @@ def evaluate(
     as_json: JsonFlag = False,
 ) -> None:
     """Compare the instrument with FluidSynth playing the same (needs specdiffd[evaluate] and basic-pitch): the right notes,
-    single sounds (program, loudness, onset, drums, brightness), and whether spectrograms are more than a blurred mean."""
+    single sounds (program, loudness, onset, drums, brightness), bursts, and whether spectrograms are more than a blurred mean."""
     from specdiffd.batch import find_songs
+    from specdiffd.evaluate.bursts import PROGRAMS, evaluate_bursts
     from specdiffd.evaluate.honesty import MODELS, evaluate_honesty
     from specdiffd.evaluate.notes import ABLATION, ALWAYS, Row, evaluate_notes, table
     from specdiffd.evaluate.pieces import test_set
@@ -324,7 +334,7 @@ def evaluate(
     from specdiffd.evaluate.sounds import evaluate_sounds
     from specdiffd.loading import load_builtin_family, pick_device
 
-    known = ("notes", "sounds", "honesty")
+    known = ("notes", "sounds", "bursts", "honesty")
     if unknown := set(parts or ()) - set(known):
         raise UsageError(f"unknown part {', '.join(sorted(unknown))}: expected {', '.join(known)}")
     found = find_songs(songs)
@@ -336,7 +346,12 @@ def evaluate(
     figures: dict[str, Any] = {}
     rows: list[Row] = []
     wanted = parts or known
-    work = {"notes": len(pieces) * (len(ALWAYS) + len(variants)), "sounds": 5, "honesty": len(pieces) * (len(MODELS) + 1)}
+    work = {
+        "notes": len(pieces) * (len(ALWAYS) + len(variants)),
+        "sounds": 5,
+        "bursts": PROGRAMS,
+        "honesty": len(pieces) * (len(MODELS) + 1),
+    }
     with _progress(not as_json, "renderings and measures") as progress:
         task = progress.add_task("evaluating", total=sum(work[part] for part in wanted))
 
@@ -348,6 +363,8 @@ def evaluate(
             figures["notes"] = table(rows)
         if "sounds" in wanted:
             figures |= evaluate_sounds(renderers, step)
+        if "bursts" in wanted:
+            figures["bursts"] = evaluate_bursts(renderers, step)
         if "honesty" in wanted:
             figures["honesty"] = evaluate_honesty(renderers, pieces, seconds, step)
     if as_json:
@@ -357,7 +374,7 @@ def evaluate(
     if report is not None:  # last: what has taken so long has been shown
         page = write_report(report, figures, rows, renderers.rate_hz)
         if not as_json:
-            typer.echo(f"report: {page}")
+            _say(f"report: {page}")
 
 
 def _show_figures(figures: Mapping[str, Any]) -> None:
@@ -441,9 +458,7 @@ def train(
         device=pick_device(device),
         soundfonts=soundfont or ("fluid",),
     )
-    typer.echo(
-        f"{checkpoint}: try it with specdiffd render SONG.mid -m {checkpoint}" if checkpoint.exists() else f"{run}: no checkpoint yet"
-    )
+    _say(f"{checkpoint}: try it with specdiffd render SONG.mid -m {checkpoint}" if checkpoint.exists() else f"{run}: no checkpoint yet")
 
 
 instruments_app = typer.Typer(no_args_is_help=True, help="Instruments: what is here, what they are made of, pulling, converting.")
@@ -492,7 +507,7 @@ def instruments_convert(
     """Write a checkpoint again as safetensors of another precision, which loads by mapping the file."""
     from specdiffd.hub import convert
 
-    typer.echo(f"{convert(name, out, dtype)}: play it with specdiffd run -o instrument.name={out}")
+    _say(f"{convert(name, out, dtype)}: play it with specdiffd run -o instrument.name={out}")
 
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
@@ -611,7 +626,7 @@ def demo(
 
         result = play_demo(loaded, output, song, seconds, advance)
     for line in result:
-        typer.echo(line)
+        _say(line)
 
 
 def _advance(progress: Any, task: Any, seconds: float) -> None:
@@ -668,7 +683,7 @@ def _called() -> tuple[Any, str]:
     except BrokenPipeError:
         return SpecdiffdError.exit_code, ""  # a reader that has heard enough
     except OSError as error:
-        return SpecdiffdError.exit_code, str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        return SpecdiffdError.exit_code, told(error) if error.filename is None else printable(f"{error.filename}: {error.strerror}")
     return 0, ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from specdiffd.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Event
+from specdiffd.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
 from specdiffd.train.pieces import drum_pattern, note, order, tracks_of
 
 # The families of General MIDI, eight programs each, in order; and a band with drums.
@@ -33,6 +33,7 @@ BAND = "band"
 BAND_PROGRAMS = (65, 26, 33)  # melody, second voice, bass
 TRACKS = 3
 START_S = 20.0  # of a song: earlier, many have not begun in earnest
+CHORDS = 24
 
 
 def family_piece(song: Path, family: str, duration_s: float, seed: int = 0) -> list[Event]:
@@ -91,3 +92,15 @@ def strokes(pitches: Sequence[int]) -> tuple[list[Event], float]:
     for k, pitch in enumerate(pitches):
         events += note(DRUM_CHANNEL, 0.1 + k, 0.3, pitch, 110)
     return sorted(events, key=order), len(pitches) + 0.2
+
+
+def chord_changes(program: int, rng: np.random.Generator) -> tuple[list[Event], float]:
+    """Chords of one to three notes of a program that end as others begin, at a pace that is drawn with their velocities, and how long that takes."""
+    events = [Event(0.0, PROGRAM, program)]
+    base, step_s = int(rng.integers(45, 65)), float(rng.choice((1 / 16, 1 / 8, 1 / 4)))
+    for k in range(CHORDS):
+        begins_s, ends_s = (0.1 + step_s * chord for chord in (k, k + 1 + k % 2))  # to the last bit where another chord begins
+        for interval in (0, 4, 7)[: 1 + k % 3]:
+            pitch = base + interval + (0, 2, -1, 5)[k % 4]
+            events += [Event(begins_s, NOTE_ON, pitch, int(rng.integers(50, 120))), Event(ends_s, NOTE_OFF, pitch)]
+    return sorted(events, key=order), 0.1 + (CHORDS + 1) * step_s + 2.0

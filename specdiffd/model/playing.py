@@ -32,7 +32,9 @@ from specdiffd.model.prior import (
     KEYS,
     LASTING_S,
     PITCH_OCTAVES,
+    RISING_S,
     SUSTAINED_NEPERS_S,
+    TOLD_S,
     NotePrior,
     between,
     hats_s,
@@ -41,6 +43,10 @@ from specdiffd.model.prior import (
 
 Floats = NDArray[np.float32]
 f32 = np.float32
+# By how much texture may make a bin louder than the loudest of its frame, where that is not of an attack: at attacks not at all. What is
+# drawn is alike in close bins: where a few of them are the whole sound, as in a bird's tweet or an attack, it was a burst of up to 9 dB.
+# 0 everywhere makes sounds 0.1 dB too soft and cymbals dull; 0.4 at attacks, too, made a harp and a glockenspiel burst by 10 dB.
+OVER_LOUDEST_NEPERS = f32(0.4)
 WEIGHT_STEPS = 32767  # of a weight of a large layer: reading them from memory is most of what a new note costs
 
 
@@ -88,7 +94,9 @@ class FrameNetwork(NamedTuple):
     hat_s: np.float32
     window_s: np.float32
     never_s: np.float32
-    lasting_s: Floats  # (4,) see NotePrior._lasting
+    lasting_s: Floats  # (6,) see NotePrior._lasting
+    told_s: np.float32  # see NotePrior._fallen
+    risen_s: np.float32
     detail_ages_s: Floats  # (J,)
     sustained: np.float32
 
@@ -103,7 +111,7 @@ class TimbreTable(NamedTuple):
     position: Floats  # (N, H) of the partials on the mel axis, in bins
     glide: Floats  # (N, H) how far they go there for a semitone
     colours: Floats  # (N, J, mel) gains of the power at DETAIL_AGES_S, dynamics and details included
-    lasting: Floats  # (N, 2) see NotePrior._lasting
+    lasting: Floats  # (N, 3) see NotePrior._lasting
 
 
 class OverTime(NamedTuple):
@@ -186,7 +194,9 @@ class PlayedPrior:
             hat_s=f32(HAT_S),
             window_s=f32(c.window_s),
             never_s=f32(NEVER_S),
-            lasting_s=np.array(LASTING_S, np.float32),
+            lasting_s=np.array((*LASTING_S, *RISING_S), np.float32),
+            told_s=f32(TOLD_S),
+            risen_s=f32(RISING_S[1]),
             detail_ages_s=np.array(DETAIL_AGES_S, np.float32),
             sustained=f32(SUSTAINED_NEPERS_S),
         )
@@ -229,7 +239,7 @@ class PlayedPrior:
     def _empty(self, rows: int) -> TimbreTable:
         c = self.config
         sizes = ((self._frames.hidden.weight.shape[0],), (c.shapes, c.mel_bins), (c.shapes, c.mel_bins))
-        more = ((c.shapes, c.harmonics), (c.harmonics,), (c.harmonics,), (len(DETAIL_AGES_S), c.mel_bins), (2,))
+        more = ((c.shapes, c.harmonics), (c.harmonics,), (c.harmonics,), (len(DETAIL_AGES_S), c.mel_bins), (3,))
         return TimbreTable(*(np.zeros((rows, *size), np.float32) for size in (*sizes, *more)))
 
     def _places(self, x: NoteFeatures, most_bent: int) -> NDArray[np.int64]:
@@ -524,8 +534,8 @@ def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
     last = table.colours[at, len(net.detail_ages_s) - 1]
     count, bins = shapes.shape
     x, y, weights = np.empty(len(envelope), np.float32), np.empty(len(envelope), np.float32), np.empty(count, np.float32)
-    levels = np.empty(4, np.float32)
-    for j in range(4):
+    levels = np.empty(len(net.lasting_s), np.float32)
+    for j in range(len(levels)):
         _weights(net, envelope, net.lasting_s[j], -net.never_s, -net.never_s, ZERO, ZERO, ZERO, x, y, weights)
         power = f32(1e-30)
         for k in range(count):
@@ -535,6 +545,36 @@ def _lasting(net: FrameNetwork, table: TimbreTable, at: int) -> None:
     stays = (levels[1] - levels[0]) / (net.lasting_s[1] - net.lasting_s[0]) > -net.sustained
     table.lasting[at, 0] = net.lasting_s[1] if stays else net.lasting_s[3]
     table.lasting[at, 1] = ZERO if stays else min((levels[3] - levels[2]) / (net.lasting_s[3] - net.lasting_s[2]), ZERO)
+    table.lasting[at, 2] = ONE if levels[5] > levels[4] else ZERO
+
+
+@compiled
+def _lower(net: FrameNetwork, envelope: Floats, length_s: np.float32, x: Floats, y: Floats, lower: Floats, its: Floats) -> None:
+    """Into ``lower`` (K,) what a note of ``length_s`` is of a longer one, a while after both have ended; ``its`` (K,) is for the work."""
+    _weights(net, envelope, length_s + net.told_s, net.told_s, -net.never_s, ZERO, ZERO, ZERO, x, y, lower)
+    _weights(net, envelope, net.risen_s + net.told_s, net.told_s, -net.never_s, ZERO, ZERO, ZERO, x, y, its)
+    for k in range(len(lower)):
+        lower[k] /= its[k]
+
+
+@compiled
+def _fall(
+    net: FrameNetwork,
+    envelope: Floats,
+    release_s: np.float32,
+    pedal: np.float32,
+    modulation: np.float32,
+    gain: np.float32,
+    lower: Floats,
+    x: Floats,
+    y: Floats,
+    longer: Floats,
+    weights: Floats,
+) -> None:
+    """`NotePrior._fallen` of ``weights`` (K,) that are ``lower`` (K,) than a longer note's, whose are filled in."""
+    _weights(net, envelope, net.risen_s + release_s, release_s, -net.never_s, pedal, modulation, gain, x, y, longer)
+    for k in range(len(weights)):
+        weights[k] = min(weights[k], longer[k] * lower[k])
 
 
 @compiled
@@ -555,6 +595,15 @@ def _vibrato(age_s: np.float32, modulation: np.float32) -> np.float32:
         return ZERO
     turn = VIBRATO_HZ * age_s + f32(0.25)
     return modulation * VIBRATO_SEMITONES * (ONE - f32(4) * abs(turn - math.floor(turn) - HALF))
+
+
+@compiled
+def _limit(mel: Floats, young: Floats, texture: Floats) -> None:
+    """Let a frame's ``texture`` make no bin of ``mel`` much louder than the loudest, of whose power ``young`` is of attacks; (mel,) each."""
+    loudest = mel.argmax()
+    highest = mel[loudest] + OVER_LOUDEST_NEPERS * (ONE - young[loudest])
+    for m in range(len(mel)):
+        texture[m] = min(texture[m], max(highest - mel[m], ZERO))
 
 
 @compiled
@@ -580,14 +629,16 @@ def _hear(
     harmonics = table.position.shape[1]
     x, y = np.empty(table.envelope.shape[1], np.float32), np.empty(table.envelope.shape[1], np.float32)
     weights, level = np.empty(count, np.float32), np.empty(harmonics, np.float32)
+    lower, longer = np.empty(count, np.float32), np.empty(count, np.float32)
     power, rough, gain_of = np.empty(bins, np.float32), np.empty(bins, np.float32), np.empty(bins, np.float32)
-    sums = np.zeros((9, frames, bins), np.float32)
+    sums = np.zeros((10, frames, bins), np.float32)
     guide[:] = ZERO
     for n in range(notes):
         at = places[n]
         start, rate = table.lasting[at, 0], table.lasting[at, 1]
         shapes, roughness, partials = table.shapes[at], table.rough[at], table.partials[at]
         position, glide = table.position[at], table.glide[at]
+        known = False
         for f in range(frames):
             if not active[n, f]:
                 continue
@@ -597,6 +648,11 @@ def _hear(
             release, choke = over_time.release_s[n, f], over_time.choke_s[n, f]
             pedal, modulation = over_time.pedal[n, f], over_time.modulation[n, f]
             _weights(net, table.envelope[at], lasted, release, choke, pedal, modulation, gain, x, y, weights)
+            if table.lasting[at, 2] > ZERO and release > net.told_s and age - release < net.risen_s and choke <= -net.window_s:
+                if not known:
+                    _lower(net, table.envelope[at], age - release, x, y, lower, longer)
+                    known = True
+                _fall(net, table.envelope[at], release, pedal, modulation, gain, lower, x, y, longer, weights)
             _product(weights, shapes, power)
             _product(weights, roughness, rough)
             _product(weights, partials, level)
@@ -607,7 +663,7 @@ def _hear(
             began = -age / net.window_s
             heard = min(max(ONE - began, ZERO), ONE)
             row = noise[noise_rows[n, f]]
-            total, same, behind, own, squares, drawn, fresh, latest, strongest = sums[:, f]
+            total, same, behind, own, squares, drawn, fresh, young, latest, strongest = sums[:, f]
             offset, begins = guide[f, :, 0], guide[f, :, 4]
             for m in range(bins):
                 total[m] += power[m]
@@ -616,6 +672,9 @@ def _hear(
                 own[m] += rough[m]
                 squares[m] += rough[m] * rough[m]
                 drawn[m] += rough[m] * row[m]
+            if age < net.window_s:
+                for m in range(bins):
+                    young[m] += power[m]
             if ZERO < began < ONE:
                 for m in range(bins):
                     fresh[m] += power[m]
@@ -628,7 +687,7 @@ def _hear(
                 if 0 <= nearest < bins and level[h] * gain_of[nearest] > strongest[nearest]:
                     strongest[nearest], offset[nearest] = level[h] * gain_of[nearest], place - f32(nearest)
     for f in range(frames):
-        total, same, behind, own, squares, drawn, fresh, latest, strongest = sums[:, f]
+        total, same, behind, own, squares, drawn, fresh, young, latest, strongest = sums[:, f]
         offset = guide[f, :, 0]
         for m in range(bins):
             whole = total[m] + floor
@@ -645,3 +704,5 @@ def _hear(
                 offset[m] = nothing[0]
             guide[f, m, 2] = (behind[m] + floor) / whole
             guide[f, m, 3] = min(fresh[m] / whole, ONE)
+            young[m] /= whole
+        _limit(mel[f], young, texture[f])

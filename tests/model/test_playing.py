@@ -8,7 +8,7 @@ from test_prior import CONFIG, features, played
 
 from specdiffd.events import Performance
 from specdiffd.formats import NO_GUIDE
-from specdiffd.model.playing import PlayedPrior
+from specdiffd.model.playing import OVER_LOUDEST_NEPERS, PlayedPrior
 from specdiffd.model.prior import NotePrior, mean_roughness, summed
 
 
@@ -43,18 +43,25 @@ CONTROLLED = played(
     (0.3, 0x99, 42, 127),
     (0.4, 0x80, 62, 0),
 )
+# Short notes of many programs, whose ends ring on; some rise at first.
+RINGING = played(
+    *((0.0, 0xC0 | k, 8 * k, 0) for k in range(8)),
+    *((0.01 * k, 0x90 | k, 50 + k, 100) for k in range(8)),
+    *((0.1 + 0.03 * k, 0x80 | k, 50 + k, 0) for k in range(8)),
+)
 
 
 def test_it_is_the_note_prior(prior: NotePrior, playing: PlayedPrior, performance: Performance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether timbres are made anew or kept, more at once than the table holds, with everything that changes a note."""
     monkeypatch.setattr(PlayedPrior, "KEPT", 1)
     tight = PlayedPrior(prior)
-    for score in (performance, CONTROLLED):
+    for score in (performance, CONTROLLED, RINGING):
         for first in (0, 10, 20, 10):
             x = features(score, first)
             assert torch.allclose(playing(x).mel, prior(x), atol=2e-3)
             assert torch.allclose(tight(x).mel, prior(x), atol=2e-3)
     assert float(prior(features(CONTROLLED)).std()) > 0.5
+    assert set(prior.timbres(features(RINGING)).lasting[:, 2].tolist()) == {0.0, 1.0}
 
 
 def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -> None:
@@ -69,7 +76,13 @@ def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -
     )
     roughness = mean_roughness(notes.power, notes.rough, notes.frame, prior.beats, total, CONFIG.log_floor)
     mixed = drawn / (squares + math.exp(4 * CONFIG.log_floor)).sqrt()
-    assert torch.allclose(heard.texture, roughness * mixed, atol=2e-3)
+    fresh = summed(notes.power * (x.age_s[x.active] < CONFIG.window_s)[:, None], notes.frame, x.active.shape[1])
+    loudest, where = heard.mel.max(1, keepdim=True)
+    old = 1 - (fresh / (total + math.exp(2 * CONFIG.log_floor))).gather(1, where)
+    assert 0 < float(old.mean()) < 1
+    free, most = roughness * mixed, loudest + float(OVER_LOUDEST_NEPERS) * old - heard.mel
+    assert torch.allclose(heard.texture, torch.minimum(free, most), atol=2e-3)
+    assert 0 < float((free > most).float().mean()) < 0.1
     assert float(heard.texture.std()) > 0.05
     assert not PlayedPrior(prior, noise)(features(played())).texture.any()
     assert not PlayedPrior(prior)(x).texture.any()

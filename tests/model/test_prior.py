@@ -170,10 +170,14 @@ def test_lobes_are_the_mel_spectrum_of_a_sinusoid() -> None:
         assert (measured - analytic)[near].abs().max() < 0.15
 
 
+def builtin_prior() -> NotePrior:
+    folder = BUILTIN / PRIOR
+    return load_weights(folder, lambda: NotePrior(read_config(folder / CONFIG_FILE, PriorConfig))).requires_grad_(False)
+
+
 def test_held_notes_go_on_as_they_do_where_training_ends() -> None:
     """An organ stays, a piano goes on decaying as fast as it did; as it plays and as it was trained alike."""
-    folder = BUILTIN / PRIOR
-    prior = load_weights(folder, lambda: NotePrior(read_config(folder / CONFIG_FILE, PriorConfig)))
+    prior = builtin_prior()
     playing = PlayedPrior(prior)
     at_s = np.array([8.0, 12.0, 20.0, 28.0, 180.0])
 
@@ -191,6 +195,30 @@ def test_held_notes_go_on_as_they_do_where_training_ends() -> None:
     assert first == pytest.approx(second, rel=0.1)  # 8 s each
     assert second > 2
     assert piano[4] < piano[3] - 5
+
+
+def test_a_note_let_go_while_it_rises_falls_from_where_it_was() -> None:
+    """As far below a longer note as it was just after its end; as it plays and as it was trained alike. What does not rise is left alone."""
+    prior = builtin_prior()
+
+    def levels_db(program: int, length_s: float) -> torch.Tensor:
+        performance = played((0.0, 0xC0, program, 0), (0.0, 0x90, 60, 90), (length_s, 0x80, 60, 0))
+        x = note_features(performance, length_s + np.array([0.25, 1.0, 2.0]), prior.config.window_s, prior.config.ring_s)
+        mel = PlayedPrior(prior)(x).mel
+        assert torch.allclose(mel, prior(x), atol=2e-3)
+        return 10 * torch.log10((2 * mel.double()).exp().sum(1))
+
+    def rises(program: int) -> float:
+        below = levels_db(program, 0.5) - levels_db(program, 0.0625)
+        return float((below[0] - below[1:]).max())
+
+    slow, vibraphone = (93, 101, 122, 126), levels_db(11, 0.0625)
+    assert [program for program in slow if rises(program) > 4] == []  # dB; it has another age, and colours of that
+    with pytest.MonkeyPatch.context() as without:
+        for module in ("prior", "playing"):
+            without.setattr(f"specdiffd.model.{module}.TOLD_S", 1e3)
+        assert [program for program in slow if rises(program) < 7] == []
+        assert torch.equal(levels_db(11, 0.0625), vibraphone)
 
 
 def test_the_mean_learns_nothing_from_roughness(prior: NotePrior) -> None:
