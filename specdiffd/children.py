@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from specdiffd.errors import DeviceError
+from specdiffd.base.errors import DeviceError
 
 # Without a sign of life for longer a child is stuck. While it starts, a step of that may take long: a minute on a machine that others keep
 # busy, twice that on a slow one.

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from specdiffd import __version__
-from specdiffd.errors import ControlError, SpecdiffdError, UsageError
-from specdiffd.text import clipped, printable, told
+from specdiffd.base.errors import ControlError, SpecdiffdError, UsageError
+from specdiffd.base.text import clipped, printable, told
 
 LONGEST_TIMEOUT_S = 3600  # of a reply; beyond some weeks, in milliseconds, libzmq would take it for another number
 
@@ -47,9 +47,9 @@ def run(
     wait: Annotated[bool, typer.Option("--wait", help="Where there is no audio device, wait for one instead of ending.")] = False,
 ) -> None:
     """Run the daemon until it is told to stop."""
-    from specdiffd.config import load_config, user_config
+    from specdiffd.base.config import load_config, user_config
     from specdiffd.daemon import run as run_daemon
-    from specdiffd.logs import set_up_logging
+    from specdiffd.base.logs import set_up_logging
 
     loaded = load_config(config or user_config(), overrides or ())
     set_up_logging(loaded.logging.level)
@@ -111,7 +111,7 @@ def _ctl_arguments(verb: str, given: list[str]) -> dict[str, Any]:
 
 def _ctl_value(word: str, text: str) -> Any:
     """Raises: ConfigError: it is none."""
-    from specdiffd.config import parse_yaml
+    from specdiffd.base.config import parse_yaml
 
     return parse_yaml(text, f"argument {clipped(word, 100)!r}")
 
@@ -188,7 +188,7 @@ def tokens(
     as_json: JsonFlag = False,
 ) -> None:
     """Show a MIDI file as the instrument's tokens: one list of ids per window, without padding."""
-    from specdiffd.formats import MelFormat
+    from specdiffd.base.formats import MelFormat
     from specdiffd.layout import (
         CONFIG,
         DECODER,
@@ -426,10 +426,10 @@ def train(
     import torch
 
     from specdiffd.batch import find_songs
-    from specdiffd.formats import FORMATS
+    from specdiffd.base.formats import FORMATS
     from specdiffd.layout import checkpoint_folder
     from specdiffd.loading import pick_device
-    from specdiffd.logs import set_up_logging
+    from specdiffd.base.logs import set_up_logging
     from specdiffd.train.stages import STAGES, USUAL
     from specdiffd.train.stages import train as train_stages
 
@@ -612,9 +612,9 @@ def demo(
     overrides: Overrides = None,
 ) -> None:
     """Run the daemon and play a performance into its MIDI port; record it, and draw its spectrogram."""
-    from specdiffd.config import load_config, user_config
+    from specdiffd.base.config import load_config, user_config
     from specdiffd.demo.play import play_demo
-    from specdiffd.logs import set_up_logging
+    from specdiffd.base.logs import set_up_logging
 
     loaded = load_config(config or user_config(), overrides or ())
     set_up_logging(loaded.logging.level)
@@ -652,8 +652,8 @@ def _progress(show: bool, unit: str) -> Any:
 
 def main() -> None:
     """Entry point: every expected error becomes one line and an exit code."""
-    from specdiffd.folders import settle_environment
-    from specdiffd.streams import drop_output, hold_streams
+    from specdiffd.base.folders import settle_environment
+    from specdiffd.base.streams import drop_output, hold_streams
 
     hold_streams()
     settle_environment()
@@ -668,7 +668,7 @@ def main() -> None:
 
 def _called() -> tuple[Any, str]:
     """The exit code of the command that was asked for, and what went wrong with it."""
-    from specdiffd.streams import OutputError
+    from specdiffd.base.streams import OutputError
 
     try:
         app(standalone_mode=True)

@@ -18,11 +18,11 @@ import msgspec
 
 from specdiffd import __version__
 from specdiffd.children import Child, failure
-from specdiffd.config import Config, check_config
+from specdiffd.base.config import Config, check_config
 from specdiffd.control import protocol
 from specdiffd.control.server import ControlServer
-from specdiffd.errors import ConfigError, ControlError, DeviceError
-from specdiffd.events import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
+from specdiffd.base.errors import ConfigError, ControlError, DeviceError
+from specdiffd.base.events import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.io.process import run_io
 from specdiffd.io.ring import BelledRing
 from specdiffd.io.shared import PlayedRing, SharedBlock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specdiffd.metrics import Durations
+from specdiffd.base.metrics import Durations
 from specdiffd.rehearsal import KEPT, MARGIN_S
 
 UP_REVISIONS = 40  # that say so raise it: whoever plays hears late notes

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from specdiffd.audio.resample import Resampler
 from specdiffd.audio.reverb import to_room
 from specdiffd.audio.splice import crossfade, fade_out
-from specdiffd.events import CHANNELS, Event
+from specdiffd.base.events import CHANNELS, Event
 from specdiffd.instrument import Instrument, Preparation, Rendered
 from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.io.timeline import Timeline

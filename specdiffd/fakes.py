@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.events import Event, Performance
+from specdiffd.base.events import Event, Performance
 from specdiffd.instrument import Preparation, Rendered, Stages
 from specdiffd.io.timeline import CHANNELS, Timeline
-from specdiffd.metrics import Stopwatch
+from specdiffd.base.metrics import Stopwatch
 
 
 class SineState(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from specdiffd.errors import CheckpointError, UsageError
+from specdiffd.base.errors import CheckpointError, UsageError
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.layout import (
     BUILTIN,

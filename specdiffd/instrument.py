@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from specdiffd.audio.mel import centres_hz
-from specdiffd.events import Controllers, Note, Performance
-from specdiffd.formats import MelFormat
+from specdiffd.base.events import Controllers, Note, Performance
+from specdiffd.base.formats import MelFormat
 from specdiffd.graph import Graph
-from specdiffd.loops import compiled_once
-from specdiffd.metrics import Stopwatch
+from specdiffd.base.loops import compiled_once
+from specdiffd.base.metrics import Stopwatch
 from specdiffd.model import texture
 from specdiffd.model.layers import finish
 from specdiffd.model.network import (

@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from specdiffd.errors import CheckpointError
-from specdiffd.folders import expanded
+from specdiffd.base.errors import CheckpointError
+from specdiffd.base.folders import expanded
 
 INDEX = "model_index.json"
 INDEX_CLASS = "SpecdiffdInstrument"  # in the index of instruments made here

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from specdiffd.errors import CheckpointError, DeviceError, UsageError
-from specdiffd.formats import FORMATS, MelFormat
+from specdiffd.base.errors import CheckpointError, DeviceError, UsageError
+from specdiffd.base.formats import FORMATS, MelFormat
 from specdiffd.graph import Graph, bfloat16_is_faster
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.layout import (

@@ -7,7 +7,7 @@ import re
 import socket
 import time
 
-from specdiffd.text import printable
+from specdiffd.base.text import printable
 
 MICROSECONDS = re.compile("[0-9]{1,20}")  # 64 bits; a number of thousands of digits would be an exception
 

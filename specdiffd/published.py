@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from specdiffd.events import Performance
-from specdiffd.formats import MelFormat
+from specdiffd.base.events import Performance
+from specdiffd.base.formats import MelFormat
 from specdiffd.instrument import Preparation, Rendered, RenderSettings, Stages, window_start
-from specdiffd.metrics import Stopwatch
+from specdiffd.base.metrics import Stopwatch
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
 from specdiffd.model.sampler import part_noise, sample_diffusion
 from specdiffd.model.schedule import DiffusionConfig, DiffusionSchedule, diffusion_schedule

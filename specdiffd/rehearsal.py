@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.clock import ClockState
+from specdiffd.base.clock import ClockState
 from specdiffd.engine import Engine, EngineSettings
-from specdiffd.events import NOTE_OFF, NOTE_ON, Event
+from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
 from specdiffd.io.timeline import Timeline
-from specdiffd.metrics import Durations
+from specdiffd.base.metrics import Durations
 
 log = logging.getLogger(__name__)
 KEPT = 99  # percent of the revisions that the render delay is made for; the margin does the rest

@@ -22,7 +22,7 @@ from specdiffd.audio.limiter import Limiter, peak
 from specdiffd.audio.resample import Resampler
 from specdiffd.audio.reverb import Reverb, to_room
 from specdiffd.engine import CONTROLLERS_S, SILENCE
-from specdiffd.events import NOTE_ON, Event, Performance
+from specdiffd.base.events import NOTE_ON, Event, Performance
 from specdiffd.instrument import Instrument, render
 from specdiffd.midi.file import read_song
 from specdiffd.midi.published import published_performance

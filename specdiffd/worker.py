@@ -16,20 +16,20 @@ from multiprocessing.connection import Connection
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from specdiffd.clock import ClockState
-from specdiffd.config import Config
+from specdiffd.base.clock import ClockState
+from specdiffd.base.config import Config
 from specdiffd.delay import RenderDelay
 from specdiffd.engine import Engine, EngineSettings, settings_for
-from specdiffd.errors import SpecdiffdError
-from specdiffd.events import CHANNELS, NOTE_ON, Event
+from specdiffd.base.errors import SpecdiffdError
+from specdiffd.base.events import CHANNELS, NOTE_ON, Event
 from specdiffd.io.ring import Entry
 from specdiffd.io.shared import SharedBlock
-from specdiffd.logs import set_up_logging
-from specdiffd.metrics import Durations
+from specdiffd.base.logs import set_up_logging
+from specdiffd.base.metrics import Durations
 from specdiffd.outbox import Outbox
-from specdiffd.priority import come_back, keep_memory, step_back
+from specdiffd.base.priority import come_back, keep_memory, step_back
 from specdiffd.rehearsal import measure
-from specdiffd.text import told
+from specdiffd.base.text import told
 
 log = logging.getLogger(__name__)
 REPORT_S = 0.2

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.events import Event, Performance
-from specdiffd.formats import MelFormat
+from specdiffd.base.events import Event, Performance
+from specdiffd.base.formats import MelFormat
 from specdiffd.graph import Graph
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.io.output import Player

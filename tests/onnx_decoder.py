@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from specdiffd.formats import MelFormat
+from specdiffd.base.formats import MelFormat
 
 FORMAT = MelFormat()
 HOP = FORMAT.hop_samples

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from test_render import RATE, live
 
-from specdiffd.events import Event, Performance
+from specdiffd.base.events import Event, Performance
 from specdiffd.fakes import SineInstrument
 from specdiffd.instrument import Instrument
 from specdiffd.io.ring import EventRing

@@ -10,7 +10,7 @@ import soundfile
 
 from specdiffd.audio.files import FORMATS, check_writable
 from specdiffd.batch import Job, describe, find_songs, plan, render_jobs
-from specdiffd.errors import SpecdiffdError, UsageError
+from specdiffd.base.errors import SpecdiffdError, UsageError
 from specdiffd.fakes import SineInstrument
 from specdiffd.render import RenderSettings
 

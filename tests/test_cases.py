@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from specdiffd.errors import MidiFileError
+from specdiffd.base.errors import MidiFileError
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.loading import load_builtin_family
 from specdiffd.midi.file import read_song

@@ -13,7 +13,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from specdiffd import __version__, cli
-from specdiffd.errors import SpecdiffdError, UsageError
+from specdiffd.base.errors import SpecdiffdError, UsageError
 from specdiffd.layout import BUILTIN, CONFIG, DECODER
 
 

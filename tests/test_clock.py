@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from specdiffd.clock import SampleClock
+from specdiffd.base.clock import SampleClock
 
 
 def run(rate_hz: float, jitter_s: float, blocks: int = 4000, block: int = 256) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from specdiffd.config import Config, check_config, load_config, user_config
+from specdiffd.base.config import Config, check_config, load_config, user_config
 from specdiffd.engine import Engine, settings_for
-from specdiffd.errors import ConfigError
-from specdiffd.events import Controllers, Event, Note, Performance
+from specdiffd.base.errors import ConfigError
+from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.fakes import SineInstrument, VirtualStream
 from specdiffd.io.timeline import Timeline
 

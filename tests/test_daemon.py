@@ -20,7 +20,7 @@ import zmq
 
 from specdiffd.control.client import ControlClient
 from specdiffd.engine import settings_for
-from specdiffd.errors import ControlError
+from specdiffd.base.errors import ControlError
 from specdiffd.fakes import SineInstrument
 from specdiffd.rehearsal import measure, rehearse
 from specdiffd.worker import live_threads

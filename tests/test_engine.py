@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from specdiffd.clock import SampleClock
+from specdiffd.base.clock import SampleClock
 from specdiffd.engine import Engine, settings_for
-from specdiffd.events import Event, Performance
+from specdiffd.base.events import Event, Performance
 from specdiffd.fakes import SineInstrument, SineState, VirtualStream
 from specdiffd.instrument import Preparation, Stages
 from specdiffd.io.timeline import Timeline

@@ -8,8 +8,8 @@ from pathlib import Path
 import mido
 import pytest
 
-from specdiffd import folders
-from specdiffd.config import user_config
+from specdiffd.base import folders
+from specdiffd.base.config import user_config
 
 NOWHERE = "/proc/nothing"  # where not even root can make a folder
 # As of a user who is in no list of users; without HOME nobody knows a home directory then.

@@ -8,7 +8,7 @@ import torch
 from conftest import small_instrument
 from torch import Tensor, nn
 
-from specdiffd.events import Performance
+from specdiffd.base.events import Performance
 from specdiffd.graph import Graph, Input
 from specdiffd.instrument import SpectrogramInstrument, render
 from specdiffd.loading import load_instrument

@@ -17,7 +17,7 @@ from huggingface_hub.utils import reset_sessions
 from typer.testing import CliRunner
 
 from specdiffd import cli, hub
-from specdiffd.errors import CheckpointError, UsageError
+from specdiffd.base.errors import CheckpointError, UsageError
 from specdiffd.instrument import RenderSettings
 from specdiffd.layout import BUILTIN, DECODER, INDEX, WEIGHTS, checkpoint_folder
 from specdiffd.loading import load_instrument

@@ -10,8 +10,8 @@ import torch
 from conftest import small_instrument
 
 from specdiffd.audio.mel import centres_hz
-from specdiffd.errors import CheckpointError, DeviceError
-from specdiffd.events import Controllers, Event, Note, Performance
+from specdiffd.base.errors import CheckpointError, DeviceError
+from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument, render, window_start
 from specdiffd.loading import load_builtin_family, load_instrument, pick_device
 from specdiffd.midi.score import Score

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from specdiffd.logs import Seldom, set_up_logging
+from specdiffd.base.logs import Seldom, set_up_logging
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_errors_that_outsiders_cause_are_logged_seldom(caplog: pytest.LogCapture
 
 def test_how_many_were_left_out_is_said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     times_s = iter((0.0, 1.0, 2.0, 11.0, 12.0))
-    monkeypatch.setattr("specdiffd.logs.time", SimpleNamespace(monotonic=lambda: next(times_s)))
+    monkeypatch.setattr("specdiffd.base.logs.time", SimpleNamespace(monotonic=lambda: next(times_s)))
     seldom = Seldom(logging.getLogger("a"), period_s=10)
     for _ in range(5):
         seldom.error("again")

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdiffd import folders, loops
+from specdiffd.base import loops
+from specdiffd.base import folders
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -55,7 +56,7 @@ def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.Monkey
 MODULE = """
 from typing import NamedTuple
 import numpy as np
-from specdiffd.loops import compiled
+from specdiffd.base.loops import compiled
 
 class {name}(NamedTuple):
     x: float
@@ -93,7 +94,7 @@ def test_an_upgrade_does_not_stumble_over_what_was_kept(tmp_path: Path) -> None:
 TOGETHER = """
 import sys, time
 from pathlib import Path
-from specdiffd import loops
+from specdiffd.base import loops
 
 @loops.compiled
 def double(x):
@@ -132,7 +133,7 @@ def test_of_processes_that_start_together_one_compiles(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_while_it_compiles_holds_up_nobody(tmp_path: Path) -> None:
     copy_of(tmp_path / "specdiffd")
-    code = "import time; from specdiffd import loops\nwith loops.compiled_once(print):\n print(flush=True); time.sleep(60)"
+    code = "import time; from specdiffd.base import loops\nwith loops.compiled_once(print):\n print(flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as dying:
         assert dying.stdout is not None
         dying.stdout.readline()
@@ -164,7 +165,7 @@ def test_what_is_kept_is_of_all_modules_with_loops(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(loops, "__file__", str(tmp_path / "loops.py"))
     other = tmp_path / "other.py"
     found = []
-    for text in ("from specdiffd import loops", "from specdiffd import loops\nX = 1", "from specdiffd import loops"):
+    for text in ("from specdiffd.base import loops", "from specdiffd.base import loops\nX = 1", "from specdiffd.base import loops"):
         other.write_text(text)
         loops._folder.cache_clear()
         found.append(loops._folder())

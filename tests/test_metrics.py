@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from specdiffd.metrics import Durations, Stopwatch, summary_ms
+from specdiffd.base.metrics import Durations, Stopwatch, summary_ms
 
 
 def test_durations_keep_the_last_and_count_all() -> None:
@@ -22,7 +22,7 @@ def test_nothing_measured_is_none() -> None:
 def test_laps_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lap ends when what it has begun elsewhere is done."""
     now = SimpleNamespace(s=0.0)
-    monkeypatch.setattr("specdiffd.metrics.time", SimpleNamespace(perf_counter=lambda: now.s))
+    monkeypatch.setattr("specdiffd.base.metrics.time", SimpleNamespace(perf_counter=lambda: now.s))
 
     def settle() -> None:
         now.s += 0.5

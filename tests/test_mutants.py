@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from specdiffd.errors import CheckpointError, MidiFileError
-from specdiffd.formats import MelFormat
+from specdiffd.base.errors import CheckpointError, MidiFileError
+from specdiffd.base.formats import MelFormat
 from specdiffd.instrument import RenderSettings
 from specdiffd.layout import PICKLED_WEIGHTS, WEIGHTS
 from specdiffd.loading import load_instrument

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from specdiffd import priority
+from specdiffd.base import priority
 
 SAY = """
 import os, resource
-from specdiffd import priority
+from specdiffd.base import priority
 for name in ("RTPRIO", "MEMLOCK"):
     resource.setrlimit(getattr(resource, "RLIMIT_" + name), (0, 0))
 os.setuid(65534)
@@ -42,7 +42,7 @@ def test_stepping_back_is_only_done_when_it_can_be_taken_back(monkeypatch: pytes
 
 NICENESS = """
 import os, threading
-from specdiffd import priority
+from specdiffd.base import priority
 before = priority.step_back()
 stop = threading.Event()
 thread = threading.Thread(target=stop.wait)

@@ -12,9 +12,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from specdiffd import cli
-from specdiffd.errors import CheckpointError
-from specdiffd.events import Note, Performance
-from specdiffd.formats import MelFormat
+from specdiffd.base.errors import CheckpointError
+from specdiffd.base.events import Note, Performance
+from specdiffd.base.formats import MelFormat
 from specdiffd.instrument import RenderSettings, render
 from specdiffd.layout import PICKLED_WEIGHTS, WEIGHTS
 from specdiffd.loading import load_instrument

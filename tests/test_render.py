@@ -15,10 +15,10 @@ import torch
 
 from specdiffd.audio.mel import log_mel
 from specdiffd.engine import Engine, settings_for
-from specdiffd.errors import SpecdiffdError
-from specdiffd.events import Event
+from specdiffd.base.errors import SpecdiffdError
+from specdiffd.base.events import Event
 from specdiffd.fakes import SineInstrument, VirtualStream
-from specdiffd.formats import MelFormat
+from specdiffd.base.formats import MelFormat
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.io.timeline import Timeline
 from specdiffd.loading import load_instrument
@@ -127,8 +127,8 @@ import resource, signal
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-from specdiffd.errors import SpecdiffdError
-from specdiffd.events import Event
+from specdiffd.base.errors import SpecdiffdError
+from specdiffd.base.events import Event
 from specdiffd.fakes import SineInstrument
 from specdiffd.render import Rendering, render_file, stretches
 events = [Event(0.0, 0x90, 60, 100), Event(60.0, 0x80, 60)]

@@ -17,7 +17,7 @@ import torch
 from specdiffd import cli
 from specdiffd.control.client import ControlClient
 from specdiffd.demo.play import recorded
-from specdiffd.errors import SpecdiffdError
+from specdiffd.base.errors import SpecdiffdError
 from specdiffd.io.shared import SharedBlock
 from specdiffd.model.checkpoint import save_component
 from specdiffd.train.loop import Run, read_state

@@ -1,6 +1,6 @@
 import pytest
 
-from specdiffd.text import clipped, printable, told
+from specdiffd.base.text import clipped, printable, told
 
 
 @pytest.mark.parametrize(

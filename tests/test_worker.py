@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdiffd.clock import ClockState
-from specdiffd.config import Config, EngineConfig
+from specdiffd.base.clock import ClockState
+from specdiffd.base.config import Config, EngineConfig
 from specdiffd.io.output import Player
 from specdiffd.io.shared import SharedBlock
 from specdiffd.midi.score import Score

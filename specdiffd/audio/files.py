@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.errors import SpecdiffdError, UsageError
+from specdiffd.base.errors import SpecdiffdError, UsageError
 
 STANDARD_OUTPUT = Path("-")
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.events import Performance
+from specdiffd.base.events import Performance
 
 Audio = NDArray[np.float32]
 DECAY_S = 0.7  # until 60 dB below

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from specdiffd.engine import Engine, EngineSettings
-from specdiffd.events import Controllers, Event, Note, Performance
+from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import MOST_FRAMES, SpectrogramInstrument
 from specdiffd.io.timeline import Timeline
-from specdiffd.metrics import Stopwatch
+from specdiffd.base.metrics import Stopwatch
 from specdiffd.model.note_features import note_features
 
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from specdiffd.config import ControlConfig, runtime_directory
-from specdiffd.errors import ConfigError
-from specdiffd.text import clipped
+from specdiffd.base.config import ControlConfig, runtime_directory
+from specdiffd.base.errors import ConfigError
+from specdiffd.base.text import clipped
 
 MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un(7), without the zero at the end: a longer one cannot be bound
 MAX_PORT = 65535

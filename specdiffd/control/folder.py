@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from specdiffd.errors import ConfigError, DeviceError
+from specdiffd.base.errors import ConfigError, DeviceError
 
 PRIVATE = 0o700
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from specdiffd.errors import ControlError
-from specdiffd.text import clipped, printable, told
+from specdiffd.base.errors import ControlError
+from specdiffd.base.text import clipped, printable, told
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 64 * 1024

@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 import zmq
 
-from specdiffd.config import ControlConfig
+from specdiffd.base.config import ControlConfig
 from specdiffd.control.address import Address, endpoints
 from specdiffd.control.listener import Listener
 from specdiffd.control.protocol import MAX_MESSAGE_BYTES, Arguments, Reply, encode, parse, refusal, too_long
-from specdiffd.errors import ControlError, DeviceError
-from specdiffd.logs import Seldom
-from specdiffd.text import told
+from specdiffd.base.errors import ControlError, DeviceError
+from specdiffd.base.logs import Seldom
+from specdiffd.base.text import told
 
 log = logging.getLogger(__name__)
 QUEUE = 256  # telemetry messages waiting; the oldest are dropped

@@ -17,11 +17,11 @@ import msgspec
 import numpy as np
 import rtmidi
 
-from specdiffd.config import Config
+from specdiffd.base.config import Config
 from specdiffd.control.client import ControlClient
 from specdiffd.daemon import Daemon
-from specdiffd.errors import DeviceError, MidiFileError, SpecdiffdError
-from specdiffd.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
+from specdiffd.base.errors import DeviceError, MidiFileError, SpecdiffdError
+from specdiffd.base.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
 from specdiffd.io.devices import find_device, import_sounddevice
 from specdiffd.io.shared import PlayedRing
 from specdiffd.midi.file import read_song

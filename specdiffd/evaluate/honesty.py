@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
 from specdiffd.evaluate.rendering import VARIANTS, Renderers, model_mel
-from specdiffd.events import NOTE_OFF, NOTE_ON, Event
+from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.train.pieces import order
 

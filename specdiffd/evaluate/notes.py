@@ -10,7 +10,7 @@ import torch
 
 from specdiffd.evaluate.rendering import VARIANTS, Audio, Renderers, copy_synthesis, timed_rendering
 from specdiffd.evaluate.transcribe import note_f1, played, transcribe
-from specdiffd.events import Event, Performance
+from specdiffd.base.events import Event, Performance
 from specdiffd.midi.score import Score
 from specdiffd.train.losses import spectral_loss
 

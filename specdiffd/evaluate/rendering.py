@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from specdiffd.audio.mel import log_mel
-from specdiffd.events import Event, Performance
+from specdiffd.base.events import Event, Performance
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.model.note_features import note_features
 from specdiffd.render import stretches

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from specdiffd.evaluate.pieces import FAMILIES, crescendo, phrase, single_notes, strokes
 from specdiffd.evaluate.rendering import Audio, Renderers
-from specdiffd.events import NOTE_ON
+from specdiffd.base.events import NOTE_ON
 from specdiffd.train.pieces import drum_pattern
 
 PROGRAMS = 128

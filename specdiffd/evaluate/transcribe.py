@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from specdiffd.events import Performance
+from specdiffd.base.events import Performance
 
 ONSET_TOLERANCE_S = 0.05
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from specdiffd.errors import DeviceError
+from specdiffd.base.errors import DeviceError
 
 HOST_APIS = {
     "alsa": "ALSA",

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from specdiffd.config import MidiConfig
-from specdiffd.errors import DeviceError
+from specdiffd.base.config import MidiConfig
+from specdiffd.base.errors import DeviceError
 from specdiffd.io.names import wanted
 from specdiffd.io.source import Receiver, Source
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 
-from specdiffd.config import MidiConfig
+from specdiffd.base.config import MidiConfig
 
 
 def wanted(names: Iterable[str], config: MidiConfig) -> list[str]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from specdiffd.audio.limiter import Fader, Limiter, peak
 from specdiffd.audio.reverb import Reverb
-from specdiffd.clock import SampleClock
-from specdiffd.config import AudioConfig
+from specdiffd.base.clock import SampleClock
+from specdiffd.base.config import AudioConfig
 from specdiffd.io.shared import MAX_BLOCK, STEREO, SharedBlock
 from specdiffd.io.timeline import CHANNELS
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import rtmidi
 
-from specdiffd.config import MidiConfig, check_config
-from specdiffd.errors import DeviceError
+from specdiffd.base.config import MidiConfig, check_config
+from specdiffd.base.errors import DeviceError
 from specdiffd.io.jack_ports import JackPorts
 from specdiffd.io.names import wanted
 from specdiffd.io.source import Receiver, Source

@@ -11,17 +11,17 @@ from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from specdiffd.config import Config
-from specdiffd.errors import DeviceError, SpecdiffdError
+from specdiffd.base.config import Config
+from specdiffd.base.errors import DeviceError, SpecdiffdError
 from specdiffd.io.devices import look_again
 from specdiffd.io.ports import Ports, open_ports
 from specdiffd.io.ring import BelledRing
 from specdiffd.io.shared import SharedBlock
 from specdiffd.io.sinks import Sink, open_sink
 from specdiffd.io.source import Message
-from specdiffd.logs import set_up_logging
-from specdiffd.priority import keep_memory, real_time
-from specdiffd.text import told
+from specdiffd.base.logs import set_up_logging
+from specdiffd.base.priority import keep_memory, real_time
+from specdiffd.base.text import told
 
 log = logging.getLogger(__name__)
 POLL_S, SENSING_POLL_S = 0.2, 0.05

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.audio.files import WAV_BYTES
-from specdiffd.errors import DeviceError
+from specdiffd.base.errors import DeviceError
 from specdiffd.io.shared import STEREO
 
 FLUSH_S = 0.5  # of audio: what a crash may lose

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from specdiffd.config import AudioConfig
-from specdiffd.errors import DeviceError
-from specdiffd.folders import expanded
+from specdiffd.base.config import AudioConfig
+from specdiffd.base.errors import DeviceError
+from specdiffd.base.folders import expanded
 from specdiffd.io.devices import find_device, import_sounddevice
 from specdiffd.io.output import Player
 from specdiffd.io.recording import Recording

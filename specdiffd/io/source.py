@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mido.tokenizer import Tokenizer
 
-from specdiffd.events import CONTROL, NOTE_OFF, NOTE_ON, SYSTEM_RESET
+from specdiffd.base.events import CONTROL, NOTE_OFF, NOTE_ON, SYSTEM_RESET
 from specdiffd.midi.messages import ACTIVE_SENSING, channel_message
 
 SENSED_FOR_NS = 330_000_000  # after active sensing the next byte comes within this, or the cable is out (MIDI 1.0)

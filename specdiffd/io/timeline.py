@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.clock import ClockState
+from specdiffd.base.clock import ClockState
 from specdiffd.io.words import words
 
 CHANNELS = 2  # the sound, dry, and what of it goes to the reverberation

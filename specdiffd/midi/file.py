@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import mido
 
-from specdiffd.errors import MidiFileError
-from specdiffd.events import CONTROL, NOTE_ON, Event
+from specdiffd.base.errors import MidiFileError
+from specdiffd.base.events import CONTROL, NOTE_ON, Event
 from specdiffd.midi.mend import Damage, Mended, mend
 from specdiffd.midi.messages import channel_message
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mido.tokenizer import Tokenizer
 
-from specdiffd.errors import MidiFileError
+from specdiffd.base.errors import MidiFileError
 from specdiffd.midi.messages import SYSEX, SYSEX_END
 
 DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}

@@ -15,8 +15,8 @@ from typing import Any
 
 import mido
 
-from specdiffd.errors import MidiFileError
-from specdiffd.events import Controllers, Note, Performance, gain_db
+from specdiffd.base.errors import MidiFileError
+from specdiffd.base.events import Controllers, Note, Performance, gain_db
 from specdiffd.midi.file import mended, read_song
 from specdiffd.midi.score import CUT_BY
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from specdiffd.events import (
+from specdiffd.base.events import (
     BEND,
     CHANNELS,
     CONTROL,

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from specdiffd.errors import CheckpointError, SpecdiffdError
+from specdiffd.base.errors import CheckpointError, SpecdiffdError
 from specdiffd.layout import CONFIG, PICKLED_WEIGHTS, WEIGHTS, write_json
 
 M = TypeVar("M", bound=nn.Module)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from specdiffd.events import Controllers, Note, Performance
+from specdiffd.base.events import Controllers, Note, Performance
 
 Times = NDArray[np.floating[Any]]
 NEVER_S = 1e3  # stands for "not yet released", "not choked"

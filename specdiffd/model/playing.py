@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from specdiffd.formats import NO_GUIDE
-from specdiffd.loops import compiled, exp
+from specdiffd.base.formats import NO_GUIDE
+from specdiffd.base.loops import compiled, exp
 from specdiffd.model.note_features import NEVER_S, NoteFeatures
 from specdiffd.model.prior import (
     BAND,

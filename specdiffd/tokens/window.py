@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from specdiffd.events import Performance
-from specdiffd.formats import MelFormat
+from specdiffd.base.events import Performance
+from specdiffd.base.formats import MelFormat
 from specdiffd.tokens.codec import EOS, Codec
 
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
-from specdiffd.errors import Interrupted
-from specdiffd.events import DRUM_CHANNEL, PROGRAM, Event
-from specdiffd.formats import MelFormat
+from specdiffd.base.errors import Interrupted
+from specdiffd.base.events import DRUM_CHANNEL, PROGRAM, Event
+from specdiffd.base.formats import MelFormat
 from specdiffd.midi.score import Score
 from specdiffd.model.note_features import note_features
 from specdiffd.model.prior import (

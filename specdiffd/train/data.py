@@ -12,7 +12,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from specdiffd.events import Event, Performance
+from specdiffd.base.events import Event, Performance
 from specdiffd.midi.score import Score
 from specdiffd.train.fluid import FluidRenderer
 from specdiffd.train.pieces import Rng, random_piece

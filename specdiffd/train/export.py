@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from specdiffd.formats import MelFormat
+from specdiffd.base.formats import MelFormat
 from specdiffd.layout import (
     CONTEXT_ENCODER,
     DECODER,

@@ -10,8 +10,8 @@ import fluidsynth
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.errors import DeviceError
-from specdiffd.events import BEND, CHANNELS, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, SYSTEM_RESET, Event
+from specdiffd.base.errors import DeviceError
+from specdiffd.base.events import BEND, CHANNELS, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, SYSTEM_RESET, Event
 
 SOUNDFONTS = {
     "fluid": Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),

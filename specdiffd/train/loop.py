@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from specdiffd.errors import Interrupted, SpecdiffdError
+from specdiffd.base.errors import Interrupted, SpecdiffdError
 from specdiffd.graph import bfloat16_is_faster
 
 log = logging.getLogger(__name__)

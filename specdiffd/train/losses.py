@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specdiffd.audio.mel import mel_filters
-from specdiffd.formats import MelFormat
+from specdiffd.base.formats import MelFormat
 
 # FFT sizes at 16 kHz; hop a quarter. The long ones tell noise from a comb of steady oscillators, which the others do not resolve.
 RESOLUTIONS = (128, 256, 512, 1024, 2048, 4096, 8192)

@@ -10,7 +10,7 @@ from pathlib import Path
 import mido
 import numpy as np
 
-from specdiffd.events import BEND, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
+from specdiffd.base.events import BEND, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
 from specdiffd.midi.file import read_tracks
 
 Rng = np.random.Generator

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specdiffd.audio.mel import log_mel
-from specdiffd.formats import MelFormat
+from specdiffd.base.formats import MelFormat
 from specdiffd.layout import PRIOR
 from specdiffd.model.checkpoint import read_weights
 from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder

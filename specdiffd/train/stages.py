@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from specdiffd.audio.mel import centres_hz
-from specdiffd.errors import UsageError
-from specdiffd.formats import FORMATS, MelFormat
+from specdiffd.base.errors import UsageError
+from specdiffd.base.formats import FORMATS, MelFormat
 from specdiffd.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.model.network import DecoderConfig, EncoderConfig

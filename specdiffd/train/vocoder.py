@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
-from specdiffd.formats import NO_GUIDE, MelFormat
+from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.layout import VOCODER
 from specdiffd.model.note_features import note_features
 from specdiffd.model.playing import PlayedPrior

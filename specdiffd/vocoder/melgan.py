@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specdiffd.audio.mel import mel_filters
-from specdiffd.formats import NO_GUIDE, MelFormat
+from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.graph import Graph, Input
 from specdiffd.vocoder import oscillators, playing
 from specdiffd.vocoder.oscillators import Gate, phases

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specdiffd.errors import CheckpointError
-from specdiffd.formats import MelFormat
+from specdiffd.base.errors import CheckpointError
+from specdiffd.base.formats import MelFormat
 
 INPUT = "input_features"
 PROBE_FRAMES = (32, 128, 512)

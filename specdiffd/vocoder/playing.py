@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.loops import compiled, exp, sine_and_cosine
+from specdiffd.base.loops import compiled, exp, sine_and_cosine
 
 Floats = NDArray[np.float32]
 f32 = np.float32

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from specdiffd.audio.mel import hz_to_mel, log_mel, mel_filters, mel_to_hz
-from specdiffd.formats import MelFormat
+from specdiffd.base.formats import MelFormat
 
 PUBLISHED = MelFormat()
 

@@ -8,9 +8,9 @@ import soundfile
 from conftest import next_block
 
 from specdiffd.audio.reverb import Reverb, impulse_response, sends
-from specdiffd.config import AudioConfig
+from specdiffd.base.config import AudioConfig
 from specdiffd.engine import Engine, settings_for
-from specdiffd.events import Event
+from specdiffd.base.events import Event
 from specdiffd.fakes import SineInstrument, VirtualStream
 from specdiffd.io.output import Player
 from specdiffd.io.shared import SharedBlock

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from specdiffd.control.protocol import COMMANDS, MAX_MESSAGE_BYTES, Shutdown, parse
-from specdiffd.errors import ControlError
+from specdiffd.base.errors import ControlError
 
 WHOLE: dict[str, list[dict[str, Any]]] = {
     "ping": [{}],

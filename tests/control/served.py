@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from specdiffd.config import ControlConfig
+from specdiffd.base.config import ControlConfig
 from specdiffd.control.protocol import Arguments, Status
 from specdiffd.control.server import ControlServer
 

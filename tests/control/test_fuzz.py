@@ -23,7 +23,7 @@ from served import Served, connected, served
 
 from specdiffd.control.client import ControlClient
 from specdiffd.control.protocol import Shutdown, parse
-from specdiffd.errors import ControlError
+from specdiffd.base.errors import ControlError
 
 BATCH = 500
 FLAT_MB = 4.0

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 import zmq
 
-from specdiffd.config import ControlConfig
+from specdiffd.base.config import ControlConfig
 from specdiffd.control.client import ControlClient
 from specdiffd.control.protocol import Arguments, Gain, NoteOn, Ping
 from specdiffd.control.server import ControlServer, endpoints
-from specdiffd.errors import ConfigError, ControlError, DeviceError
+from specdiffd.base.errors import ConfigError, ControlError, DeviceError
 
 
 def handler(arguments: Arguments) -> Any:

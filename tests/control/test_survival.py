@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from specdiffd.config import ControlConfig
+from specdiffd.base.config import ControlConfig
 from specdiffd.control.client import ControlClient
 from specdiffd.control.protocol import Arguments, Get, Ping, parse
 from specdiffd.control.server import ControlServer
-from specdiffd.errors import ControlError
+from specdiffd.base.errors import ControlError
 
 
 class Unspeakable(Exception):

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from peers import RATE, Audio, Peer, Server, level, running_daemon, running_fluidsynth
 from scipy.signal import butter, sosfilt
 
-from specdiffd.config import Config
+from specdiffd.base.config import Config
 from specdiffd.control.client import ControlClient
 from specdiffd.demo.play import PERFORMANCE, read_events
 from specdiffd.engine import Engine, settings_for
-from specdiffd.events import Event, Note, Performance
+from specdiffd.base.events import Event, Note, Performance
 from specdiffd.fakes import VirtualStream
 from specdiffd.io.timeline import Timeline
 from specdiffd.loading import load_builtin_family

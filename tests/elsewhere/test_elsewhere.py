@@ -19,7 +19,7 @@ from device import Module, second_device
 from specdiffd.bench.latency import bench_decoder, bench_latency, bench_vocoder
 from specdiffd.engine import EngineSettings
 from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_rendering
-from specdiffd.events import Event, Performance
+from specdiffd.base.events import Event, Performance
 from specdiffd.instrument import RenderSettings, render
 from specdiffd.loading import load_builtin_family, load_instrument
 from specdiffd.midi.published import published_performance

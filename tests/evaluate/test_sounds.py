@@ -10,7 +10,7 @@ from specdiffd.evaluate.notes import Row
 from specdiffd.evaluate.pieces import crescendo, phrase, single_notes, strokes
 from specdiffd.evaluate.rendering import Audio, Renderers, model_mel
 from specdiffd.evaluate.report import write_report
-from specdiffd.events import Event
+from specdiffd.base.events import Event
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.train.fluid import FluidRenderer
 

@@ -8,8 +8,8 @@ import soundfile
 from conftest import next_block
 
 from specdiffd.audio.limiter import RAMP_S
-from specdiffd.config import AudioConfig
-from specdiffd.errors import DeviceError
+from specdiffd.base.config import AudioConfig
+from specdiffd.base.errors import DeviceError
 from specdiffd.io.devices import find_device
 from specdiffd.io.output import EARLY_HALVES_S, PEAK_HALVES_S, RESTING_S, Player
 from specdiffd.io.shared import SharedBlock

@@ -2,7 +2,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from specdiffd.config import MidiConfig
+from specdiffd.base.config import MidiConfig
 from specdiffd.io import ports
 from specdiffd.io.names import matches, strip_number, wanted
 from specdiffd.io.ports import RtMidiPorts, unsubscribed

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from specdiffd.errors import DeviceError
+from specdiffd.base.errors import DeviceError
 from specdiffd.io.recording import Recording, unused
 
 RATE = 8000

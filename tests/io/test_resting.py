@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from specdiffd.config import AudioConfig
+from specdiffd.base.config import AudioConfig
 from specdiffd.io.output import RESTING_S, Player
 from specdiffd.io.resting import CALLBACK, resting_callback
 from specdiffd.io.shared import PLAYED_SAMPLES, SharedBlock

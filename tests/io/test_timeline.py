@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from specdiffd.clock import ClockState
+from specdiffd.base.clock import ClockState
 from specdiffd.io.timeline import CHANNELS, Timeline
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import mido
 import pytest
 
-from specdiffd.errors import MidiFileError
-from specdiffd.events import Event, Performance
+from specdiffd.base.errors import MidiFileError
+from specdiffd.base.events import Event, Performance
 from specdiffd.midi.file import read_song
 from specdiffd.midi.published import published_performance
 from specdiffd.midi.score import Score

@@ -6,7 +6,7 @@ from pathlib import Path
 import mido
 import pytest
 
-from specdiffd.errors import MidiFileError
+from specdiffd.base.errors import MidiFileError
 from specdiffd.midi.mend import mend
 
 SONGS = sorted((Path(__file__).parents[1] / "goldens" / "songs").glob("*.mid"))

@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from specdiffd.events import CURVE_STEP_S, Curve, Event, Note
+from specdiffd.base.events import CURVE_STEP_S, Curve, Event, Note
 from specdiffd.midi.score import RING_S, SHORTEST_S, VOICES, Score
 
 

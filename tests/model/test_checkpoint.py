@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from specdiffd.errors import CheckpointError
+from specdiffd.base.errors import CheckpointError
 from specdiffd.layout import CONFIG, WEIGHTS, read_config
 from specdiffd.model.checkpoint import load_weights, read_weights, save_component
 from specdiffd.model.network import DecoderConfig

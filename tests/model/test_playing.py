@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_prior import CONFIG, features, played
 
-from specdiffd.events import Performance
-from specdiffd.formats import NO_GUIDE
+from specdiffd.base.events import Performance
+from specdiffd.base.formats import NO_GUIDE
 from specdiffd.model.playing import OVER_LOUDEST_NEPERS, PlayedPrior
 from specdiffd.model.prior import NotePrior, mean_roughness, summed
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from specdiffd.audio.mel import log_mel
-from specdiffd.events import Controllers, Event, Note, Performance
-from specdiffd.formats import MelFormat
+from specdiffd.base.events import Controllers, Event, Note, Performance
+from specdiffd.base.formats import MelFormat
 from specdiffd.layout import BUILTIN, PRIOR, read_config
 from specdiffd.layout import CONFIG as CONFIG_FILE
 from specdiffd.midi.score import Score

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from specdiffd.events import Note, Performance
-from specdiffd.formats import MelFormat
+from specdiffd.base.events import Note, Performance
+from specdiffd.base.formats import MelFormat
 from specdiffd.tokens.codec import EOS, Codec
 from specdiffd.tokens.window import song_windows, window_tokens
 

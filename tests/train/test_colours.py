@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from specdiffd.errors import Interrupted
-from specdiffd.formats import FORMATS
+from specdiffd.base.errors import Interrupted
+from specdiffd.base.formats import FORMATS
 from specdiffd.loading import load_builtin_family
 from specdiffd.model.prior import (
     BAND,

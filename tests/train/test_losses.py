@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.formats import FORMATS
+from specdiffd.base.formats import FORMATS
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss, spectral_loss
 
 RATE = 16000

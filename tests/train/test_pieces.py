@@ -7,8 +7,8 @@ import mido
 import numpy as np
 import pytest
 
-from specdiffd.errors import DeviceError
-from specdiffd.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
+from specdiffd.base.errors import DeviceError
+from specdiffd.base.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
 from specdiffd.midi.score import Score
 from specdiffd.train.data import PieceBank
 from specdiffd.train.fluid import FluidRenderer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from specdiffd.formats import FORMATS
+from specdiffd.base.formats import FORMATS
 from specdiffd.model.note_features import NoteFeatures
 from specdiffd.model.prior import NotePrior
 from specdiffd.train.spectrogram import FlowModel, Teacher, WindowExample

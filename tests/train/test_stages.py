@@ -9,8 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from specdiffd import cli
-from specdiffd.errors import UsageError
-from specdiffd.formats import FORMATS
+from specdiffd.base.errors import UsageError
+from specdiffd.base.formats import FORMATS
 from specdiffd.layout import BUILTIN, CONFIG, DECODER, PRIOR, STAND_IN, VOCODER, WEIGHTS, read_config
 from specdiffd.loading import load_builtin_family, load_instrument
 from specdiffd.train.loop import Run

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from specdiffd.audio.mel import log_mel
-from specdiffd.formats import NO_GUIDE, MelFormat
+from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.vocoder.melgan import LEVELLED_NEPERS, Vocoder, VocoderConfig, VocoderState
 from specdiffd.vocoder.oscillators import Gate, oscillate, phases
 

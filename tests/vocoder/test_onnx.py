@@ -7,8 +7,8 @@ import torch
 from onnx_decoder import save_decoder
 from torch import Tensor
 
-from specdiffd.errors import CheckpointError
-from specdiffd.formats import MelFormat
+from specdiffd.base.errors import CheckpointError
+from specdiffd.base.formats import MelFormat
 from specdiffd.vocoder.onnx import HISTORY_FRAMES, OnnxVocoder
 
 FORMAT = MelFormat()

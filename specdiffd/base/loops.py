@@ -19,7 +19,7 @@ import numba
 import numpy as np
 from numba.core import event
 
-from specdiffd.folders import cache_folder, private_folder, writable
+from specdiffd.base.folders import cache_folder, private_folder, writable
 
 F = TypeVar("F", bound=Callable[..., object])
 Report = Callable[[str], object]

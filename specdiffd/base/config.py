@@ -14,9 +14,9 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from specdiffd.errors import ConfigError
-from specdiffd.folders import expanded
-from specdiffd.text import clipped, printable, told
+from specdiffd.base.errors import ConfigError
+from specdiffd.base.folders import expanded
+from specdiffd.base.text import clipped, printable, told
 
 MAX_FILE_BYTES = 1 << 20  # of a configuration, which has some thousands: a device or a recording given by mistake is not read into memory
 MAX_SEED = 2**63 - 1  # torch takes no larger one

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from specdiffd.text import printable
+from specdiffd.base.text import printable
 
 SHORT = "%(levelname)s %(name)s: %(message)s"
 
