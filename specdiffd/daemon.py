@@ -24,8 +24,8 @@ from specdiffd.control.server import ControlServer
 from specdiffd.base.errors import ConfigError, ControlError, DeviceError
 from specdiffd.base.events import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.io.process import run_io
-from specdiffd.io.ring import BelledRing
-from specdiffd.io.shared import PlayedRing, SharedBlock
+from specdiffd.shared.ring import BelledRing
+from specdiffd.shared.block import PlayedRing, SharedBlock
 from specdiffd.notify import Notifier
 from specdiffd.worker import Orders, run_engine
 

@@ -26,8 +26,8 @@ from specdiffd.audio.reverb import to_room
 from specdiffd.audio.splice import crossfade, fade_out
 from specdiffd.base.events import CHANNELS, Event
 from specdiffd.instrument import Instrument, Preparation, Rendered
-from specdiffd.io.timeline import CHANNELS as BUS_CHANNELS
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.timeline import CHANNELS as BUS_CHANNELS
+from specdiffd.shared.timeline import Timeline
 from specdiffd.midi.score import KEPT_NOTES, Score
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from specdiffd.base.events import Event, Performance
 from specdiffd.instrument import Preparation, Rendered, Stages
-from specdiffd.io.timeline import CHANNELS, Timeline
+from specdiffd.shared.timeline import CHANNELS, Timeline
 from specdiffd.base.metrics import Stopwatch
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from specdiffd.base.clock import ClockState
 from specdiffd.engine import Engine, EngineSettings
 from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.timeline import Timeline
 from specdiffd.base.metrics import Durations
 
 log = logging.getLogger(__name__)

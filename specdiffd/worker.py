@@ -22,8 +22,8 @@ from specdiffd.delay import RenderDelay
 from specdiffd.engine import Engine, EngineSettings, settings_for
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import CHANNELS, NOTE_ON, Event
-from specdiffd.io.ring import Entry
-from specdiffd.io.shared import SharedBlock
+from specdiffd.shared.ring import Entry
+from specdiffd.shared.block import SharedBlock
 from specdiffd.base.logs import set_up_logging
 from specdiffd.base.metrics import Durations
 from specdiffd.outbox import Outbox

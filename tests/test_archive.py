@@ -14,7 +14,7 @@ from test_render import RATE, live
 from specdiffd.base.events import Event, Performance
 from specdiffd.fakes import SineInstrument
 from specdiffd.instrument import Instrument
-from specdiffd.io.ring import EventRing
+from specdiffd.shared.ring import EventRing
 from specdiffd.io.source import Source
 from specdiffd.loading import load_instrument
 from specdiffd.midi.file import read_song

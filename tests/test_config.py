@@ -14,7 +14,7 @@ from specdiffd.engine import Engine, settings_for
 from specdiffd.base.errors import ConfigError
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.fakes import SineInstrument, VirtualStream
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.timeline import Timeline
 
 SHIPPED = Path(__file__).parents[1] / "config.yaml"
 

@@ -12,7 +12,7 @@ from specdiffd.engine import Engine, settings_for
 from specdiffd.base.events import Event, Performance
 from specdiffd.fakes import SineInstrument, SineState, VirtualStream
 from specdiffd.instrument import Preparation, Stages
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.timeline import Timeline
 from specdiffd.midi.score import Score
 
 RATE = 48000

@@ -20,7 +20,7 @@ from specdiffd.base.events import Event
 from specdiffd.fakes import SineInstrument, VirtualStream
 from specdiffd.base.formats import MelFormat
 from specdiffd.instrument import SpectrogramInstrument
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.timeline import Timeline
 from specdiffd.loading import load_instrument
 from specdiffd.midi.score import Score
 from specdiffd.render import Rendering, RenderSettings, render_file, stretches

@@ -12,7 +12,7 @@ import pytest
 from specdiffd.base.clock import ClockState
 from specdiffd.base.config import Config, EngineConfig
 from specdiffd.io.output import Player
-from specdiffd.io.shared import SharedBlock
+from specdiffd.shared.block import SharedBlock
 from specdiffd.midi.score import Score
 from specdiffd.worker import NOTES_AT_ONCE, NOTES_PER_S, Orders, Worker, run_engine
 

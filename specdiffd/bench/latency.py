@@ -17,7 +17,7 @@ import torch
 from specdiffd.engine import Engine, EngineSettings
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import MOST_FRAMES, SpectrogramInstrument
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.timeline import Timeline
 from specdiffd.base.metrics import Stopwatch
 from specdiffd.model.note_features import note_features
 

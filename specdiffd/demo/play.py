@@ -23,7 +23,7 @@ from specdiffd.daemon import Daemon
 from specdiffd.base.errors import DeviceError, MidiFileError, SpecdiffdError
 from specdiffd.base.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
 from specdiffd.io.devices import find_device, import_sounddevice
-from specdiffd.io.shared import PlayedRing
+from specdiffd.shared.block import PlayedRing
 from specdiffd.midi.file import read_song
 
 log = logging.getLogger(__name__)

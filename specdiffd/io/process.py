@@ -15,8 +15,8 @@ from specdiffd.base.config import Config
 from specdiffd.base.errors import DeviceError, SpecdiffdError
 from specdiffd.io.devices import look_again
 from specdiffd.io.ports import Ports, open_ports
-from specdiffd.io.ring import BelledRing
-from specdiffd.io.shared import SharedBlock
+from specdiffd.shared.ring import BelledRing
+from specdiffd.shared.block import SharedBlock
 from specdiffd.io.sinks import Sink, open_sink
 from specdiffd.io.source import Message
 from specdiffd.base.logs import set_up_logging

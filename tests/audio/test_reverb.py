@@ -13,8 +13,8 @@ from specdiffd.engine import Engine, settings_for
 from specdiffd.base.events import Event
 from specdiffd.fakes import SineInstrument, VirtualStream
 from specdiffd.io.output import Player
-from specdiffd.io.shared import SharedBlock
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.timeline import Timeline
 from specdiffd.midi.score import Score
 from specdiffd.render import Rendering, RenderSettings, render_file, stretches
 

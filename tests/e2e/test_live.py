@@ -22,7 +22,7 @@ from specdiffd.demo.play import PERFORMANCE, read_events
 from specdiffd.engine import Engine, settings_for
 from specdiffd.base.events import Event, Note, Performance
 from specdiffd.fakes import VirtualStream
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.timeline import Timeline
 from specdiffd.loading import load_builtin_family
 from specdiffd.midi.score import Score
 

@@ -12,7 +12,7 @@ from specdiffd.base.config import AudioConfig
 from specdiffd.base.errors import DeviceError
 from specdiffd.io.devices import find_device
 from specdiffd.io.output import EARLY_HALVES_S, PEAK_HALVES_S, RESTING_S, Player
-from specdiffd.io.shared import SharedBlock
+from specdiffd.shared.block import SharedBlock
 from specdiffd.io.sinks import LONGEST_PAUSE_S, PacedSink, PortAudioSink, open_sink
 
 

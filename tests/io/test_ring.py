@@ -1,7 +1,7 @@
 import multiprocessing
 import threading
 
-from specdiffd.io.ring import BelledRing, EventRing
+from specdiffd.shared.ring import BelledRing, EventRing
 
 PIPE = multiprocessing.Pipe(duplex=False)  # both ends stay open
 

@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 
-from specdiffd.io.shared import PLAYED_SAMPLES, SharedBlock
+from specdiffd.shared.block import PLAYED_SAMPLES, SharedBlock
 
 
 def child(shared: SharedBlock) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.io.ring import EventRing
-from specdiffd.io.timeline import Timeline
+from specdiffd.shared.ring import EventRing
+from specdiffd.shared.timeline import Timeline
 
 PLAYED_SAMPLES = 1 << 18
 MAX_BLOCK = 8192

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.clock import ClockState
-from specdiffd.io.words import words
+from specdiffd.shared.words import words
 
 CHANNELS = 2  # the sound, dry, and what of it goes to the reverberation
 CAPACITY_SAMPLES = 1 << 21  # 10.9 s at 192 kHz: the longest forecast that can be configured, and the past beside it
