@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from specdiffd.audio.files import STANDARD_OUTPUT, check_writable, is_ours, is_sound_file
+from specdiffd.dsp.files import STANDARD_OUTPUT, check_writable, is_ours, is_sound_file
 from specdiffd.base.errors import SpecdiffdError, UsageError
 from specdiffd.instrument import Instrument
 from specdiffd.render import RenderResult, RenderSettings, open_song, render_file

@@ -256,7 +256,7 @@ def render(
     as_json: JsonFlag = False,
 ) -> None:
     """Render MIDI files to sound files. What cannot be rendered is named at the end, and the exit code is 1 then."""
-    from specdiffd.audio.files import STANDARD_OUTPUT
+    from specdiffd.dsp.files import STANDARD_OUTPUT
     from specdiffd.batch import check, describe, find_songs, plan, render_jobs
     from specdiffd.midi.file import read_song
     from specdiffd.render import RenderSettings

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.audio.resample import Resampler
-from specdiffd.audio.reverb import to_room
-from specdiffd.audio.splice import crossfade, fade_out
+from specdiffd.dsp.resample import Resampler
+from specdiffd.dsp.reverb import to_room
+from specdiffd.dsp.splice import crossfade, fade_out
 from specdiffd.base.events import CHANNELS, Event
 from specdiffd.instrument import Instrument, Preparation, Rendered
 from specdiffd.shared.timeline import CHANNELS as BUS_CHANNELS

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from specdiffd.audio.mel import centres_hz
+from specdiffd.dsp.mel import centres_hz
 from specdiffd.base.events import Controllers, Note, Performance
 from specdiffd.base.formats import MelFormat
 from specdiffd.graph import Graph

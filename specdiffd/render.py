@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.audio.files import Silence, array_file, sound_file
-from specdiffd.audio.limiter import Limiter, peak
-from specdiffd.audio.resample import Resampler
-from specdiffd.audio.reverb import Reverb, to_room
+from specdiffd.dsp.files import Silence, array_file, sound_file
+from specdiffd.dsp.limiter import Limiter, peak
+from specdiffd.dsp.resample import Resampler
+from specdiffd.dsp.reverb import Reverb, to_room
 from specdiffd.engine import CONTROLLERS_S, SILENCE
 from specdiffd.base.events import NOTE_ON, Event, Performance
 from specdiffd.instrument import Instrument, render

@@ -8,7 +8,7 @@ import mido
 import pytest
 import soundfile
 
-from specdiffd.audio.files import FORMATS, check_writable
+from specdiffd.dsp.files import FORMATS, check_writable
 from specdiffd.batch import Job, describe, find_songs, plan, render_jobs
 from specdiffd.base.errors import SpecdiffdError, UsageError
 from specdiffd.fakes import SineInstrument

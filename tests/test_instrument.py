@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import small_instrument
 
-from specdiffd.audio.mel import centres_hz
+from specdiffd.dsp.mel import centres_hz
 from specdiffd.base.errors import CheckpointError, DeviceError
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument, render, window_start

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from specdiffd.audio.mel import log_mel
+from specdiffd.dsp.mel import log_mel
 from specdiffd.engine import Engine, settings_for
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import Event

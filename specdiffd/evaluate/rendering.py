@@ -11,7 +11,7 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from specdiffd.audio.mel import log_mel
+from specdiffd.dsp.mel import log_mel
 from specdiffd.base.events import Event, Performance
 from specdiffd.instrument import SpectrogramInstrument
 from specdiffd.model.note_features import note_features

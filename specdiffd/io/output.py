@@ -7,8 +7,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.audio.limiter import Fader, Limiter, peak
-from specdiffd.audio.reverb import Reverb
+from specdiffd.dsp.limiter import Fader, Limiter, peak
+from specdiffd.dsp.reverb import Reverb
 from specdiffd.base.clock import SampleClock
 from specdiffd.base.config import AudioConfig
 from specdiffd.shared.block import MAX_BLOCK, STEREO, SharedBlock

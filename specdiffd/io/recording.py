@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.audio.files import WAV_BYTES
+from specdiffd.dsp.files import WAV_BYTES
 from specdiffd.base.errors import DeviceError
 from specdiffd.shared.block import STEREO
 

@@ -22,7 +22,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from specdiffd.audio.mel import log_mel
+from specdiffd.dsp.mel import log_mel
 from specdiffd.base.errors import Interrupted
 from specdiffd.base.events import DRUM_CHANNEL, PROGRAM, Event
 from specdiffd.base.formats import MelFormat

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.audio.mel import mel_filters
+from specdiffd.dsp.mel import mel_filters
 from specdiffd.base.formats import MelFormat
 
 # FFT sizes at 16 kHz; hop a quarter. The long ones tell noise from a comb of steady oscillators, which the others do not resolve.

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.audio.mel import log_mel
+from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import MelFormat
 from specdiffd.layout import PRIOR
 from specdiffd.model.checkpoint import read_weights

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from specdiffd.audio.mel import centres_hz
+from specdiffd.dsp.mel import centres_hz
 from specdiffd.base.errors import UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
 from specdiffd.layout import CONFIG, DECODER, INDEX, PRIOR, read_config

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specdiffd.audio.mel import log_mel
+from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.layout import VOCODER
 from specdiffd.model.note_features import note_features

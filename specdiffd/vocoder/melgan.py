@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.audio.mel import mel_filters
+from specdiffd.dsp.mel import mel_filters
 from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.graph import Graph, Input
 from specdiffd.vocoder import oscillators, playing

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from specdiffd.audio.mel import hz_to_mel, log_mel, mel_filters, mel_to_hz
+from specdiffd.dsp.mel import hz_to_mel, log_mel, mel_filters, mel_to_hz
 from specdiffd.base.formats import MelFormat
 
 PUBLISHED = MelFormat()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from specdiffd.audio.resample import Resampler
+from specdiffd.dsp.resample import Resampler
 
 PAIRS = [(16000, 48000), (16000, 44100), (48000, 44100), (44100, 48000), (48000, 96000), (16000, 16000), (48000, 16000)]
 

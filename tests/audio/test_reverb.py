@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from conftest import next_block
 
-from specdiffd.audio.reverb import Reverb, impulse_response, sends
+from specdiffd.dsp.reverb import Reverb, impulse_response, sends
 from specdiffd.base.config import AudioConfig
 from specdiffd.engine import Engine, settings_for
 from specdiffd.base.events import Event

@@ -1,6 +1,6 @@
 import numpy as np
 
-from specdiffd.audio.splice import crossfade, fade_out, ramp
+from specdiffd.dsp.splice import crossfade, fade_out, ramp
 
 
 def test_a_crossfade_between_equal_signals_changes_nothing() -> None:

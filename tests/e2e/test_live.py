@@ -226,7 +226,7 @@ def test_live_is_what_offline_is(daemon: ControlClient) -> None:
 
     torch.set_grad_enabled(False)
 
-    from specdiffd.audio.mel import log_mel
+    from specdiffd.dsp.mel import log_mel
     from specdiffd.evaluate.rendering import timed_rendering
     from specdiffd.evaluate.transcribe import note_f1, played, transcribe
     from specdiffd.train.fluid import FluidRenderer

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from conftest import next_block
 
-from specdiffd.audio.limiter import RAMP_S
+from specdiffd.dsp.limiter import RAMP_S
 from specdiffd.base.config import AudioConfig
 from specdiffd.base.errors import DeviceError
 from specdiffd.io.devices import find_device

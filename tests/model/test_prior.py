@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from specdiffd.audio.mel import log_mel
+from specdiffd.dsp.mel import log_mel
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.base.formats import MelFormat
 from specdiffd.layout import BUILTIN, PRIOR, read_config

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.audio.mel import log_mel
+from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.vocoder.melgan import LEVELLED_NEPERS, Vocoder, VocoderConfig, VocoderState
 from specdiffd.vocoder.oscillators import Gate, oscillate, phases

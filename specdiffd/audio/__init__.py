@@ -1,1 +1,0 @@
-"""Signal processing around the networks: mel front end, resampling, splicing, a room."""
