@@ -23,8 +23,8 @@ from specdiffd.graph import Graph
 from specdiffd.base.loops import compiled_once
 from specdiffd.base.metrics import Stopwatch
 from specdiffd.model import texture
-from specdiffd.model.layers import finish
-from specdiffd.model.network import (
+from specdiffd.diffusion.layers import finish
+from specdiffd.diffusion.network import (
     NEVER_VISIBLE,
     Conditioning,
     ContextEncoder,
@@ -36,7 +36,7 @@ from specdiffd.model.network import (
 from specdiffd.model.note_features import note_features
 from specdiffd.model.playing import PlayedPrior
 from specdiffd.model.prior import NotePrior
-from specdiffd.model.sampler import FlowConfig, flow_step, flow_times, part_noise
+from specdiffd.diffusion.sampler import FlowConfig, flow_step, flow_times, part_noise
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.vocoder.melgan import Vocoder, VocoderState

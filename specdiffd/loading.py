@@ -35,10 +35,10 @@ from specdiffd.layout import (
     read_json,
 )
 from specdiffd.model.checkpoint import load_weights
-from specdiffd.model.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.prior import NotePrior, PriorConfig
-from specdiffd.model.sampler import FlowConfig
-from specdiffd.model.schedule import CLASSES, SCHEDULERS, DiffusionConfig
+from specdiffd.diffusion.sampler import FlowConfig
+from specdiffd.diffusion.schedule import CLASSES, SCHEDULERS, DiffusionConfig
 from specdiffd.published import PublishedInstrument, StreamingVocoder
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig

@@ -18,9 +18,9 @@ from specdiffd.base.events import Performance
 from specdiffd.base.formats import MelFormat
 from specdiffd.instrument import Preparation, Rendered, RenderSettings, Stages, window_start
 from specdiffd.base.metrics import Stopwatch
-from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
-from specdiffd.model.sampler import part_noise, sample_diffusion
-from specdiffd.model.schedule import DiffusionConfig, DiffusionSchedule, diffusion_schedule
+from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
+from specdiffd.diffusion.sampler import part_noise, sample_diffusion
+from specdiffd.diffusion.schedule import DiffusionConfig, DiffusionSchedule, diffusion_schedule
 from specdiffd.tokens.codec import Codec
 from specdiffd.tokens.window import song_windows, window_tokens
 

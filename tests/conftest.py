@@ -14,7 +14,7 @@ from specdiffd.graph import Graph
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
-from specdiffd.model.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.prior import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig

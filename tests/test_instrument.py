@@ -15,7 +15,7 @@ from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument, render, window_start
 from specdiffd.loading import load_builtin_family, load_instrument, pick_device
 from specdiffd.midi.score import Score
-from specdiffd.model.layers import finish
+from specdiffd.diffusion.layers import finish
 
 
 def run(instrument: SpectrogramInstrument, performance: Performance, cuts: list[int], origin: int = 0) -> tuple[np.ndarray, object]:

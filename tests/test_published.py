@@ -19,7 +19,7 @@ from specdiffd.instrument import RenderSettings, render
 from specdiffd.layout import PICKLED_WEIGHTS, WEIGHTS
 from specdiffd.loading import load_instrument
 from specdiffd.midi.published import published_performance
-from specdiffd.model.network import ContextEncoder, EncoderConfig
+from specdiffd.diffusion.network import ContextEncoder, EncoderConfig
 from specdiffd.published import PublishedInstrument
 from specdiffd.tokens.codec import EOS, Codec
 from specdiffd.tokens.window import song_windows

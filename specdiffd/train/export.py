@@ -24,7 +24,7 @@ from specdiffd.layout import (
     write_json,
 )
 from specdiffd.model.checkpoint import save_component
-from specdiffd.model.sampler import FlowConfig
+from specdiffd.diffusion.sampler import FlowConfig
 from specdiffd.train.loop import STATE, read_state
 
 TABLES = ("colours.weight", "dynamics.weight", "unrest.weight", "memory.weight", "key.weight")  # of the prior, most of what it weighs

@@ -19,10 +19,10 @@ from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import MelFormat
 from specdiffd.layout import PRIOR
 from specdiffd.model.checkpoint import read_weights
-from specdiffd.model.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.model.note_features import NoteFeatures, Times, note_features
 from specdiffd.model.prior import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
-from specdiffd.model.sampler import flow_step, flow_times
+from specdiffd.diffusion.sampler import flow_step, flow_times
 from specdiffd.model.texture import NEXT_FRAME
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens

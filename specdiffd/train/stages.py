@@ -20,7 +20,7 @@ from specdiffd.base.errors import UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
 from specdiffd.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
 from specdiffd.model.checkpoint import load_weights
-from specdiffd.model.network import DecoderConfig, EncoderConfig
+from specdiffd.diffusion.network import DecoderConfig, EncoderConfig
 from specdiffd.model.playing import PlayedPrior
 from specdiffd.model.prior import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec

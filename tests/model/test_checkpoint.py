@@ -9,7 +9,7 @@ from torch import nn
 from specdiffd.base.errors import CheckpointError
 from specdiffd.layout import CONFIG, WEIGHTS, read_config
 from specdiffd.model.checkpoint import load_weights, read_weights, save_component
-from specdiffd.model.network import DecoderConfig
+from specdiffd.diffusion.network import DecoderConfig
 
 
 def save(folder: Path) -> nn.Linear:

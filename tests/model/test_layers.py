@@ -2,7 +2,7 @@
 
 import torch
 
-from specdiffd.model.layers import GROWTH, Growing
+from specdiffd.diffusion.layers import GROWTH, Growing
 
 
 def rows(first: int, count: int) -> torch.Tensor:

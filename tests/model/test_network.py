@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.model.layers import Growing
-from specdiffd.model.network import ContextEncoder, Decoder, DecoderConfig, DecoderState, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.layers import Growing
+from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, DecoderState, EncoderConfig, NotesEncoder
 
 ENCODER = EncoderConfig(d_model=24, num_layers=2, num_heads=2, d_kv=12, d_ff=40, vocab_size=64, causal=True, scaled_attention=True)
 DECODER = DecoderConfig(

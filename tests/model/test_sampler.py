@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from specdiffd.model.sampler import flow_step, flow_times, frame_noise
+from specdiffd.diffusion.sampler import flow_step, flow_times, frame_noise
 
 
 def test_noise_is_a_function_of_seed_and_frame() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.model.sampler import sample_diffusion
-from specdiffd.model.schedule import DiffusionConfig, betas, diffusion_schedule
+from specdiffd.diffusion.sampler import sample_diffusion
+from specdiffd.diffusion.schedule import DiffusionConfig, betas, diffusion_schedule
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 CONFIGS = json.loads((GOLDENS / "schedulers.json").read_text())

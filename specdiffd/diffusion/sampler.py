@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specdiffd.model.schedule import DiffusionConfig, DiffusionSchedule
+from specdiffd.diffusion.schedule import DiffusionConfig, DiffusionSchedule
 
 NOISE_BLOCK_FRAMES = 64
 

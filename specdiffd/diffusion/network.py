@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specdiffd.graph import Function, Graph, Input
-from specdiffd.model.layers import (
+from specdiffd.diffusion.layers import (
     NOWHERE,
     CrossAttention,
     DecoderSelfAttention,
