@@ -22,7 +22,7 @@ from specdiffd.base.formats import MelFormat
 from specdiffd.graph import Graph
 from specdiffd.base.loops import compiled_once
 from specdiffd.base.metrics import Stopwatch
-from specdiffd.model import texture
+from specdiffd.prior import texture
 from specdiffd.diffusion.layers import finish
 from specdiffd.diffusion.network import (
     NEVER_VISIBLE,
@@ -33,9 +33,9 @@ from specdiffd.diffusion.network import (
     NotesEncoder,
     NotesState,
 )
-from specdiffd.model.note_features import note_features
-from specdiffd.model.playing import PlayedPrior
-from specdiffd.model.prior import NotePrior
+from specdiffd.prior.note_features import note_features
+from specdiffd.prior.playing import PlayedPrior
+from specdiffd.prior.network import NotePrior
 from specdiffd.diffusion.sampler import FlowConfig, flow_step, flow_times, part_noise
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
@@ -366,7 +366,7 @@ class SpectrogramInstrument:
 
         Args:
             mel: from silence on.
-            guides: (B, F, mel_bins, 5) as :class:`specdiffd.model.playing.PlayedPrior` makes them; None: without a score.
+            guides: (B, F, mel_bins, 5) as :class:`specdiffd.prior.playing.PlayedPrior` makes them; None: without a score.
         """
         state, audio = self.vocoder.init_state(len(mel)), []
         for first in range(0, mel.shape[1], MOST_FRAMES):

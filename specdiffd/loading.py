@@ -36,7 +36,7 @@ from specdiffd.layout import (
 )
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
-from specdiffd.model.prior import NotePrior, PriorConfig
+from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.diffusion.sampler import FlowConfig
 from specdiffd.diffusion.schedule import CLASSES, SCHEDULERS, DiffusionConfig
 from specdiffd.published import PublishedInstrument, StreamingVocoder

@@ -15,7 +15,7 @@ from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
 from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
-from specdiffd.model.prior import NotePrior, PriorConfig
+from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 

@@ -19,7 +19,7 @@ from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instrument import MOST_FRAMES, SpectrogramInstrument
 from specdiffd.shared.timeline import Timeline
 from specdiffd.base.metrics import Stopwatch
-from specdiffd.model.note_features import note_features
+from specdiffd.prior.note_features import note_features
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from specdiffd.base.errors import Interrupted
 from specdiffd.base.events import DRUM_CHANNEL, PROGRAM, Event
 from specdiffd.base.formats import MelFormat
 from specdiffd.midi.score import Score
-from specdiffd.model.note_features import note_features
-from specdiffd.model.prior import (
+from specdiffd.prior.note_features import note_features
+from specdiffd.prior.network import (
     BAND,
     COLOUR_AGES_S,
     COLOURED,

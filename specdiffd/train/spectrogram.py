@@ -20,10 +20,10 @@ from specdiffd.base.formats import MelFormat
 from specdiffd.layout import PRIOR
 from specdiffd.model.checkpoint import read_weights
 from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
-from specdiffd.model.note_features import NoteFeatures, Times, note_features
-from specdiffd.model.prior import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
+from specdiffd.prior.note_features import NoteFeatures, Times, note_features
+from specdiffd.prior.network import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
 from specdiffd.diffusion.sampler import flow_step, flow_times
-from specdiffd.model.texture import NEXT_FRAME
+from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
 from specdiffd.train.data import Piece, PieceBank

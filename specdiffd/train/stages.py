@@ -21,8 +21,8 @@ from specdiffd.base.formats import FORMATS, MelFormat
 from specdiffd.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
 from specdiffd.model.checkpoint import load_weights
 from specdiffd.diffusion.network import DecoderConfig, EncoderConfig
-from specdiffd.model.playing import PlayedPrior
-from specdiffd.model.prior import NotePrior, PriorConfig
+from specdiffd.prior.playing import PlayedPrior
+from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.train.colours import fit_colours
 from specdiffd.train.data import PieceBank

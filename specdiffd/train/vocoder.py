@@ -16,8 +16,8 @@ from torch import Tensor
 from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.layout import VOCODER
-from specdiffd.model.note_features import note_features
-from specdiffd.model.playing import PlayedPrior
+from specdiffd.prior.note_features import note_features
+from specdiffd.prior.playing import PlayedPrior
 from specdiffd.train.data import PieceBank
 from specdiffd.train.loop import Run, descend, reduced_precision
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss, spectral_loss

@@ -390,7 +390,7 @@ class Vocoder(nn.Module):
         Args:
             mel: (B, T, mel_bins), natural log.
             state: from ``init_state`` or an earlier step.
-            guide: (B, T, mel_bins, 5) as :class:`specdiffd.model.playing.PlayedPrior` makes it; None where there is no score.
+            guide: (B, T, mel_bins, 5) as :class:`specdiffd.prior.playing.PlayedPrior` makes it; None where there is no score.
 
         Returns:
             audio (B, T * hop) of the hops ``state.frame - 1`` to ``state.frame - 1 + T``, and the next state.

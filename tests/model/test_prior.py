@@ -11,9 +11,9 @@ from specdiffd.layout import BUILTIN, PRIOR, read_config
 from specdiffd.layout import CONFIG as CONFIG_FILE
 from specdiffd.midi.score import Score
 from specdiffd.model.checkpoint import load_weights
-from specdiffd.model.note_features import NEVER_S, NoteFeatures, note_features
-from specdiffd.model.playing import PlayedPrior
-from specdiffd.model.prior import (
+from specdiffd.prior.note_features import NEVER_S, NoteFeatures, note_features
+from specdiffd.prior.playing import PlayedPrior
+from specdiffd.prior.network import (
     COLOUR_AGES_S,
     COLOURED,
     DETAIL_AGES_S,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from test_prior import features, played
 
-from specdiffd.model import texture
+from specdiffd.prior import texture
 
 
 def test_texture_is_alike_in_close_frames_and_bins() -> None:

@@ -14,7 +14,7 @@ import torch
 from specdiffd.base.errors import Interrupted
 from specdiffd.base.formats import FORMATS
 from specdiffd.loading import load_builtin_family
-from specdiffd.model.prior import (
+from specdiffd.prior.network import (
     BAND,
     COLOUR_AGES_S,
     COLOURED,
@@ -26,7 +26,7 @@ from specdiffd.model.prior import (
     laid_out,
     shares_of,
 )
-from specdiffd.model.texture import NEXT_FRAME
+from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.train import colours
 from specdiffd.train.colours import Heard, fit_colours, fit_key, heard, least_absolute, least_absolute_between, patterns_of
 from specdiffd.train.fluid import FluidRenderer

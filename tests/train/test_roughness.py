@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from specdiffd.model.texture import NEXT_FRAME
+from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.train.spectrogram import unlikelihood
 
 

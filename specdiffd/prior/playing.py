@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from specdiffd.base.formats import NO_GUIDE
 from specdiffd.base.loops import compiled, exp
-from specdiffd.model.note_features import NEVER_S, NoteFeatures
-from specdiffd.model.prior import (
+from specdiffd.prior.note_features import NEVER_S, NoteFeatures
+from specdiffd.prior.network import (
     BAND,
     COLOUR_AGES_S,
     COLOURED,

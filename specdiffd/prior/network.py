@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.model.note_features import NEVER_S, NoteFeatures
+from specdiffd.prior.note_features import NEVER_S, NoteFeatures
 
 DRUM_PROGRAM = 128  # the row of the program table that all drums share
 KEYS = 128
