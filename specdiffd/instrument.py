@@ -19,7 +19,7 @@ from torch import Tensor
 from specdiffd.dsp.mel import centres_hz
 from specdiffd.base.events import Controllers, Note, Performance
 from specdiffd.base.formats import MelFormat
-from specdiffd.graph import Graph
+from specdiffd.backends.openvino import Graph
 from specdiffd.base.loops import compiled_once
 from specdiffd.base.metrics import Stopwatch
 from specdiffd.prior import texture

@@ -13,7 +13,7 @@ from torch import nn
 
 from specdiffd.base.errors import CheckpointError, DeviceError, UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
-from specdiffd.graph import Graph, bfloat16_is_faster
+from specdiffd.backends.openvino import Graph, bfloat16_is_faster
 from specdiffd.instrument import RenderSettings, SpectrogramInstrument
 from specdiffd.layout import (
     CONFIG,

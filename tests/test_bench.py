@@ -22,7 +22,7 @@ def test_the_latency_bench_takes_a_revision_apart() -> None:
 
 def test_the_decoder_bench_compares_a_stretch_with_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both in PyTorch: there is no graph of a window."""
-    monkeypatch.setattr("specdiffd.graph.Graph.__call__", None)
+    monkeypatch.setattr("specdiffd.backends.openvino.Graph.__call__", None)
     result = CliRunner().invoke(cli.app, ["bench", "decoder", "--repeats", "5", "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from specdiffd import graph
+from specdiffd.backends import openvino as graph
 from specdiffd.train.loop import reduced_precision
 
 TESTS = Path(__file__).parent

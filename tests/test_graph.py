@@ -9,7 +9,7 @@ from conftest import small_instrument
 from torch import Tensor, nn
 
 from specdiffd.base.events import Performance
-from specdiffd.graph import Graph, Input
+from specdiffd.backends.openvino import Graph, Input
 from specdiffd.instrument import SpectrogramInstrument, render
 from specdiffd.loading import load_instrument
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.graph import Function, Graph, Input
+from specdiffd.backends.openvino import Function, Graph, Input
 from specdiffd.diffusion.layers import (
     NOWHERE,
     CrossAttention,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from specdiffd.base.errors import Interrupted, SpecdiffdError
-from specdiffd.graph import bfloat16_is_faster
+from specdiffd.backends.openvino import bfloat16_is_faster
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 120.0

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from specdiffd.dsp.mel import mel_filters
 from specdiffd.base.formats import NO_GUIDE, MelFormat
-from specdiffd.graph import Graph, Input
+from specdiffd.backends.openvino import Graph, Input
 from specdiffd.vocoder import oscillators, playing
 from specdiffd.vocoder.oscillators import Gate, phases
 
