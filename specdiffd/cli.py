@@ -189,7 +189,7 @@ def tokens(
 ) -> None:
     """Show a MIDI file as the instrument's tokens: one list of ids per window, without padding."""
     from specdiffd.base.formats import MelFormat
-    from specdiffd.layout import (
+    from specdiffd.instruments.layout import (
         CONFIG,
         DECODER,
         INDEX,
@@ -267,8 +267,8 @@ def render(
     if len(jobs) == 1:
         read_song(jobs[0].song, strict)
         check(jobs[0], force)
-    from specdiffd.instrument import RenderSettings as InstrumentSettings
-    from specdiffd.loading import load_instrument, pick_device
+    from specdiffd.instruments.builtin import RenderSettings as InstrumentSettings
+    from specdiffd.instruments.loading import load_instrument, pick_device
 
     settings = InstrumentSettings(seed=seed, steps=steps, scheduler=scheduler, guidance=guidance)
     loaded = load_instrument(instrument, pick_device(device), dtype, settings)
@@ -332,7 +332,7 @@ def evaluate(
     from specdiffd.evaluate.rendering import Renderers
     from specdiffd.evaluate.report import write_report
     from specdiffd.evaluate.sounds import evaluate_sounds
-    from specdiffd.loading import load_builtin_family, pick_device
+    from specdiffd.instruments.loading import load_builtin_family, pick_device
 
     known = ("notes", "sounds", "bursts", "honesty")
     if unknown := set(parts or ()) - set(known):
@@ -427,8 +427,8 @@ def train(
 
     from specdiffd.batch import find_songs
     from specdiffd.base.formats import FORMATS
-    from specdiffd.layout import checkpoint_folder
-    from specdiffd.loading import pick_device
+    from specdiffd.instruments.layout import checkpoint_folder
+    from specdiffd.instruments.loading import pick_device
     from specdiffd.base.logs import set_up_logging
     from specdiffd.train.stages import STAGES, USUAL
     from specdiffd.train.stages import train as train_stages
@@ -468,7 +468,7 @@ app.add_typer(instruments_app, name="instruments")
 @instruments_app.command("list")
 def instruments_list(as_json: JsonFlag = False) -> None:
     """The built-in instrument and the checkpoints pulled from the hub."""
-    from specdiffd.hub import list_instruments
+    from specdiffd.instruments.hub import list_instruments
 
     rows = list_instruments()
     _show(rows, (f"{row['name']}  ({row['kind']}, {row['bytes'] / 1e6:.0f} MB)  {row['folder']}" for row in rows), as_json)
@@ -477,7 +477,7 @@ def instruments_list(as_json: JsonFlag = False) -> None:
 @instruments_app.command("info")
 def instruments_info(name: Annotated[str, typer.Argument(metavar="NAME")] = "builtin", as_json: JsonFlag = False) -> None:
     """What an instrument is made of; loads it, so damage is found out."""
-    from specdiffd.hub import describe
+    from specdiffd.instruments.hub import describe
 
     info = describe(name)
     _show(info, _readable(info), as_json)
@@ -492,7 +492,7 @@ def instruments_pull(
     as_json: JsonFlag = False,
 ) -> None:
     """Fetch a checkpoint from the hub into its shared cache (HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured)."""
-    from specdiffd.hub import pull
+    from specdiffd.instruments.hub import pull
 
     folder = pull(hub_id, revision)
     _show({"name": hub_id, "folder": str(folder)}, [f"{hub_id}: {folder}"], as_json)
@@ -505,7 +505,7 @@ def instruments_convert(
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:
     """Write a checkpoint again as safetensors of another precision, which loads by mapping the file."""
-    from specdiffd.hub import convert
+    from specdiffd.instruments.hub import convert
 
     _say(f"{convert(name, out, dtype)}: play it with specdiffd run -o instrument.name={out}")
 
@@ -532,8 +532,8 @@ def latency(
 
     from specdiffd.bench.latency import bench_latency
     from specdiffd.engine import EngineSettings
-    from specdiffd.instrument import RenderSettings
-    from specdiffd.loading import load_builtin_family, pick_device
+    from specdiffd.instruments.builtin import RenderSettings
+    from specdiffd.instruments.loading import load_builtin_family, pick_device
 
     settings = RenderSettings(steps=steps)
     loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights, threads)
@@ -558,7 +558,7 @@ def bench_engine_command(
     """Revisions by polyphony, fullness of the window and length of the stretch."""
     from specdiffd.bench.latency import bench_engine
     from specdiffd.engine import EngineSettings
-    from specdiffd.loading import load_builtin_family, pick_device
+    from specdiffd.instruments.loading import load_builtin_family, pick_device
 
     result = bench_engine(load_builtin_family(instrument, pick_device(device), dtype), EngineSettings(), revisions)
     lines = (
@@ -580,7 +580,7 @@ def bench_decoder_command(
 ) -> None:
     """What causality saves: one decoder step on a stretch whose past is cached, and on the whole window."""
     from specdiffd.bench.latency import bench_decoder
-    from specdiffd.loading import load_builtin_family, pick_device
+    from specdiffd.instruments.loading import load_builtin_family, pick_device
 
     result = bench_decoder(load_builtin_family(instrument, pick_device(device), dtype, graphs=False), frames, repeats)
     _show(result, _readable(result), as_json)
@@ -597,7 +597,7 @@ def bench_vocoder_command(
 ) -> None:
     """The vocoder alone: a short stretch, and seconds of compute per second of audio."""
     from specdiffd.bench.latency import bench_vocoder
-    from specdiffd.loading import load_builtin_family, pick_device
+    from specdiffd.instruments.loading import load_builtin_family, pick_device
 
     result = bench_vocoder(load_builtin_family(instrument, pick_device(device), dtype), frames, repeats)
     _show(result, _readable(result), as_json)

@@ -25,7 +25,7 @@ from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import to_room
 from specdiffd.dsp.splice import crossfade, fade_out
 from specdiffd.base.events import CHANNELS, Event
-from specdiffd.instrument import Instrument, Preparation, Rendered
+from specdiffd.instruments.builtin import Instrument, Preparation, Rendered
 from specdiffd.shared.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.shared.timeline import Timeline
 from specdiffd.midi.score import KEPT_NOTES, Score

@@ -23,11 +23,11 @@ from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import Reverb, to_room
 from specdiffd.engine import CONTROLLERS_S, SILENCE
 from specdiffd.base.events import NOTE_ON, Event, Performance
-from specdiffd.instrument import Instrument, render
+from specdiffd.instruments.builtin import Instrument, render
 from specdiffd.midi.file import read_song
 from specdiffd.midi.published import published_performance
 from specdiffd.midi.score import KEPT_NOTES, Score
-from specdiffd.published import PublishedInstrument
+from specdiffd.instruments.published import PublishedInstrument
 
 STRETCH_FRAMES = 64
 BLOCK = 1024  # samples that the room and the limiter work on

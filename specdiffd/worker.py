@@ -119,14 +119,14 @@ class Worker:
 
     def _load(self, fake: bool) -> Any:
         if fake:
-            from specdiffd.fakes import SineInstrument
+            from specdiffd.instruments.fakes import SineInstrument
 
             return SineInstrument()
         import torch
 
         torch.set_flush_denormal(True)  # the prior's quiet partials are denormals, which are slow
-        from specdiffd.instrument import RenderSettings
-        from specdiffd.loading import load_instrument, pick_device
+        from specdiffd.instruments.builtin import RenderSettings
+        from specdiffd.instruments.loading import load_instrument, pick_device
 
         torch.set_grad_enabled(False)
         c = self._config.instrument

@@ -11,7 +11,7 @@ from torch import Tensor
 from specdiffd.base.events import Event, Performance
 from specdiffd.base.formats import MelFormat
 from specdiffd.backends.openvino import Graph
-from specdiffd.instrument import RenderSettings, SpectrogramInstrument
+from specdiffd.instruments.builtin import RenderSettings, SpectrogramInstrument
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
 from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder

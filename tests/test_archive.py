@@ -12,11 +12,11 @@ import soundfile
 from test_render import RATE, live
 
 from specdiffd.base.events import Event, Performance
-from specdiffd.fakes import SineInstrument
-from specdiffd.instrument import Instrument
+from specdiffd.instruments.fakes import SineInstrument
+from specdiffd.instruments.builtin import Instrument
 from specdiffd.shared.ring import EventRing
 from specdiffd.io.source import Source
-from specdiffd.loading import load_instrument
+from specdiffd.instruments.loading import load_instrument
 from specdiffd.midi.file import read_song
 from specdiffd.midi.score import Score
 from specdiffd.render import Rendering, RenderSettings, render_file, stretches

@@ -11,7 +11,7 @@ import soundfile
 from specdiffd.dsp.files import FORMATS, check_writable
 from specdiffd.batch import Job, describe, find_songs, plan, render_jobs
 from specdiffd.base.errors import SpecdiffdError, UsageError
-from specdiffd.fakes import SineInstrument
+from specdiffd.instruments.fakes import SineInstrument
 from specdiffd.render import RenderSettings
 
 

@@ -9,8 +9,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from specdiffd.base.errors import MidiFileError
-from specdiffd.instrument import SpectrogramInstrument
-from specdiffd.loading import load_builtin_family
+from specdiffd.instruments.builtin import SpectrogramInstrument
+from specdiffd.instruments.loading import load_builtin_family
 from specdiffd.midi.file import read_song
 from specdiffd.midi.score import Score
 from specdiffd.render import open_song, render_file

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from specdiffd import __version__, cli
 from specdiffd.base.errors import SpecdiffdError, UsageError
-from specdiffd.layout import BUILTIN, CONFIG, DECODER
+from specdiffd.instruments.layout import BUILTIN, CONFIG, DECODER
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from specdiffd.base.config import Config, check_config, load_config, user_config
 from specdiffd.engine import Engine, settings_for
 from specdiffd.base.errors import ConfigError
 from specdiffd.base.events import Controllers, Event, Note, Performance
-from specdiffd.fakes import SineInstrument, VirtualStream
+from specdiffd.instruments.fakes import SineInstrument, VirtualStream
 from specdiffd.shared.timeline import Timeline
 
 SHIPPED = Path(__file__).parents[1] / "config.yaml"

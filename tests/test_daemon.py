@@ -21,7 +21,7 @@ import zmq
 from specdiffd.control.client import ControlClient
 from specdiffd.engine import settings_for
 from specdiffd.base.errors import ControlError
-from specdiffd.fakes import SineInstrument
+from specdiffd.instruments.fakes import SineInstrument
 from specdiffd.rehearsal import measure, rehearse
 from specdiffd.worker import live_threads
 

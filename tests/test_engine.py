@@ -10,8 +10,8 @@ import pytest
 from specdiffd.base.clock import SampleClock
 from specdiffd.engine import Engine, settings_for
 from specdiffd.base.events import Event, Performance
-from specdiffd.fakes import SineInstrument, SineState, VirtualStream
-from specdiffd.instrument import Preparation, Stages
+from specdiffd.instruments.fakes import SineInstrument, SineState, VirtualStream
+from specdiffd.instruments.builtin import Preparation, Stages
 from specdiffd.shared.timeline import Timeline
 from specdiffd.midi.score import Score
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from specdiffd.base.events import Performance
 from specdiffd.backends.openvino import Graph, Input
-from specdiffd.instrument import SpectrogramInstrument, render
-from specdiffd.loading import load_instrument
+from specdiffd.instruments.builtin import SpectrogramInstrument, render
+from specdiffd.instruments.loading import load_instrument
 
 HALF = torch.bfloat16
 

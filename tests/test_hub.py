@@ -16,14 +16,15 @@ from huggingface_hub import constants, file_download
 from huggingface_hub.utils import reset_sessions
 from typer.testing import CliRunner
 
-from specdiffd import cli, hub
+from specdiffd import cli
+from specdiffd.instruments import hub
 from specdiffd.base.errors import CheckpointError, UsageError
-from specdiffd.instrument import RenderSettings
-from specdiffd.layout import BUILTIN, DECODER, INDEX, WEIGHTS, checkpoint_folder
-from specdiffd.loading import load_instrument
+from specdiffd.instruments.builtin import RenderSettings
+from specdiffd.instruments.layout import BUILTIN, DECODER, INDEX, WEIGHTS, checkpoint_folder
+from specdiffd.instruments.loading import load_instrument
 from specdiffd.midi.published import published_performance
-from specdiffd.model.checkpoint import read_weights
-from specdiffd.published import PublishedInstrument
+from specdiffd.instruments.checkpoint import read_weights
+from specdiffd.instruments.published import PublishedInstrument
 
 GOLDENS = Path(__file__).parent / "goldens"
 COMMIT = "c0ffee" + 34 * "0"

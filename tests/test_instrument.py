@@ -12,8 +12,8 @@ from conftest import small_instrument
 from specdiffd.dsp.mel import centres_hz
 from specdiffd.base.errors import CheckpointError, DeviceError
 from specdiffd.base.events import Controllers, Event, Note, Performance
-from specdiffd.instrument import RenderSettings, SpectrogramInstrument, render, window_start
-from specdiffd.loading import load_builtin_family, load_instrument, pick_device
+from specdiffd.instruments.builtin import RenderSettings, SpectrogramInstrument, render, window_start
+from specdiffd.instruments.loading import load_builtin_family, load_instrument, pick_device
 from specdiffd.midi.score import Score
 from specdiffd.diffusion.layers import finish
 

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from specdiffd.base.errors import CheckpointError, MidiFileError
 from specdiffd.base.formats import MelFormat
-from specdiffd.instrument import RenderSettings
-from specdiffd.layout import PICKLED_WEIGHTS, WEIGHTS
-from specdiffd.loading import load_instrument
+from specdiffd.instruments.builtin import RenderSettings
+from specdiffd.instruments.layout import PICKLED_WEIGHTS, WEIGHTS
+from specdiffd.instruments.loading import load_instrument
 from specdiffd.midi.file import read_song
 from specdiffd.midi.published import published_performance
 from specdiffd.midi.score import Score
-from specdiffd.published import PublishedInstrument
+from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.tokens.codec import Codec
 from specdiffd.tokens.window import song_windows
 

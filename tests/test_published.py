@@ -15,12 +15,12 @@ from specdiffd import cli
 from specdiffd.base.errors import CheckpointError
 from specdiffd.base.events import Note, Performance
 from specdiffd.base.formats import MelFormat
-from specdiffd.instrument import RenderSettings, render
-from specdiffd.layout import PICKLED_WEIGHTS, WEIGHTS
-from specdiffd.loading import load_instrument
+from specdiffd.instruments.builtin import RenderSettings, render
+from specdiffd.instruments.layout import PICKLED_WEIGHTS, WEIGHTS
+from specdiffd.instruments.loading import load_instrument
 from specdiffd.midi.published import published_performance
 from specdiffd.diffusion.network import ContextEncoder, EncoderConfig
-from specdiffd.published import PublishedInstrument
+from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.tokens.codec import EOS, Codec
 from specdiffd.tokens.window import song_windows
 from specdiffd.vocoder.onnx import OnnxVocoder

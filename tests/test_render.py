@@ -17,11 +17,11 @@ from specdiffd.dsp.mel import log_mel
 from specdiffd.engine import Engine, settings_for
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import Event
-from specdiffd.fakes import SineInstrument, VirtualStream
+from specdiffd.instruments.fakes import SineInstrument, VirtualStream
 from specdiffd.base.formats import MelFormat
-from specdiffd.instrument import SpectrogramInstrument
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.shared.timeline import Timeline
-from specdiffd.loading import load_instrument
+from specdiffd.instruments.loading import load_instrument
 from specdiffd.midi.score import Score
 from specdiffd.render import Rendering, RenderSettings, render_file, stretches
 
@@ -129,7 +129,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import Event
-from specdiffd.fakes import SineInstrument
+from specdiffd.instruments.fakes import SineInstrument
 from specdiffd.render import Rendering, render_file, stretches
 events = [Event(0.0, 0x90, 60, 100), Event(60.0, 0x80, 60)]
 try:

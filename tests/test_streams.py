@@ -19,7 +19,7 @@ from specdiffd.control.client import ControlClient
 from specdiffd.demo.play import recorded
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.shared.block import SharedBlock
-from specdiffd.model.checkpoint import save_component
+from specdiffd.instruments.checkpoint import save_component
 from specdiffd.train.loop import Run, read_state
 
 PRINTS = [

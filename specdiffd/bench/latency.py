@@ -16,7 +16,7 @@ import torch
 
 from specdiffd.engine import Engine, EngineSettings
 from specdiffd.base.events import Controllers, Event, Note, Performance
-from specdiffd.instrument import MOST_FRAMES, SpectrogramInstrument
+from specdiffd.instruments.builtin import MOST_FRAMES, SpectrogramInstrument
 from specdiffd.shared.timeline import Timeline
 from specdiffd.base.metrics import Stopwatch
 from specdiffd.prior.note_features import note_features

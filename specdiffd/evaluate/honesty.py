@@ -11,7 +11,7 @@ from scipy.linalg import sqrtm
 
 from specdiffd.evaluate.rendering import VARIANTS, Renderers, model_mel
 from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
-from specdiffd.instrument import SpectrogramInstrument
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.train.pieces import order
 
 Mel = NDArray[np.float32]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from specdiffd.dsp.mel import log_mel
 from specdiffd.base.events import Event, Performance
-from specdiffd.instrument import SpectrogramInstrument
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.prior.note_features import note_features
 from specdiffd.render import stretches
 from specdiffd.train.fluid import FluidRenderer

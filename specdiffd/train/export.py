@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from specdiffd.base.formats import MelFormat
-from specdiffd.layout import (
+from specdiffd.instruments.layout import (
     CONTEXT_ENCODER,
     DECODER,
     INDEX,
@@ -23,7 +23,7 @@ from specdiffd.layout import (
     VOCODER,
     write_json,
 )
-from specdiffd.model.checkpoint import save_component
+from specdiffd.instruments.checkpoint import save_component
 from specdiffd.diffusion.sampler import FlowConfig
 from specdiffd.train.loop import STATE, read_state
 

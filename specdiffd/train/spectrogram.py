@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import MelFormat
-from specdiffd.layout import PRIOR
-from specdiffd.model.checkpoint import read_weights
+from specdiffd.instruments.layout import PRIOR
+from specdiffd.instruments.checkpoint import read_weights
 from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.prior.note_features import NoteFeatures, Times, note_features
 from specdiffd.prior.network import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed

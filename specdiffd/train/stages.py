@@ -18,8 +18,8 @@ import torch
 from specdiffd.dsp.mel import centres_hz
 from specdiffd.base.errors import UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
-from specdiffd.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
-from specdiffd.model.checkpoint import load_weights
+from specdiffd.instruments.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
+from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.diffusion.network import DecoderConfig, EncoderConfig
 from specdiffd.prior.playing import PlayedPrior
 from specdiffd.prior.network import NotePrior, PriorConfig

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import NO_GUIDE, MelFormat
-from specdiffd.layout import VOCODER
+from specdiffd.instruments.layout import VOCODER
 from specdiffd.prior.note_features import note_features
 from specdiffd.prior.playing import PlayedPrior
 from specdiffd.train.data import PieceBank

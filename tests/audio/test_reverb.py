@@ -11,7 +11,7 @@ from specdiffd.dsp.reverb import Reverb, impulse_response, sends
 from specdiffd.base.config import AudioConfig
 from specdiffd.engine import Engine, settings_for
 from specdiffd.base.events import Event
-from specdiffd.fakes import SineInstrument, VirtualStream
+from specdiffd.instruments.fakes import SineInstrument, VirtualStream
 from specdiffd.io.output import Player
 from specdiffd.shared.block import SharedBlock
 from specdiffd.shared.timeline import Timeline

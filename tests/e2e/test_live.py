@@ -21,9 +21,9 @@ from specdiffd.control.client import ControlClient
 from specdiffd.demo.play import PERFORMANCE, read_events
 from specdiffd.engine import Engine, settings_for
 from specdiffd.base.events import Event, Note, Performance
-from specdiffd.fakes import VirtualStream
+from specdiffd.instruments.fakes import VirtualStream
 from specdiffd.shared.timeline import Timeline
-from specdiffd.loading import load_builtin_family
+from specdiffd.instruments.loading import load_builtin_family
 from specdiffd.midi.score import Score
 
 pytestmark = pytest.mark.live

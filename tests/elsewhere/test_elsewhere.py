@@ -20,10 +20,10 @@ from specdiffd.bench.latency import bench_decoder, bench_latency, bench_vocoder
 from specdiffd.engine import EngineSettings
 from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_rendering
 from specdiffd.base.events import Event, Performance
-from specdiffd.instrument import RenderSettings, render
-from specdiffd.loading import load_builtin_family, load_instrument
+from specdiffd.instruments.builtin import RenderSettings, render
+from specdiffd.instruments.loading import load_builtin_family, load_instrument
 from specdiffd.midi.published import published_performance
-from specdiffd.published import PublishedInstrument
+from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.train.loop import STATE, read_state
 from specdiffd.train.stages import STAGES, train
 

@@ -8,7 +8,7 @@ from specdiffd.evaluate import bursts
 from specdiffd.evaluate.bursts import evaluate_bursts, over_db
 from specdiffd.evaluate.pieces import chord_changes
 from specdiffd.evaluate.rendering import Audio
-from specdiffd.instrument import SpectrogramInstrument
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.midi.score import Score
 
 

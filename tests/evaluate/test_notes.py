@@ -11,7 +11,7 @@ from specdiffd.evaluate.pieces import BAND, BAND_PROGRAMS, FAMILIES, family_piec
 from specdiffd.evaluate.rendering import copy_synthesis, timed_rendering
 from specdiffd.evaluate.transcribe import note_f1, played
 from specdiffd.base.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Event, Performance
-from specdiffd.instrument import SpectrogramInstrument
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.midi.score import Score
 
 test_set.__test__ = False  # type: ignore[attr-defined]  # no test, in spite of its name

@@ -11,7 +11,7 @@ from specdiffd.evaluate.pieces import crescendo, phrase, single_notes, strokes
 from specdiffd.evaluate.rendering import Audio, Renderers, model_mel
 from specdiffd.evaluate.report import write_report
 from specdiffd.base.events import Event
-from specdiffd.instrument import SpectrogramInstrument
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.train.fluid import FluidRenderer
 
 RATE = 16000

@@ -7,10 +7,10 @@ import torch
 from specdiffd.dsp.mel import log_mel
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.base.formats import MelFormat
-from specdiffd.layout import BUILTIN, PRIOR, read_config
-from specdiffd.layout import CONFIG as CONFIG_FILE
+from specdiffd.instruments.layout import BUILTIN, PRIOR, read_config
+from specdiffd.instruments.layout import CONFIG as CONFIG_FILE
 from specdiffd.midi.score import Score
-from specdiffd.model.checkpoint import load_weights
+from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.prior.note_features import NEVER_S, NoteFeatures, note_features
 from specdiffd.prior.playing import PlayedPrior
 from specdiffd.prior.network import (

@@ -13,7 +13,7 @@ import torch
 
 from specdiffd.base.errors import Interrupted
 from specdiffd.base.formats import FORMATS
-from specdiffd.loading import load_builtin_family
+from specdiffd.instruments.loading import load_builtin_family
 from specdiffd.prior.network import (
     BAND,
     COLOUR_AGES_S,

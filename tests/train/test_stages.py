@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from specdiffd import cli
 from specdiffd.base.errors import UsageError
 from specdiffd.base.formats import FORMATS
-from specdiffd.layout import BUILTIN, CONFIG, DECODER, PRIOR, STAND_IN, VOCODER, WEIGHTS, read_config
-from specdiffd.loading import load_builtin_family, load_instrument
+from specdiffd.instruments.layout import BUILTIN, CONFIG, DECODER, PRIOR, STAND_IN, VOCODER, WEIGHTS, read_config
+from specdiffd.instruments.loading import load_builtin_family, load_instrument
 from specdiffd.train.loop import Run
 from specdiffd.train.stages import STAGES, train, vocoder_config
 from specdiffd.vocoder.melgan import VocoderConfig

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from specdiffd.base.errors import CheckpointError, UsageError
-from specdiffd.instrument import SpectrogramInstrument
-from specdiffd.layout import (
+from specdiffd.instruments.builtin import SpectrogramInstrument
+from specdiffd.instruments.layout import (
     BUILTIN,
     CONFIG,
     HUB_ID,
@@ -28,8 +28,8 @@ from specdiffd.layout import (
     checkpoint_folder,
     read_json,
 )
-from specdiffd.loading import AnyInstrument, load_instrument
-from specdiffd.model.checkpoint import read_weights, save_component
+from specdiffd.instruments.loading import AnyInstrument, load_instrument
+from specdiffd.instruments.checkpoint import read_weights, save_component
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # The files of the layout: a repository may hold others, of any size.

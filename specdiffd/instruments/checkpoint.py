@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from specdiffd.base.errors import CheckpointError, SpecdiffdError
-from specdiffd.layout import CONFIG, PICKLED_WEIGHTS, WEIGHTS, write_json
+from specdiffd.instruments.layout import CONFIG, PICKLED_WEIGHTS, WEIGHTS, write_json
 
 M = TypeVar("M", bound=nn.Module)
 SCALE = ".scale"  # behind the name of a matrix in whole numbers: what 1 is in each row

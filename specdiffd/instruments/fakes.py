@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.events import Event, Performance
-from specdiffd.instrument import Preparation, Rendered, Stages
+from specdiffd.instruments.builtin import Preparation, Rendered, Stages
 from specdiffd.shared.timeline import CHANNELS, Timeline
 from specdiffd.base.metrics import Stopwatch
 
@@ -40,7 +40,7 @@ class SineInstrument:
         self.stopwatch = Stopwatch()
 
     def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """See :class:`specdiffd.instrument.Instrument`: nothing is slow the first time only."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`: nothing is slow the first time only."""
 
     def start(self, frame: int, parts: int) -> SineState:
         """Silence before ``frame``."""
@@ -55,7 +55,7 @@ class SineInstrument:
         return state
 
     def rewind(self, state: SineState, frame: int) -> SineState:
-        """See :class:`specdiffd.instrument.Instrument`."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`."""
         if frame > state.next_frame:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         return state._replace(next_frame=frame)
@@ -71,7 +71,7 @@ class SineInstrument:
     def stages(
         self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int, draft: bool = False
     ) -> Stages[SineState]:
-        """See :class:`specdiffd.instrument.Instrument`: two of them, to be stopped between."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`: two of them, to be stopped between."""
         state = self.rewind(state, first_frame)
         first_hop = first_frame - self.lookahead_frames
         samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)

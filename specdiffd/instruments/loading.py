@@ -14,8 +14,8 @@ from torch import nn
 from specdiffd.base.errors import CheckpointError, DeviceError, UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
 from specdiffd.backends.openvino import Graph, bfloat16_is_faster
-from specdiffd.instrument import RenderSettings, SpectrogramInstrument
-from specdiffd.layout import (
+from specdiffd.instruments.builtin import RenderSettings, SpectrogramInstrument
+from specdiffd.instruments.layout import (
     CONFIG,
     CONTEXT_ENCODER,
     DECODER,
@@ -34,12 +34,12 @@ from specdiffd.layout import (
     read_config,
     read_json,
 )
-from specdiffd.model.checkpoint import load_weights
+from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.diffusion.sampler import FlowConfig
 from specdiffd.diffusion.schedule import CLASSES, SCHEDULERS, DiffusionConfig
-from specdiffd.published import PublishedInstrument, StreamingVocoder
+from specdiffd.instruments.published import PublishedInstrument, StreamingVocoder
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 from specdiffd.vocoder.onnx import OnnxVocoder

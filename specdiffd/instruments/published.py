@@ -16,7 +16,7 @@ from torch import Tensor
 
 from specdiffd.base.events import Performance
 from specdiffd.base.formats import MelFormat
-from specdiffd.instrument import Preparation, Rendered, RenderSettings, Stages, window_start
+from specdiffd.instruments.builtin import Preparation, Rendered, RenderSettings, Stages, window_start
 from specdiffd.base.metrics import Stopwatch
 from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
 from specdiffd.diffusion.sampler import part_noise, sample_diffusion
@@ -143,7 +143,7 @@ class PublishedInstrument:
     # -- live ----------------------------------------------------------------------------------------------------
 
     def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """See :class:`specdiffd.instrument.Instrument`: nothing is slow the first time only."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`: nothing is slow the first time only."""
 
     def start(self, frame: int, parts: int) -> PublishedState:
         """Silence before ``frame``."""
@@ -151,7 +151,7 @@ class PublishedInstrument:
         return PublishedState(frame, frame, none, None, self.vocoder.init_state(parts, frame))
 
     def with_caches(self, state: PublishedState, newer: PublishedState) -> PublishedState:
-        """See :class:`specdiffd.instrument.Instrument`."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`."""
         return state._replace(window=newer.window)
 
     def without_caches(self, state: PublishedState) -> PublishedState:
@@ -159,25 +159,25 @@ class PublishedInstrument:
         return state
 
     def rewind(self, state: PublishedState, frame: int) -> PublishedState:
-        """See :class:`specdiffd.instrument.Instrument`."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`."""
         back = state.next_frame - frame
         if back < 0:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         return state._replace(mel=state.mel[:, : state.mel.shape[1] - back], vocoder=self.vocoder.rewind(state.vocoder, back))
 
     def prepare(self, performances: Sequence[Performance], state: PublishedState, frames: int) -> Preparation[PublishedState] | None:
-        """See :class:`specdiffd.instrument.Instrument`: there is nothing that could be done before."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`: there is nothing that could be done before."""
         return None
 
     def unprepared(self, state: PublishedState, frames: int) -> int:
-        """See :class:`specdiffd.instrument.Instrument`: nothing is."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`: nothing is."""
         return 0
 
     @torch.inference_mode()
     def stages(
         self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int, draft: bool = False
     ) -> Stages[PublishedState]:
-        """See :class:`specdiffd.instrument.Instrument`."""
+        """See :class:`specdiffd.instruments.builtin.Instrument`."""
         state = self.rewind(state, first_frame)
         heard = state.mel
         start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)

@@ -1,1 +1,0 @@
-"""The networks, their schedules and samplers, and their checkpoints."""
