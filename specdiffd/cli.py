@@ -531,7 +531,7 @@ def latency(
     from dataclasses import replace
 
     from specdiffd.bench.latency import bench_latency
-    from specdiffd.engine import EngineSettings
+    from specdiffd.player.engine import EngineSettings
     from specdiffd.instruments.builtin import RenderSettings
     from specdiffd.instruments.loading import load_builtin_family, pick_device
 
@@ -557,7 +557,7 @@ def bench_engine_command(
 ) -> None:
     """Revisions by polyphony, fullness of the window and length of the stretch."""
     from specdiffd.bench.latency import bench_engine
-    from specdiffd.engine import EngineSettings
+    from specdiffd.player.engine import EngineSettings
     from specdiffd.instruments.loading import load_builtin_family, pick_device
 
     result = bench_engine(load_builtin_family(instrument, pick_device(device), dtype), EngineSettings(), revisions)

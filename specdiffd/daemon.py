@@ -27,7 +27,7 @@ from specdiffd.io.process import run_io
 from specdiffd.shared.ring import BelledRing
 from specdiffd.shared.block import PlayedRing, SharedBlock
 from specdiffd.notify import Notifier
-from specdiffd.worker import Orders, run_engine
+from specdiffd.player.worker import Orders, run_engine
 
 log = logging.getLogger(__name__)
 STATUS_S = 1.0

@@ -21,7 +21,7 @@ from specdiffd.dsp.files import Silence, array_file, sound_file
 from specdiffd.dsp.limiter import Limiter, peak
 from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import Reverb, to_room
-from specdiffd.engine import CONTROLLERS_S, SILENCE
+from specdiffd.player.engine import CONTROLLERS_S, SILENCE
 from specdiffd.base.events import NOTE_ON, Event, Performance
 from specdiffd.instruments.builtin import Instrument, render
 from specdiffd.midi.file import read_song

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from specdiffd.base.config import Config, check_config, load_config, user_config
-from specdiffd.engine import Engine, settings_for
+from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.errors import ConfigError
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instruments.fakes import SineInstrument, VirtualStream

@@ -19,11 +19,11 @@ import soundfile
 import zmq
 
 from specdiffd.control.client import ControlClient
-from specdiffd.engine import settings_for
+from specdiffd.player.engine import settings_for
 from specdiffd.base.errors import ControlError
 from specdiffd.instruments.fakes import SineInstrument
-from specdiffd.rehearsal import measure, rehearse
-from specdiffd.worker import live_threads
+from specdiffd.player.rehearsal import measure, rehearse
+from specdiffd.player.worker import live_threads
 
 
 def wait_until(condition: Any, timeout_s: float = 20.0) -> Any:

@@ -31,11 +31,11 @@ def loggers() -> Iterator[None]:
 )  # fmt: skip
 def test_libraries_are_heard_from_warnings_on(level: str, ours: list[str], theirs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(level)
-    for name in ("specdiffd.engine", "numba.core.byteflow", "jack"):
+    for name in ("specdiffd.player.engine", "numba.core.byteflow", "jack"):
         for kind in ("debug", "info", "warning", "error"):
             getattr(logging.getLogger(name), kind)("%s of %s", kind, name)
     said = [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()]
-    expected = {"specdiffd.engine": ours, "numba.core.byteflow": theirs, "jack": theirs}
+    expected = {"specdiffd.player.engine": ours, "numba.core.byteflow": theirs, "jack": theirs}
     assert said == [f"{kind} of {name}" for name, kinds in expected.items() for kind in kinds]
 
 

@@ -1,5 +1,5 @@
-from specdiffd.delay import BELOW_REVISIONS, DOWN_REVISIONS, UP_REVISIONS, RenderDelay
-from specdiffd.rehearsal import MARGIN_S
+from specdiffd.player.delay import BELOW_REVISIONS, DOWN_REVISIONS, UP_REVISIONS, RenderDelay
+from specdiffd.player.rehearsal import MARGIN_S
 
 
 def played(delay: RenderDelay, count: int, needed_s: float) -> None:

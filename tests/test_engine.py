@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from specdiffd.base.clock import SampleClock
-from specdiffd.engine import Engine, settings_for
+from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.events import Event, Performance
 from specdiffd.instruments.fakes import SineInstrument, SineState, VirtualStream
 from specdiffd.instruments.builtin import Preparation, Stages

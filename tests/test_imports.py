@@ -100,4 +100,4 @@ def test_the_io_process_has_no_torch() -> None:
 
 
 def test_the_engine_process_has_no_note_seq() -> None:
-    assert "note_seq" not in modules_after("import specdiffd.worker, specdiffd.instruments.builtin")
+    assert "note_seq" not in modules_after("import specdiffd.player.worker, specdiffd.instruments.builtin")

@@ -1,7 +1,7 @@
 import multiprocessing
 import time
 
-from specdiffd.outbox import MOST_ROWS, Outbox
+from specdiffd.player.outbox import MOST_ROWS, Outbox
 
 
 def test_reports_come_out_and_what_waits_is_merged() -> None:

@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from specdiffd.dsp.mel import log_mel
-from specdiffd.engine import Engine, settings_for
+from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import Event
 from specdiffd.instruments.fakes import SineInstrument, VirtualStream

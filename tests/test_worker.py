@@ -14,7 +14,7 @@ from specdiffd.base.config import Config, EngineConfig
 from specdiffd.io.output import Player
 from specdiffd.shared.block import SharedBlock
 from specdiffd.midi.score import Score
-from specdiffd.worker import NOTES_AT_ONCE, NOTES_PER_S, Orders, Worker, run_engine
+from specdiffd.player.worker import NOTES_AT_ONCE, NOTES_PER_S, Orders, Worker, run_engine
 
 RATE, BLOCK = 48000, 256
 DELAY_S = 0.05

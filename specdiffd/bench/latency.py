@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from specdiffd.engine import Engine, EngineSettings
+from specdiffd.player.engine import Engine, EngineSettings
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instruments.builtin import MOST_FRAMES, SpectrogramInstrument
 from specdiffd.shared.timeline import Timeline

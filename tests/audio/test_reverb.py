@@ -9,7 +9,7 @@ from conftest import next_block
 
 from specdiffd.dsp.reverb import Reverb, impulse_response, sends
 from specdiffd.base.config import AudioConfig
-from specdiffd.engine import Engine, settings_for
+from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.events import Event
 from specdiffd.instruments.fakes import SineInstrument, VirtualStream
 from specdiffd.io.output import Player

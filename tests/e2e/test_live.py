@@ -19,7 +19,7 @@ from scipy.signal import butter, sosfilt
 from specdiffd.base.config import Config
 from specdiffd.control.client import ControlClient
 from specdiffd.demo.play import PERFORMANCE, read_events
-from specdiffd.engine import Engine, settings_for
+from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.events import Event, Note, Performance
 from specdiffd.instruments.fakes import VirtualStream
 from specdiffd.shared.timeline import Timeline

@@ -17,7 +17,7 @@ from conftest import small_instrument
 from device import Module, second_device
 
 from specdiffd.bench.latency import bench_decoder, bench_latency, bench_vocoder
-from specdiffd.engine import EngineSettings
+from specdiffd.player.engine import EngineSettings
 from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_rendering
 from specdiffd.base.events import Event, Performance
 from specdiffd.instruments.builtin import RenderSettings, render

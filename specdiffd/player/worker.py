@@ -18,17 +18,17 @@ from typing import Any, NamedTuple
 
 from specdiffd.base.clock import ClockState
 from specdiffd.base.config import Config
-from specdiffd.delay import RenderDelay
-from specdiffd.engine import Engine, EngineSettings, settings_for
+from specdiffd.player.delay import RenderDelay
+from specdiffd.player.engine import Engine, EngineSettings, settings_for
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import CHANNELS, NOTE_ON, Event
 from specdiffd.shared.ring import Entry
 from specdiffd.shared.block import SharedBlock
 from specdiffd.base.logs import set_up_logging
 from specdiffd.base.metrics import Durations
-from specdiffd.outbox import Outbox
+from specdiffd.player.outbox import Outbox
 from specdiffd.base.priority import come_back, keep_memory, step_back
-from specdiffd.rehearsal import measure
+from specdiffd.player.rehearsal import measure
 from specdiffd.base.text import told
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specdiffd.base.metrics import Durations
-from specdiffd.rehearsal import KEPT, MARGIN_S
+from specdiffd.player.rehearsal import KEPT, MARGIN_S
 
 UP_REVISIONS = 40  # that say so raise it: whoever plays hears late notes
 DOWN_REVISIONS = 100  # bring it back to what was measured at the start, about a minute of playing

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.clock import ClockState
-from specdiffd.engine import Engine, EngineSettings
+from specdiffd.player.engine import Engine, EngineSettings
 from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
 from specdiffd.shared.timeline import Timeline
 from specdiffd.base.metrics import Durations
