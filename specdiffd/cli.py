@@ -48,7 +48,7 @@ def run(
 ) -> None:
     """Run the daemon until it is told to stop."""
     from specdiffd.base.config import load_config, user_config
-    from specdiffd.daemon import run as run_daemon
+    from specdiffd.daemon.supervisor import run as run_daemon
     from specdiffd.base.logs import set_up_logging
 
     loaded = load_config(config or user_config(), overrides or ())

@@ -8,8 +8,8 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from specdiffd import children
-from specdiffd.children import Child
+from specdiffd.daemon import children
+from specdiffd.daemon.children import Child
 
 
 def obedient(pipe: Connection) -> None:

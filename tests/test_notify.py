@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from specdiffd.notify import Notifier
+from specdiffd.daemon.notify import Notifier
 
 
 @pytest.fixture

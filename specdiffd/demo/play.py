@@ -19,7 +19,7 @@ import rtmidi
 
 from specdiffd.base.config import Config
 from specdiffd.control.client import ControlClient
-from specdiffd.daemon import Daemon
+from specdiffd.daemon.supervisor import Daemon
 from specdiffd.base.errors import DeviceError, MidiFileError, SpecdiffdError
 from specdiffd.base.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
 from specdiffd.io.devices import find_device, import_sounddevice

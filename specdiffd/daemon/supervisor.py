@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from specdiffd import __version__
-from specdiffd.children import Child, failure
+from specdiffd.daemon.children import Child, failure
 from specdiffd.base.config import Config, check_config
 from specdiffd.control import protocol
 from specdiffd.control.server import ControlServer
@@ -26,7 +26,7 @@ from specdiffd.base.events import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.io.process import run_io
 from specdiffd.shared.ring import BelledRing
 from specdiffd.shared.block import PlayedRing, SharedBlock
-from specdiffd.notify import Notifier
+from specdiffd.daemon.notify import Notifier
 from specdiffd.player.worker import Orders, run_engine
 
 log = logging.getLogger(__name__)
