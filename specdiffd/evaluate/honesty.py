@@ -12,7 +12,7 @@ from scipy.linalg import sqrtm
 from specdiffd.evaluate.rendering import VARIANTS, Renderers, model_mel
 from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
 from specdiffd.instruments.builtin import SpectrogramInstrument
-from specdiffd.train.pieces import order
+from specdiffd.reference.pieces import order
 
 Mel = NDArray[np.float32]
 # What is compared: the sampler at several numbers of steps, the mean that it would predict without noise, the note prior.

@@ -16,7 +16,7 @@ from specdiffd.base.events import Event, Performance
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.prior.note_features import note_features
 from specdiffd.render import stretches
-from specdiffd.train.fluid import FluidRenderer
+from specdiffd.reference.fluid import FluidRenderer
 
 Audio = NDArray[np.float32]
 RENDER_RATE_HZ = 48000

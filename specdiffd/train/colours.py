@@ -45,9 +45,9 @@ from specdiffd.prior.network import (
     summed,
 )
 from specdiffd.train.data import RENDER_RATE_HZ
-from specdiffd.train.fluid import FluidRenderer
+from specdiffd.reference.fluid import FluidRenderer
 from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state, write_state
-from specdiffd.train.pieces import KIT, note
+from specdiffd.reference.pieces import KIT, note
 from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from specdiffd.train.colours import fit_colours
 from specdiffd.train.data import PieceBank
 from specdiffd.train.export import export, export_part
 from specdiffd.train.loop import STATE, read_state
-from specdiffd.train.pieces import solo_piece
+from specdiffd.reference.pieces import solo_piece
 from specdiffd.train.spectrogram import train_decoder, train_prior
 from specdiffd.train.vocoder import train_vocoder
 from specdiffd.vocoder.melgan import VocoderConfig

@@ -229,7 +229,7 @@ def test_live_is_what_offline_is(daemon: ControlClient) -> None:
     from specdiffd.dsp.mel import log_mel
     from specdiffd.evaluate.rendering import timed_rendering
     from specdiffd.evaluate.transcribe import note_f1, played, transcribe
-    from specdiffd.train.fluid import FluidRenderer
+    from specdiffd.reference.fluid import FluidRenderer
 
     seconds = 180.0
     midi = song(1.0, seconds)

@@ -12,7 +12,7 @@ from specdiffd.evaluate.rendering import Audio, Renderers, model_mel
 from specdiffd.evaluate.report import write_report
 from specdiffd.base.events import Event
 from specdiffd.instruments.builtin import SpectrogramInstrument
-from specdiffd.train.fluid import FluidRenderer
+from specdiffd.reference.fluid import FluidRenderer
 
 RATE = 16000
 

@@ -29,7 +29,7 @@ from specdiffd.prior.network import (
 from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.train import colours
 from specdiffd.train.colours import Heard, fit_colours, fit_key, heard, least_absolute, least_absolute_between, patterns_of
-from specdiffd.train.fluid import FluidRenderer
+from specdiffd.reference.fluid import FluidRenderer
 
 FORMAT = FORMATS["full-band"]
 FLOOR = FORMAT.log_floor

@@ -11,8 +11,8 @@ from specdiffd.base.errors import DeviceError
 from specdiffd.base.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
 from specdiffd.midi.score import Score
 from specdiffd.train.data import PieceBank
-from specdiffd.train.fluid import FluidRenderer
-from specdiffd.train.pieces import generated_piece, random_piece, solo_piece, song_piece, tracks_of
+from specdiffd.reference.fluid import FluidRenderer
+from specdiffd.reference.pieces import generated_piece, random_piece, solo_piece, song_piece, tracks_of
 
 RATE = 16000
 
