@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from specdiffd.dsp.files import STANDARD_OUTPUT, check_writable, is_ours, is_sound_file
 from specdiffd.base.errors import SpecdiffdError, UsageError
-from specdiffd.instruments.builtin import Instrument
+from specdiffd.base.instrument import Instrument
+from specdiffd.dsp.files import STANDARD_OUTPUT, check_writable, is_ours, is_sound_file
 from specdiffd.render import RenderResult, RenderSettings, open_song, render_file
 
 SUFFIXES = (".mid", ".midi", ".kar", ".rmi")

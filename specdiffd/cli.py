@@ -48,8 +48,8 @@ def run(
 ) -> None:
     """Run the daemon until it is told to stop."""
     from specdiffd.base.config import load_config, user_config
-    from specdiffd.daemon.supervisor import run as run_daemon
     from specdiffd.base.logs import set_up_logging
+    from specdiffd.daemon.supervisor import run as run_daemon
 
     loaded = load_config(config or user_config(), overrides or ())
     set_up_logging(loaded.logging.level)
@@ -256,8 +256,8 @@ def render(
     as_json: JsonFlag = False,
 ) -> None:
     """Render MIDI files to sound files. What cannot be rendered is named at the end, and the exit code is 1 then."""
-    from specdiffd.dsp.files import STANDARD_OUTPUT
     from specdiffd.batch import check, describe, find_songs, plan, render_jobs
+    from specdiffd.dsp.files import STANDARD_OUTPUT
     from specdiffd.midi.file import read_song
     from specdiffd.render import RenderSettings
 
@@ -267,7 +267,7 @@ def render(
     if len(jobs) == 1:
         read_song(jobs[0].song, strict)
         check(jobs[0], force)
-    from specdiffd.instruments.builtin import RenderSettings as InstrumentSettings
+    from specdiffd.base.instrument import RenderSettings as InstrumentSettings
     from specdiffd.instruments.loading import load_instrument, pick_device
 
     settings = InstrumentSettings(seed=seed, steps=steps, scheduler=scheduler, guidance=guidance)
@@ -425,11 +425,11 @@ def train(
     """Train an instrument on FluidSynth's sound (needs specdiffd[train], FluidSynth and a soundfont)."""
     import torch
 
-    from specdiffd.batch import find_songs
     from specdiffd.base.formats import FORMATS
+    from specdiffd.base.logs import set_up_logging
+    from specdiffd.batch import find_songs
     from specdiffd.instruments.layout import checkpoint_folder
     from specdiffd.instruments.loading import pick_device
-    from specdiffd.base.logs import set_up_logging
     from specdiffd.train.stages import STAGES, USUAL
     from specdiffd.train.stages import train as train_stages
 
@@ -530,10 +530,10 @@ def latency(
     """One revision, from the event to its splices, taken apart."""
     from dataclasses import replace
 
+    from specdiffd.base.instrument import RenderSettings
     from specdiffd.bench.latency import bench_latency
-    from specdiffd.player.engine import EngineSettings
-    from specdiffd.instruments.builtin import RenderSettings
     from specdiffd.instruments.loading import load_builtin_family, pick_device
+    from specdiffd.player.engine import EngineSettings
 
     settings = RenderSettings(steps=steps)
     loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights, threads)
@@ -557,8 +557,8 @@ def bench_engine_command(
 ) -> None:
     """Revisions by polyphony, fullness of the window and length of the stretch."""
     from specdiffd.bench.latency import bench_engine
-    from specdiffd.player.engine import EngineSettings
     from specdiffd.instruments.loading import load_builtin_family, pick_device
+    from specdiffd.player.engine import EngineSettings
 
     result = bench_engine(load_builtin_family(instrument, pick_device(device), dtype), EngineSettings(), revisions)
     lines = (
@@ -613,8 +613,8 @@ def demo(
 ) -> None:
     """Run the daemon and play a performance into its MIDI port; record it, and draw its spectrogram."""
     from specdiffd.base.config import load_config, user_config
-    from specdiffd.demo.play import play_demo
     from specdiffd.base.logs import set_up_logging
+    from specdiffd.demo.play import play_demo
 
     loaded = load_config(config or user_config(), overrides or ())
     set_up_logging(loaded.logging.level)

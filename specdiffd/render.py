@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specdiffd.base.events import NOTE_ON, Event, Performance
+from specdiffd.base.instrument import Instrument, render
 from specdiffd.dsp.files import Silence, array_file, sound_file
 from specdiffd.dsp.limiter import Limiter, peak
 from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import Reverb, to_room
-from specdiffd.player.engine import CONTROLLERS_S, SILENCE
-from specdiffd.base.events import NOTE_ON, Event, Performance
-from specdiffd.instruments.builtin import Instrument, render
+from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.midi.file import read_song
 from specdiffd.midi.published import published_performance
 from specdiffd.midi.score import KEPT_NOTES, Score
-from specdiffd.instruments.published import PublishedInstrument
+from specdiffd.player.engine import CONTROLLERS_S, SILENCE
 
 STRETCH_FRAMES = 64
 BLOCK = 1024  # samples that the room and the limiter work on

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from specdiffd.backends.openvino import Graph
 from specdiffd.base.events import Event, Performance
 from specdiffd.base.formats import MelFormat
-from specdiffd.backends.openvino import Graph
-from specdiffd.instruments.builtin import RenderSettings, SpectrogramInstrument
+from specdiffd.base.instrument import RenderSettings
+from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
-from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
 from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig

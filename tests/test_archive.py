@@ -12,14 +12,14 @@ import soundfile
 from test_render import RATE, live
 
 from specdiffd.base.events import Event, Performance
-from specdiffd.instruments.fakes import SineInstrument
-from specdiffd.instruments.builtin import Instrument
-from specdiffd.shared.ring import EventRing
-from specdiffd.io.source import Source
+from specdiffd.base.instrument import Instrument
 from specdiffd.instruments.loading import load_instrument
+from specdiffd.instruments.sine import SineInstrument
+from specdiffd.io.source import Source
 from specdiffd.midi.file import read_song
 from specdiffd.midi.score import Score
 from specdiffd.render import Rendering, RenderSettings, render_file, stretches
+from specdiffd.shared.ring import EventRing
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif("SONGS" not in os.environ, reason="make archive SONGS=FOLDER")]
 DELAY_S = 0.06

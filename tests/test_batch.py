@@ -8,10 +8,10 @@ import mido
 import pytest
 import soundfile
 
-from specdiffd.dsp.files import FORMATS, check_writable
-from specdiffd.batch import Job, describe, find_songs, plan, render_jobs
 from specdiffd.base.errors import SpecdiffdError, UsageError
-from specdiffd.instruments.fakes import SineInstrument
+from specdiffd.batch import Job, describe, find_songs, plan, render_jobs
+from specdiffd.dsp.files import FORMATS, check_writable
+from specdiffd.instruments.sine import SineInstrument
 from specdiffd.render import RenderSettings
 
 

@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from virtual_stream import VirtualStream
 
-from specdiffd.dsp.mel import log_mel
-from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import Event
-from specdiffd.instruments.fakes import SineInstrument, VirtualStream
 from specdiffd.base.formats import MelFormat
+from specdiffd.dsp.mel import log_mel
 from specdiffd.instruments.builtin import SpectrogramInstrument
-from specdiffd.shared.timeline import Timeline
 from specdiffd.instruments.loading import load_instrument
+from specdiffd.instruments.sine import SineInstrument
 from specdiffd.midi.score import Score
+from specdiffd.player.engine import Engine, settings_for
 from specdiffd.render import Rendering, RenderSettings, render_file, stretches
+from specdiffd.shared.timeline import Timeline
 
 RATE = 48000
 
@@ -129,7 +130,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import Event
-from specdiffd.instruments.fakes import SineInstrument
+from specdiffd.instruments.sine import SineInstrument
 from specdiffd.render import Rendering, render_file, stretches
 events = [Event(0.0, 0x90, 60, 100), Event(60.0, 0x80, 60)]
 try:

@@ -106,7 +106,7 @@ def _folder() -> str | None:
     or constant from another has changed, and what was kept for a type that is gone cannot even be read. Likewise for the version of
     Numba and the processor, whose code is of no use to others. None: it is made anew in each process.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     sources = [content for path in sorted(package.rglob("*.py")) if b"loops" in (content := path.read_bytes())]
     made_by = f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()} {llvmlite.binding.get_host_cpu_features().flatten()}"
     name = f"loops-{hashlib.sha256(b''.join([*sources, made_by.encode()])).hexdigest()[:16]}"

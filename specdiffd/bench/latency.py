@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from specdiffd.player.engine import Engine, EngineSettings
 from specdiffd.base.events import Controllers, Event, Note, Performance
-from specdiffd.instruments.builtin import MOST_FRAMES, SpectrogramInstrument
-from specdiffd.shared.timeline import Timeline
 from specdiffd.base.metrics import Stopwatch
+from specdiffd.instruments.builtin import MOST_FRAMES, SpectrogramInstrument
+from specdiffd.player.engine import Engine, EngineSettings
 from specdiffd.prior.note_features import note_features
+from specdiffd.shared.timeline import Timeline
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import zmq
 
+from specdiffd.base.errors import ControlError
+from specdiffd.base.text import told
 from specdiffd.control.address import Address
 from specdiffd.control.folder import check_private, check_server
 from specdiffd.control.protocol import VERSION
-from specdiffd.base.errors import ControlError
-from specdiffd.base.text import told
 
 LOOK_S = 0.05  # between two looks for the socket of a daemon that is starting; nothing tells of a new file in a folder that may be missing
 

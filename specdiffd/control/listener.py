@@ -8,9 +8,9 @@ import socket
 import stat
 
 from specdiffd.base.config import runtime_directory
+from specdiffd.base.errors import DeviceError
 from specdiffd.control.address import Address
 from specdiffd.control.folder import clear, locked, make, make_private
-from specdiffd.base.errors import DeviceError
 
 BACKLOG = 128  # connections that wait to be accepted; a program that opens more at once is told to try again
 

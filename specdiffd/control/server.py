@@ -16,12 +16,12 @@ import msgspec
 import zmq
 
 from specdiffd.base.config import ControlConfig
-from specdiffd.control.address import Address, endpoints
-from specdiffd.control.listener import Listener
-from specdiffd.control.protocol import MAX_MESSAGE_BYTES, Arguments, Reply, encode, parse, refusal, too_long
 from specdiffd.base.errors import ControlError, DeviceError
 from specdiffd.base.logs import Seldom
 from specdiffd.base.text import told
+from specdiffd.control.address import Address, endpoints
+from specdiffd.control.listener import Listener
+from specdiffd.control.protocol import MAX_MESSAGE_BYTES, Arguments, Reply, encode, parse, refusal, too_long
 
 log = logging.getLogger(__name__)
 QUEUE = 256  # telemetry messages waiting; the oldest are dropped

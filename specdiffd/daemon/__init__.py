@@ -1,0 +1,1 @@
+"""The supervisor: it starts, watches and replaces the other processes."""

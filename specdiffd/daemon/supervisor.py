@@ -17,17 +17,17 @@ from typing import Any
 import msgspec
 
 from specdiffd import __version__
-from specdiffd.daemon.children import Child, failure
 from specdiffd.base.config import Config, check_config
-from specdiffd.control import protocol
-from specdiffd.control.server import ControlServer
 from specdiffd.base.errors import ConfigError, ControlError, DeviceError
 from specdiffd.base.events import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
-from specdiffd.io.process import run_io
-from specdiffd.shared.ring import BelledRing
-from specdiffd.shared.block import PlayedRing, SharedBlock
+from specdiffd.control import protocol
+from specdiffd.control.server import ControlServer
+from specdiffd.daemon.children import Child, failure
 from specdiffd.daemon.notify import Notifier
+from specdiffd.io.process import run_io
 from specdiffd.player.worker import Orders, run_engine
+from specdiffd.shared.block import PlayedRing, SharedBlock
+from specdiffd.shared.ring import BelledRing
 
 log = logging.getLogger(__name__)
 STATUS_S = 1.0

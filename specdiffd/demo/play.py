@@ -18,13 +18,13 @@ import numpy as np
 import rtmidi
 
 from specdiffd.base.config import Config
-from specdiffd.control.client import ControlClient
-from specdiffd.daemon.supervisor import Daemon
 from specdiffd.base.errors import DeviceError, MidiFileError, SpecdiffdError
 from specdiffd.base.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
+from specdiffd.control.client import ControlClient
+from specdiffd.daemon.supervisor import Daemon
 from specdiffd.io.devices import find_device, import_sounddevice
-from specdiffd.shared.block import PlayedRing
 from specdiffd.midi.file import read_song
+from specdiffd.shared.block import PlayedRing
 
 log = logging.getLogger(__name__)
 PERFORMANCE = Path(__file__).parent / "performance.mid"

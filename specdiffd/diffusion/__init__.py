@@ -1,0 +1,1 @@
+"""The published family of networks: encoders, decoder, noise schedules, samplers."""

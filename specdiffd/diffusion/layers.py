@@ -7,7 +7,6 @@ tanh-GELU (arXiv 1910.10683, 2002.05202). FiLM as in arXiv 1709.07871.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
@@ -209,16 +208,6 @@ def time_embedding(t: Tensor, width: int, max_time: float) -> Tensor:
 
 
 GROWTH = 256  # room is made for a multiple of it, which is also what graphs take
-
-
-def finish(stages: Generator[Any, None, T]) -> T:
-    """What a generator returns, whatever it yields on the way."""
-    while True:
-        try:
-            next(stages)
-        except StopIteration as stop:
-            found: T = stop.value
-            return found
 
 
 class Growing:

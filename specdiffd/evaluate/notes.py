@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from specdiffd.base.events import Event, Performance
+from specdiffd.dsp.spectra import spectral_loss
 from specdiffd.evaluate.rendering import VARIANTS, Audio, Renderers, copy_synthesis, timed_rendering
 from specdiffd.evaluate.transcribe import note_f1, played, transcribe
-from specdiffd.base.events import Event, Performance
 from specdiffd.midi.score import Score
-from specdiffd.train.losses import spectral_loss
 
 # What each part adds, by leaving it out.
 ABLATION = {name: changes for name, changes in VARIANTS.items() if name != "8 steps"}

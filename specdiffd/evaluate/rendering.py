@@ -11,12 +11,12 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from specdiffd.dsp.mel import log_mel
 from specdiffd.base.events import Event, Performance
+from specdiffd.dsp.mel import log_mel
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.prior.note_features import note_features
-from specdiffd.render import stretches
 from specdiffd.reference.fluid import FluidRenderer
+from specdiffd.render import stretches
 
 Audio = NDArray[np.float32]
 RENDER_RATE_HZ = 48000

@@ -1,29 +1,23 @@
-"""An instrument: score in, audio out, a stretch of frames at a time, able to go back and take another continuation.
-
-`Instrument` is what the engine drives. `SpectrogramInstrument` is the real one: window tokens -> notes encoder, previous
-frames -> context encoder, note prior + few-step decoder -> mel, vocoder -> audio. `fakes.SineInstrument` is another.
-"""
+"""The built-in family: window tokens -> notes encoder, previous frames -> context encoder, note prior + few-step decoder -> mel -> vocoder."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from specdiffd.dsp.mel import centres_hz
+from specdiffd.backends.openvino import Graph
 from specdiffd.base.events import Controllers, Note, Performance
 from specdiffd.base.formats import MelFormat
-from specdiffd.backends.openvino import Graph
+from specdiffd.base.instrument import Preparation, Rendered, RenderSettings, Stages, finish, render
 from specdiffd.base.loops import compiled_once
 from specdiffd.base.metrics import Stopwatch
-from specdiffd.prior import texture
-from specdiffd.diffusion.layers import finish
 from specdiffd.diffusion.network import (
     NEVER_VISIBLE,
     Conditioning,
@@ -33,102 +27,22 @@ from specdiffd.diffusion.network import (
     NotesEncoder,
     NotesState,
 )
+from specdiffd.diffusion.sampler import FlowConfig, flow_step, flow_times, part_noise
+from specdiffd.dsp.mel import centres_hz
+from specdiffd.prior import texture
+from specdiffd.prior.network import NotePrior
 from specdiffd.prior.note_features import note_features
 from specdiffd.prior.playing import PlayedPrior
-from specdiffd.prior.network import NotePrior
-from specdiffd.diffusion.sampler import FlowConfig, flow_step, flow_times, part_noise
 from specdiffd.tokens.codec import PAD, Codec
-from specdiffd.tokens.window import window_tokens
+from specdiffd.tokens.window import window_start, window_tokens
 from specdiffd.vocoder.melgan import Vocoder, VocoderState
 
-S = TypeVar("S")
 PREPARED_FRAMES = 10  # at a time
 MOST_FRAMES, MOST_TOKENS = 64, 48  # in one pass: for more there is no graph
 # Below, single partials are heard, and what differs from them at random is taken for notes; above, it is texture. (Drawn everywhere,
 # note F1 falls from 0.71 to 0.45; from here on it stays, and contrast, variance and Frechet distance are nearly the same.)
 DRAWN_FROM_HZ = 2000.0
 WINDOWS = 5  # kept: the one that plays, those that the forecast has rolled to, and the next
-
-
-class Rendered(NamedTuple):
-    """Audio of consecutive hops."""
-
-    audio: NDArray[np.float32]  # (parts, hops * hop_samples) at the instrument's rate
-    first_hop: int  # absolute: the audio begins at sample first_hop * hop_samples
-    mel: Tensor | None = None  # (parts, frames, mel_bins) natural log, of the frames that were asked for
-
-
-class Instrument(Protocol[S]):
-    """What the engine needs to know of an instrument. States are values: an older one stays valid."""
-
-    sample_rate_hz: int
-    hop_samples: int
-    window_samples: int
-    lookahead_frames: int  # the audio of hop i is finished by frame i + lookahead
-    window_frames: int
-    ring_s: float  # how long after its end a note may still be heard
-    stopwatch: Stopwatch
-
-    @property
-    def without_graph(self) -> int:
-        """How many calls of networks no graph was made for: they are slow."""
-
-    def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """Do what is slow the first time; ``report`` is called with each piece of that, before it is begun."""
-
-    def start(self, frame: int, parts: int) -> S:
-        """The state before absolute frame ``frame``, after silence."""
-
-    def with_caches(self, state: S, newer: S) -> S:
-        """``state`` with what was computed on the way to ``newer``, which continues it: going back need not lose it."""
-
-    def without_caches(self, state: S) -> S:
-        """``state`` with nothing that ``with_caches`` can give back to it."""
-
-    def rewind(self, state: S, frame: int) -> S:
-        """The state as it was before ``frame``, what was computed on the way included."""
-
-    def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> Preparation[S] | None:
-        """A little of what rendering the next ``frames`` will need besides, in stages; None when there is nothing left to do."""
-
-    def unprepared(self, state: S, frames: int) -> int:
-        """How many known frames rendering the next ``frames`` must go through first."""
-
-    def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int, draft: bool = False) -> Stages[S]:
-        """Render frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
-
-        A stage takes a few milliseconds: whoever waits for something else may stop between. With ``draft``, an instrument that
-        can have the same audio sooner, less well made, yields it on the way, with the state that goes on from it if nobody waits for more.
-        Times of the performances are seconds on the absolute frame axis (frame i begins at i * hop_samples samples).
-        The audio is that of hops ``first_frame - lookahead_frames`` and on, as many as frames.
-        """
-
-
-Stages = Generator[tuple[Rendered, S] | None, None, tuple[Rendered, S]]
-Preparation = Generator[None, None, S]
-
-
-def render(instrument: Instrument[S], performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
-    """All stages of :meth:`Instrument.stages`, one after the other."""
-    return finish(instrument.stages(performances, state, first_frame, frames))
-
-
-def window_start(origin: int, end: int, window_frames: int, hop_frames: int) -> int:
-    """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
-    return origin + max(0, hop_frames * math.ceil((end - origin - window_frames) / hop_frames))
-
-
-@dataclass(frozen=True)
-class RenderSettings:
-    """What a player may change without another checkpoint."""
-
-    steps: int | None = None  # None: as many as the instrument was made for
-    seed: int = 0
-    noise: float = 1.0  # factor on the flow's starting noise and on the texture
-    use_context: bool = True
-    use_decoder: bool = True
-    scheduler: str | None = None  # None: the checkpoint's
-    guidance: float = 1.0  # weight of classifier-free guidance; 1: none
 
 
 class _Window(NamedTuple):

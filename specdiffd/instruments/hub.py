@@ -14,6 +14,7 @@ import torch
 
 from specdiffd.base.errors import CheckpointError, UsageError
 from specdiffd.instruments.builtin import SpectrogramInstrument
+from specdiffd.instruments.checkpoint import read_weights, save_component
 from specdiffd.instruments.layout import (
     BUILTIN,
     CONFIG,
@@ -29,7 +30,6 @@ from specdiffd.instruments.layout import (
     read_json,
 )
 from specdiffd.instruments.loading import AnyInstrument, load_instrument
-from specdiffd.instruments.checkpoint import read_weights, save_component
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # The files of the layout: a repository may hold others, of any size.

@@ -22,8 +22,8 @@ PUBLISHED_CLASS = "SpectrogramDiffusionPipeline"  # in the index of the publishe
 NOTES_ENCODER, CONTEXT_ENCODER, DECODER, PRIOR, VOCODER = "notes_encoder", "continuous_encoder", "decoder", "note_prior", "vocoder"
 SCHEDULER, SCHEDULER_CONFIG = "scheduler", "scheduler_config.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-BUILTIN = Path(__file__).parent / "weights" / "builtin"
-STAND_IN = Path(__file__).parent / "weights" / "published"  # the vocoder of checkpoints that have none
+BUILTIN = Path(__file__).parents[1] / "weights" / "builtin"
+STAND_IN = Path(__file__).parents[1] / "weights" / "published"  # the vocoder of checkpoints that have none
 
 C = TypeVar("C")
 

@@ -11,10 +11,15 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from specdiffd.backends.openvino import Graph, bfloat16_is_faster
 from specdiffd.base.errors import CheckpointError, DeviceError, UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
-from specdiffd.backends.openvino import Graph, bfloat16_is_faster
-from specdiffd.instruments.builtin import RenderSettings, SpectrogramInstrument
+from specdiffd.base.instrument import RenderSettings
+from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.sampler import FlowConfig
+from specdiffd.diffusion.schedule import CLASSES, SCHEDULERS, DiffusionConfig
+from specdiffd.instruments.builtin import SpectrogramInstrument
+from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.instruments.layout import (
     CONFIG,
     CONTEXT_ENCODER,
@@ -34,12 +39,8 @@ from specdiffd.instruments.layout import (
     read_config,
     read_json,
 )
-from specdiffd.instruments.checkpoint import load_weights
-from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
-from specdiffd.prior.network import NotePrior, PriorConfig
-from specdiffd.diffusion.sampler import FlowConfig
-from specdiffd.diffusion.schedule import CLASSES, SCHEDULERS, DiffusionConfig
 from specdiffd.instruments.published import PublishedInstrument, StreamingVocoder
+from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 from specdiffd.vocoder.onnx import OnnxVocoder

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from specdiffd.base.events import Performance
 from specdiffd.base.formats import MelFormat
-from specdiffd.instruments.builtin import Preparation, Rendered, RenderSettings, Stages, window_start
+from specdiffd.base.instrument import Preparation, Rendered, RenderSettings, Stages
 from specdiffd.base.metrics import Stopwatch
 from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
 from specdiffd.diffusion.sampler import part_noise, sample_diffusion
 from specdiffd.diffusion.schedule import DiffusionConfig, DiffusionSchedule, diffusion_schedule
 from specdiffd.tokens.codec import Codec
-from specdiffd.tokens.window import song_windows, window_tokens
+from specdiffd.tokens.window import song_windows, window_start, window_tokens
 
 log = logging.getLogger(__name__)
 OFFLINE_STEPS = 100  # the public pipeline's default

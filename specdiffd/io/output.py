@@ -7,10 +7,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.dsp.limiter import Fader, Limiter, peak
-from specdiffd.dsp.reverb import Reverb
 from specdiffd.base.clock import SampleClock
 from specdiffd.base.config import AudioConfig
+from specdiffd.dsp.limiter import Fader, Limiter, peak
+from specdiffd.dsp.reverb import Reverb
 from specdiffd.shared.block import MAX_BLOCK, STEREO, SharedBlock
 from specdiffd.shared.timeline import CHANNELS
 

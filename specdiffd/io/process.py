@@ -13,15 +13,15 @@ from typing import NoReturn
 
 from specdiffd.base.config import Config
 from specdiffd.base.errors import DeviceError, SpecdiffdError
-from specdiffd.io.devices import look_again
-from specdiffd.io.ports import Ports, open_ports
-from specdiffd.shared.ring import BelledRing
-from specdiffd.shared.block import SharedBlock
-from specdiffd.io.sinks import Sink, open_sink
-from specdiffd.io.source import Message
 from specdiffd.base.logs import set_up_logging
 from specdiffd.base.priority import keep_memory, real_time
 from specdiffd.base.text import told
+from specdiffd.io.devices import look_again
+from specdiffd.io.ports import Ports, open_ports
+from specdiffd.io.sinks import Sink, open_sink
+from specdiffd.io.source import Message
+from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.ring import BelledRing
 
 log = logging.getLogger(__name__)
 POLL_S, SENSING_POLL_S = 0.2, 0.05

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.dsp.files import WAV_BYTES
 from specdiffd.base.errors import DeviceError
+from specdiffd.dsp.files import WAV_BYTES
 from specdiffd.shared.block import STEREO
 
 FLUSH_S = 0.5  # of audio: what a crash may lose

@@ -1,0 +1,1 @@
+"""The engine process: score to frames to audio to splices."""

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from specdiffd.base.events import CHANNELS, Event
+from specdiffd.base.instrument import Instrument, Preparation, Rendered
 from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import to_room
 from specdiffd.dsp.splice import crossfade, fade_out
-from specdiffd.base.events import CHANNELS, Event
-from specdiffd.instruments.builtin import Instrument, Preparation, Rendered
+from specdiffd.midi.score import KEPT_NOTES, Score
 from specdiffd.shared.timeline import CHANNELS as BUS_CHANNELS
 from specdiffd.shared.timeline import Timeline
-from specdiffd.midi.score import KEPT_NOTES, Score
 
 log = logging.getLogger(__name__)
 JOIN_STAGES = 1  # how far a revision may be to begin again for more events

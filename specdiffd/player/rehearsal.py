@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.clock import ClockState
-from specdiffd.player.engine import Engine, EngineSettings
 from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
-from specdiffd.shared.timeline import Timeline
 from specdiffd.base.metrics import Durations
+from specdiffd.player.engine import Engine, EngineSettings
+from specdiffd.shared.timeline import Timeline
 
 log = logging.getLogger(__name__)
 KEPT = 99  # percent of the revisions that the render delay is made for; the margin does the rest

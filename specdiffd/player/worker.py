@@ -18,18 +18,18 @@ from typing import Any, NamedTuple
 
 from specdiffd.base.clock import ClockState
 from specdiffd.base.config import Config
-from specdiffd.player.delay import RenderDelay
-from specdiffd.player.engine import Engine, EngineSettings, settings_for
 from specdiffd.base.errors import SpecdiffdError
 from specdiffd.base.events import CHANNELS, NOTE_ON, Event
-from specdiffd.shared.ring import Entry
-from specdiffd.shared.block import SharedBlock
 from specdiffd.base.logs import set_up_logging
 from specdiffd.base.metrics import Durations
-from specdiffd.player.outbox import Outbox
 from specdiffd.base.priority import come_back, keep_memory, step_back
-from specdiffd.player.rehearsal import measure
 from specdiffd.base.text import told
+from specdiffd.player.delay import RenderDelay
+from specdiffd.player.engine import Engine, EngineSettings, settings_for
+from specdiffd.player.outbox import Outbox
+from specdiffd.player.rehearsal import measure
+from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.ring import Entry
 
 log = logging.getLogger(__name__)
 REPORT_S = 0.2
@@ -119,13 +119,13 @@ class Worker:
 
     def _load(self, fake: bool) -> Any:
         if fake:
-            from specdiffd.instruments.fakes import SineInstrument
+            from specdiffd.instruments.sine import SineInstrument
 
             return SineInstrument()
         import torch
 
         torch.set_flush_denormal(True)  # the prior's quiet partials are denormals, which are slow
-        from specdiffd.instruments.builtin import RenderSettings
+        from specdiffd.base.instrument import RenderSettings
         from specdiffd.instruments.loading import load_instrument, pick_device
 
         torch.set_grad_enabled(False)

@@ -1,0 +1,1 @@
+"""The note prior: a mel spectrum for each note, summed over the notes."""

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from specdiffd.base.formats import NO_GUIDE
 from specdiffd.base.loops import compiled, exp
-from specdiffd.prior.note_features import NEVER_S, NoteFeatures
 from specdiffd.prior.network import (
     BAND,
     COLOUR_AGES_S,
@@ -40,6 +39,7 @@ from specdiffd.prior.network import (
     hats_s,
     mel_of,
 )
+from specdiffd.prior.note_features import NEVER_S, NoteFeatures
 
 Floats = NDArray[np.float32]
 f32 = np.float32

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdiffd.prior.note_features import NoteFeatures
 from specdiffd.prior.network import DRUM_PROGRAM
+from specdiffd.prior.note_features import NoteFeatures
 
 # What a score leaves open at 50 frames a second and 160 bins is alike in close frames and bins. In bins as measured on
 # unseen pieces, of what changes from frame to frame; in frames less than measured (0.74 for the next, a long tail), of which misjudged

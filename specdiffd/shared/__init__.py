@@ -1,0 +1,1 @@
+"""Memory between processes: rings of events, and the audio timeline."""

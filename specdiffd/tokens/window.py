@@ -139,3 +139,8 @@ def _write_events(events: Sequence[_Event], first: int, program: int, codec: Cod
         ids.append((codec.drum_base if is_drum else codec.pitch_base) + pitch)
         times_s += [time_s] * (len(ids) - len(times_s))
     return ids, times_s
+
+
+def window_start(origin: int, end: int, window_frames: int, hop_frames: int) -> int:
+    """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
+    return origin + max(0, hop_frames * math.ceil((end - origin - window_frames) / hop_frames))

@@ -22,12 +22,11 @@ import soxr
 import torch
 from torch import Tensor
 
-from specdiffd.dsp.mel import log_mel
 from specdiffd.base.errors import Interrupted
 from specdiffd.base.events import DRUM_CHANNEL, PROGRAM, Event
 from specdiffd.base.formats import MelFormat
+from specdiffd.dsp.mel import log_mel
 from specdiffd.midi.score import Score
-from specdiffd.prior.note_features import note_features
 from specdiffd.prior.network import (
     BAND,
     COLOUR_AGES_S,
@@ -44,10 +43,11 @@ from specdiffd.prior.network import (
     shares_of,
     summed,
 )
-from specdiffd.train.data import RENDER_RATE_HZ
+from specdiffd.prior.note_features import note_features
 from specdiffd.reference.fluid import FluidRenderer
-from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state, write_state
 from specdiffd.reference.pieces import KIT, note
+from specdiffd.train.data import RENDER_RATE_HZ
+from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state, write_state
 from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from specdiffd.base.formats import MelFormat
+from specdiffd.diffusion.sampler import FlowConfig
+from specdiffd.instruments.checkpoint import save_component
 from specdiffd.instruments.layout import (
     CONTEXT_ENCODER,
     DECODER,
@@ -23,8 +25,6 @@ from specdiffd.instruments.layout import (
     VOCODER,
     write_json,
 )
-from specdiffd.instruments.checkpoint import save_component
-from specdiffd.diffusion.sampler import FlowConfig
 from specdiffd.train.loop import STATE, read_state
 
 TABLES = ("colours.weight", "dynamics.weight", "unrest.weight", "memory.weight", "key.weight")  # of the prior, most of what it weighs

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from specdiffd.base.errors import Interrupted, SpecdiffdError
 from specdiffd.backends.openvino import bfloat16_is_faster
+from specdiffd.base.errors import Interrupted, SpecdiffdError
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 120.0

@@ -9,36 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.dsp.mel import mel_filters
 from specdiffd.base.formats import MelFormat
+from specdiffd.dsp.mel import mel_filters
+from specdiffd.dsp.spectra import stft
 
-# FFT sizes at 16 kHz; hop a quarter. The long ones tell noise from a comb of steady oscillators, which the others do not resolve.
-RESOLUTIONS = (128, 256, 512, 1024, 2048, 4096, 8192)
 PATCH, PATCH_STEP = (8, 8), (4, 4)  # frames, mel bins
-
-
-def stft(audio: Tensor, size: int) -> Tensor:
-    """Complex spectrum (B, frames, bins) under a Hann window, hop a quarter of it, no padding."""
-    window = torch.hann_window(size, device=audio.device)
-    return torch.fft.rfft(audio.unfold(-1, size, size // 4) * window)
-
-
-def spectral_loss(predicted: Tensor, target: Tensor, scale: int = 1) -> Tensor:
-    """Mean over resolutions of log-magnitude L1 plus spectral convergence (arXiv 1910.11480, equations 2-4).
-
-    Args:
-        predicted, target: (B, samples).
-        scale: factor on the FFT sizes (3 at 48 kHz).
-    """
-    total = predicted.new_zeros(())
-    for size in RESOLUTIONS:
-        size = size * scale
-        p, t = stft(predicted, size).abs(), stft(target, size).abs()
-        floor = 1e-5 * size / 4  # 100 dB below a full-scale sinusoid
-        log_distance = (torch.log(p + floor) - torch.log(t + floor)).abs().mean()
-        convergence = torch.linalg.vector_norm(p - t, dim=(1, 2)) / (torch.linalg.vector_norm(t, dim=(1, 2)) + floor * 10)
-        total = total + log_distance + 0.5 * convergence.mean()
-    return total / len(RESOLUTIONS)
 
 
 def power_loss(predicted: Tensor, target: Tensor, fmt: MelFormat) -> Tensor:

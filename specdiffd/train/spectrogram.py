@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import MelFormat
-from specdiffd.instruments.layout import PRIOR
-from specdiffd.instruments.checkpoint import read_weights
 from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
-from specdiffd.prior.note_features import NoteFeatures, Times, note_features
-from specdiffd.prior.network import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
 from specdiffd.diffusion.sampler import flow_step, flow_times
+from specdiffd.dsp.mel import log_mel
+from specdiffd.instruments.checkpoint import read_weights
+from specdiffd.instruments.layout import PRIOR
+from specdiffd.prior.network import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
+from specdiffd.prior.note_features import NoteFeatures, Times, note_features
 from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens

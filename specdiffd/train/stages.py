@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from specdiffd.dsp.mel import centres_hz
 from specdiffd.base.errors import UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
-from specdiffd.instruments.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
-from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.diffusion.network import DecoderConfig, EncoderConfig
-from specdiffd.prior.playing import PlayedPrior
+from specdiffd.dsp.mel import centres_hz
+from specdiffd.instruments.checkpoint import load_weights
+from specdiffd.instruments.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
 from specdiffd.prior.network import NotePrior, PriorConfig
+from specdiffd.prior.playing import PlayedPrior
+from specdiffd.reference.pieces import solo_piece
 from specdiffd.tokens.codec import Codec
 from specdiffd.train.colours import fit_colours
 from specdiffd.train.data import PieceBank
 from specdiffd.train.export import export, export_part
 from specdiffd.train.loop import STATE, read_state
-from specdiffd.reference.pieces import solo_piece
 from specdiffd.train.spectrogram import train_decoder, train_prior
 from specdiffd.train.vocoder import train_vocoder
 from specdiffd.vocoder.melgan import VocoderConfig

@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import NO_GUIDE, MelFormat
+from specdiffd.dsp.mel import log_mel
+from specdiffd.dsp.spectra import spectral_loss
 from specdiffd.instruments.layout import VOCODER
 from specdiffd.prior.note_features import note_features
 from specdiffd.prior.playing import PlayedPrior
 from specdiffd.train.data import PieceBank
 from specdiffd.train.loop import Run, descend, reduced_precision
-from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss, spectral_loss
+from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss
 from specdiffd.train.spectrogram import begin, frame_times_s
 from specdiffd.vocoder import oscillators
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig

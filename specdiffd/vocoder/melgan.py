@@ -32,9 +32,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.dsp.mel import mel_filters
-from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.backends.openvino import Graph, Input
+from specdiffd.base.formats import NO_GUIDE, MelFormat
+from specdiffd.dsp.mel import mel_filters
 from specdiffd.vocoder import oscillators, playing
 from specdiffd.vocoder.oscillators import Gate, phases
 

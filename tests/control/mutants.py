@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from specdiffd.control.protocol import COMMANDS, MAX_MESSAGE_BYTES, Shutdown, parse
 from specdiffd.base.errors import ControlError
+from specdiffd.control.protocol import COMMANDS, MAX_MESSAGE_BYTES, Shutdown, parse
 
 WHOLE: dict[str, list[dict[str, Any]]] = {
     "ping": [{}],

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from specdiffd.base.config import ControlConfig
+from specdiffd.base.errors import ConfigError, DeviceError, SpecdiffdError
 from specdiffd.control.address import MAX_PATH_BYTES, endpoints
 from specdiffd.control.client import ControlClient
 from specdiffd.control.server import ControlServer
-from specdiffd.base.errors import ConfigError, DeviceError, SpecdiffdError
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import pytest
 import zmq
 
 from specdiffd import cli
-from specdiffd.control.client import ControlClient
 from specdiffd.base.errors import ControlError
+from specdiffd.control.client import ControlClient
 
 EVIL = "\x1b[2J\x1b]0;title\x07\nforged: line\r\x9b31m\u202e"
 Answer = Callable[[dict[str, Any]], list[bytes]]

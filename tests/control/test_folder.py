@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from specdiffd.base.config import ControlConfig, runtime_directory
+from specdiffd.base.errors import ConfigError, DeviceError
 from specdiffd.control.folder import check_private, check_server, locked, make_private
 from specdiffd.control.server import ControlServer
-from specdiffd.base.errors import ConfigError, DeviceError
 
 
 @pytest.fixture

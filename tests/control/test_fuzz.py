@@ -21,9 +21,9 @@ import zmq
 from mutants import frames, streams
 from served import Served, connected, served
 
+from specdiffd.base.errors import ControlError
 from specdiffd.control.client import ControlClient
 from specdiffd.control.protocol import Shutdown, parse
-from specdiffd.base.errors import ControlError
 
 BATCH = 500
 FLAT_MB = 4.0

@@ -11,10 +11,10 @@ import pytest
 import zmq
 from served import Served, frame, greeted, served
 
+from specdiffd.base.errors import ControlError
 from specdiffd.control.client import ControlClient
 from specdiffd.control.protocol import MAX_MESSAGE_BYTES
 from specdiffd.control.server import MAX_PARTS
-from specdiffd.base.errors import ControlError
 
 FLAT_MB = 4.0  # of a process of 25; what was sent to it is 180 and more
 PING = b'{"v":1,"id":1,"cmd":"ping"}'

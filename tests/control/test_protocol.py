@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from specdiffd.control.protocol import COMMANDS, MAX_MESSAGE_BYTES, NoteOn, Reply, encode, parse
 from specdiffd.base.errors import ControlError
+from specdiffd.control.protocol import COMMANDS, MAX_MESSAGE_BYTES, NoteOn, Reply, encode, parse
 
 
 def request(cmd: str, v: int = 1, id: object = 7, **args: object) -> bytes:

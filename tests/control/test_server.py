@@ -9,10 +9,10 @@ import pytest
 import zmq
 
 from specdiffd.base.config import ControlConfig
+from specdiffd.base.errors import ConfigError, ControlError, DeviceError
 from specdiffd.control.client import ControlClient
 from specdiffd.control.protocol import Arguments, Gain, NoteOn, Ping
 from specdiffd.control.server import ControlServer, endpoints
-from specdiffd.base.errors import ConfigError, ControlError, DeviceError
 
 
 def handler(arguments: Arguments) -> Any:

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from specdiffd.base.config import ControlConfig
+from specdiffd.base.errors import ControlError
 from specdiffd.control.client import ControlClient
 from specdiffd.control.protocol import Arguments, Get, Ping, parse
 from specdiffd.control.server import ControlServer
-from specdiffd.base.errors import ControlError
 
 
 class Unspeakable(Exception):

@@ -11,10 +11,10 @@ import soundfile
 from typer.testing import CliRunner
 
 from specdiffd import cli
-from specdiffd.demo.compose import compose
-from specdiffd.demo.play import PERFORMANCE, read_events
 from specdiffd.base.errors import MidiFileError
 from specdiffd.base.events import CONTROL, DRUM_CHANNEL, NOTE_ON, PROGRAM
+from specdiffd.demo.compose import compose
+from specdiffd.demo.play import PERFORMANCE, read_events
 
 
 def test_the_performance_is_what_the_composer_writes(tmp_path: Path) -> None:

@@ -15,16 +15,16 @@ import pytest
 from numpy.typing import NDArray
 from peers import RATE, Audio, Peer, Server, level, running_daemon, running_fluidsynth
 from scipy.signal import butter, sosfilt
+from virtual_stream import VirtualStream
 
 from specdiffd.base.config import Config
+from specdiffd.base.events import Event, Note, Performance
 from specdiffd.control.client import ControlClient
 from specdiffd.demo.play import PERFORMANCE, read_events
-from specdiffd.player.engine import Engine, settings_for
-from specdiffd.base.events import Event, Note, Performance
-from specdiffd.instruments.fakes import VirtualStream
-from specdiffd.shared.timeline import Timeline
 from specdiffd.instruments.loading import load_builtin_family
 from specdiffd.midi.score import Score
+from specdiffd.player.engine import Engine, settings_for
+from specdiffd.shared.timeline import Timeline
 
 pytestmark = pytest.mark.live
 FIGURES: dict[str, Any] = {}

@@ -16,14 +16,14 @@ import torch
 from conftest import small_instrument
 from device import Module, second_device
 
-from specdiffd.bench.latency import bench_decoder, bench_latency, bench_vocoder
-from specdiffd.player.engine import EngineSettings
-from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_rendering
 from specdiffd.base.events import Event, Performance
-from specdiffd.instruments.builtin import RenderSettings, render
+from specdiffd.base.instrument import RenderSettings, render
+from specdiffd.bench.latency import bench_decoder, bench_latency, bench_vocoder
+from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_rendering
 from specdiffd.instruments.loading import load_builtin_family, load_instrument
-from specdiffd.midi.published import published_performance
 from specdiffd.instruments.published import PublishedInstrument
+from specdiffd.midi.published import published_performance
+from specdiffd.player.engine import EngineSettings
 from specdiffd.train.loop import STATE, read_state
 from specdiffd.train.stages import STAGES, train
 

@@ -6,11 +6,11 @@ import mido
 import numpy as np
 import pytest
 
+from specdiffd.base.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Event, Performance
 from specdiffd.evaluate.notes import Row, table
 from specdiffd.evaluate.pieces import BAND, BAND_PROGRAMS, FAMILIES, family_piece, test_set
 from specdiffd.evaluate.rendering import copy_synthesis, timed_rendering
 from specdiffd.evaluate.transcribe import note_f1, played
-from specdiffd.base.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Event, Performance
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.midi.score import Score
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from specdiffd.base.events import Event
 from specdiffd.evaluate import honesty, sounds
 from specdiffd.evaluate.notes import Row
 from specdiffd.evaluate.pieces import crescendo, phrase, single_notes, strokes
 from specdiffd.evaluate.rendering import Audio, Renderers, model_mel
 from specdiffd.evaluate.report import write_report
-from specdiffd.base.events import Event
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.reference.fluid import FluidRenderer
 

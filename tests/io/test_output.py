@@ -7,13 +7,13 @@ import pytest
 import soundfile
 from conftest import next_block
 
-from specdiffd.dsp.limiter import RAMP_S
 from specdiffd.base.config import AudioConfig
 from specdiffd.base.errors import DeviceError
+from specdiffd.dsp.limiter import RAMP_S
 from specdiffd.io.devices import find_device
 from specdiffd.io.output import EARLY_HALVES_S, PEAK_HALVES_S, RESTING_S, Player
-from specdiffd.shared.block import SharedBlock
 from specdiffd.io.sinks import LONGEST_PAUSE_S, PacedSink, PortAudioSink, open_sink
+from specdiffd.shared.block import SharedBlock
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from specdiffd.prior.network import (
     shares_of,
 )
 from specdiffd.prior.texture import NEXT_FRAME
+from specdiffd.reference.fluid import FluidRenderer
 from specdiffd.train import colours
 from specdiffd.train.colours import Heard, fit_colours, fit_key, heard, least_absolute, least_absolute_between, patterns_of
-from specdiffd.reference.fluid import FluidRenderer
 
 FORMAT = FORMATS["full-band"]
 FLOOR = FORMAT.log_floor

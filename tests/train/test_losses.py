@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from specdiffd.base.formats import FORMATS
-from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss, spectral_loss
+from specdiffd.dsp.spectra import spectral_loss
+from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss
 
 RATE = 16000
 

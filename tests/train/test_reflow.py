@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from specdiffd.base.formats import FORMATS
-from specdiffd.prior.note_features import NoteFeatures
 from specdiffd.prior.network import NotePrior
+from specdiffd.prior.note_features import NoteFeatures
 from specdiffd.train.spectrogram import FlowModel, Teacher, WindowExample
 from specdiffd.train.stages import decoder_config, encoder_config, prior_config
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.dsp.mel import log_mel
 from specdiffd.base.formats import NO_GUIDE, MelFormat
+from specdiffd.dsp.mel import log_mel
 from specdiffd.vocoder.melgan import LEVELLED_NEPERS, Vocoder, VocoderConfig, VocoderState
 from specdiffd.vocoder.oscillators import Gate, oscillate, phases
 

@@ -8,8 +8,8 @@ from test_prior import CONFIG, features, played
 
 from specdiffd.base.events import Performance
 from specdiffd.base.formats import NO_GUIDE
-from specdiffd.prior.playing import OVER_LOUDEST_NEPERS, PlayedPrior
 from specdiffd.prior.network import NotePrior, mean_roughness, summed
+from specdiffd.prior.playing import OVER_LOUDEST_NEPERS, PlayedPrior
 
 
 @pytest.fixture

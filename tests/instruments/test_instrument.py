@@ -9,13 +9,14 @@ import pytest
 import torch
 from conftest import small_instrument
 
-from specdiffd.dsp.mel import centres_hz
 from specdiffd.base.errors import CheckpointError, DeviceError
 from specdiffd.base.events import Controllers, Event, Note, Performance
-from specdiffd.instruments.builtin import RenderSettings, SpectrogramInstrument, render, window_start
+from specdiffd.base.instrument import RenderSettings, finish, render
+from specdiffd.dsp.mel import centres_hz
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.instruments.loading import load_builtin_family, load_instrument, pick_device
 from specdiffd.midi.score import Score
-from specdiffd.diffusion.layers import finish
+from specdiffd.tokens.window import window_start
 
 
 def run(instrument: SpectrogramInstrument, performance: Performance, cuts: list[int], origin: int = 0) -> tuple[np.ndarray, object]:

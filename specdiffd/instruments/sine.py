@@ -1,7 +1,4 @@
-"""Stand-ins at the seams: a sine instrument, a scripted keyboard, an output that runs on a virtual clock.
-
-Tests prove the engine with them sample by sample; ``specdiffd run --fake`` plays the sine.
-"""
+"""An instrument without networks: ``specdiffd run --fake`` plays it, and tests prove the engine with it sample by sample."""
 
 from __future__ import annotations
 
@@ -11,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.base.events import Event, Performance
-from specdiffd.instruments.builtin import Preparation, Rendered, Stages
-from specdiffd.shared.timeline import CHANNELS, Timeline
+from specdiffd.base.events import Performance
+from specdiffd.base.instrument import Preparation, Rendered, Stages
 from specdiffd.base.metrics import Stopwatch
 
 
@@ -40,7 +36,7 @@ class SineInstrument:
         self.stopwatch = Stopwatch()
 
     def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """See :class:`specdiffd.instruments.builtin.Instrument`: nothing is slow the first time only."""
+        """See :class:`specdiffd.base.instrument.Instrument`: nothing is slow the first time only."""
 
     def start(self, frame: int, parts: int) -> SineState:
         """Silence before ``frame``."""
@@ -55,7 +51,7 @@ class SineInstrument:
         return state
 
     def rewind(self, state: SineState, frame: int) -> SineState:
-        """See :class:`specdiffd.instruments.builtin.Instrument`."""
+        """See :class:`specdiffd.base.instrument.Instrument`."""
         if frame > state.next_frame:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         return state._replace(next_frame=frame)
@@ -71,7 +67,7 @@ class SineInstrument:
     def stages(
         self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int, draft: bool = False
     ) -> Stages[SineState]:
-        """See :class:`specdiffd.instruments.builtin.Instrument`: two of them, to be stopped between."""
+        """See :class:`specdiffd.base.instrument.Instrument`: two of them, to be stopped between."""
         state = self.rewind(state, first_frame)
         first_hop = first_frame - self.lookahead_frames
         samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)
@@ -94,47 +90,3 @@ class SineInstrument:
             hertz = 440 * 2 ** ((n.pitch - 69) / 12)
             out += cls.LEVEL * n.velocity / 127 * rise * fall * np.sin(2 * np.pi * hertz * age)
         return out.astype(np.float32)
-
-
-class VirtualStream:
-    """An output stream on a virtual clock: scripted events in, samples out, exactly repeatable.
-
-    Args:
-        timeline: what is played.
-        play: takes an event, its time already that of its sound.
-        work: one piece of work; False when there is none.
-        block_size: samples per callback.
-        delay_s: from an event to its sound.
-        pieces_per_block: how many pieces of work fit between two callbacks; None: all there are.
-    """
-
-    def __init__(
-        self,
-        timeline: Timeline,
-        play: Callable[[Event], None],
-        work: Callable[[], bool],
-        *,
-        sample_rate_hz: int = 48000,
-        block_size: int = 256,
-        delay_s: float = 0.05,
-        pieces_per_block: int | None = None,
-    ) -> None:
-        self._timeline, self._play, self._work = timeline, play, work
-        self._rate, self._block, self._delay_s, self._pieces = sample_rate_hz, block_size, delay_s, pieces_per_block
-
-    def run(self, events: Sequence[Event], duration_s: float) -> NDArray[np.float32]:
-        """Play ``events`` (times as they happen); returns what was heard, (samples, CHANNELS)."""
-        waiting = sorted(events, key=lambda e: e.time_s)
-        blocks = []
-        for _ in range(round(duration_s * self._rate / self._block)):
-            now_s = self._timeline.playhead / self._rate
-            while waiting and waiting[0].time_s <= now_s:
-                event = waiting.pop(0)
-                self._play(event._replace(time_s=event.time_s + self._delay_s))
-            done = 0
-            while (self._pieces is None or done < self._pieces) and self._work():
-                done += 1
-            out = np.empty((self._block, CHANNELS), np.float32)
-            self._timeline.advance(out)
-            blocks.append(out)
-        return np.concatenate(blocks)

@@ -10,9 +10,9 @@ import pytest
 from specdiffd.base.errors import DeviceError
 from specdiffd.base.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
 from specdiffd.midi.score import Score
-from specdiffd.train.data import PieceBank
 from specdiffd.reference.fluid import FluidRenderer
 from specdiffd.reference.pieces import generated_piece, random_piece, solo_piece, song_piece, tracks_of
+from specdiffd.train.data import PieceBank
 
 RATE = 16000
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
-from test_daemon import daemon, loudness, wait_until
+from running import daemon, loudness, wait_until
 
 from specdiffd.control.client import ControlClient
 

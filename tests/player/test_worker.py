@@ -12,9 +12,9 @@ import pytest
 from specdiffd.base.clock import ClockState
 from specdiffd.base.config import Config, EngineConfig
 from specdiffd.io.output import Player
-from specdiffd.shared.block import SharedBlock
 from specdiffd.midi.score import Score
 from specdiffd.player.worker import NOTES_AT_ONCE, NOTES_PER_S, Orders, Worker, run_engine
+from specdiffd.shared.block import SharedBlock
 
 RATE, BLOCK = 48000, 256
 DELAY_S = 0.05

@@ -8,9 +8,10 @@ import torch
 from conftest import small_instrument
 from torch import Tensor, nn
 
-from specdiffd.base.events import Performance
 from specdiffd.backends.openvino import Graph, Input
-from specdiffd.instruments.builtin import SpectrogramInstrument, render
+from specdiffd.base.events import Performance
+from specdiffd.base.instrument import render
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.instruments.loading import load_instrument
 
 HALF = torch.bfloat16

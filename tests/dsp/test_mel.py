@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from specdiffd.dsp.mel import hz_to_mel, log_mel, mel_filters, mel_to_hz
 from specdiffd.base.formats import MelFormat
+from specdiffd.dsp.mel import hz_to_mel, log_mel, mel_filters, mel_to_hz
 
 PUBLISHED = MelFormat()
 

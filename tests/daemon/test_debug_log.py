@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_daemon import daemon, wait_until
+from running import daemon, wait_until
 
 from specdiffd.base.logs import set_up_logging
 
@@ -40,7 +40,9 @@ def test_libraries_are_heard_from_warnings_on(level: str, ours: list[str], their
 
 
 def test_compiling_is_silent() -> None:
-    code = "from specdiffd.base.logs import set_up_logging\nset_up_logging('debug')\nimport numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
+    code = (
+        "from specdiffd.base.logs import set_up_logging\nset_up_logging('debug')\nimport numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import next_block
+from virtual_stream import VirtualStream
 
-from specdiffd.dsp.reverb import Reverb, impulse_response, sends
 from specdiffd.base.config import AudioConfig
-from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.events import Event
-from specdiffd.instruments.fakes import SineInstrument, VirtualStream
+from specdiffd.dsp.reverb import Reverb, impulse_response, sends
+from specdiffd.instruments.sine import SineInstrument
 from specdiffd.io.output import Player
+from specdiffd.midi.score import Score
+from specdiffd.player.engine import Engine, settings_for
+from specdiffd.render import Rendering, RenderSettings, render_file, stretches
 from specdiffd.shared.block import SharedBlock
 from specdiffd.shared.timeline import Timeline
-from specdiffd.midi.score import Score
-from specdiffd.render import Rendering, RenderSettings, render_file, stretches
 
 RATE = 48000
 STRUCK = [Event(0.1, 0x90, 60, 100), Event(0.3, 0x80, 60)]

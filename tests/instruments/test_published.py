@@ -15,17 +15,17 @@ from specdiffd import cli
 from specdiffd.base.errors import CheckpointError
 from specdiffd.base.events import Note, Performance
 from specdiffd.base.formats import MelFormat
-from specdiffd.instruments.builtin import RenderSettings, render
+from specdiffd.base.instrument import RenderSettings, render
+from specdiffd.diffusion.network import ContextEncoder, EncoderConfig
 from specdiffd.instruments.layout import PICKLED_WEIGHTS, WEIGHTS
 from specdiffd.instruments.loading import load_instrument
-from specdiffd.midi.published import published_performance
-from specdiffd.diffusion.network import ContextEncoder, EncoderConfig
 from specdiffd.instruments.published import PublishedInstrument
+from specdiffd.midi.published import published_performance
 from specdiffd.tokens.codec import EOS, Codec
 from specdiffd.tokens.window import song_windows
 from specdiffd.vocoder.onnx import OnnxVocoder
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 TOKENS = json.loads((GOLDENS / "tokens.json").read_text())
 MELS = np.load(GOLDENS / "mels.npz")
 FORMAT, CODEC = MelFormat(), Codec()

@@ -8,15 +8,16 @@ import msgspec
 import numpy as np
 import pytest
 import yaml
+from virtual_stream import VirtualStream
 
 from specdiffd.base.config import Config, check_config, load_config, user_config
-from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.errors import ConfigError
 from specdiffd.base.events import Controllers, Event, Note, Performance
-from specdiffd.instruments.fakes import SineInstrument, VirtualStream
+from specdiffd.instruments.sine import SineInstrument
+from specdiffd.player.engine import Engine, settings_for
 from specdiffd.shared.timeline import Timeline
 
-SHIPPED = Path(__file__).parents[1] / "config.yaml"
+SHIPPED = Path(__file__).parents[2] / "config.yaml"
 
 
 def test_the_shipped_file_holds_every_key_with_its_default() -> None:

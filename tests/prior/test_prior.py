@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from specdiffd.dsp.mel import log_mel
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.base.formats import MelFormat
+from specdiffd.dsp.mel import log_mel
+from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.instruments.layout import BUILTIN, PRIOR, read_config
 from specdiffd.instruments.layout import CONFIG as CONFIG_FILE
 from specdiffd.midi.score import Score
-from specdiffd.instruments.checkpoint import load_weights
-from specdiffd.prior.note_features import NEVER_S, NoteFeatures, note_features
-from specdiffd.prior.playing import PlayedPrior
 from specdiffd.prior.network import (
     COLOUR_AGES_S,
     COLOURED,
@@ -25,6 +23,8 @@ from specdiffd.prior.network import (
     mel_of,
     summed,
 )
+from specdiffd.prior.note_features import NEVER_S, NoteFeatures, note_features
+from specdiffd.prior.playing import PlayedPrior
 
 CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)
 

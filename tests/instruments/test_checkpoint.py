@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from specdiffd.base.errors import CheckpointError
-from specdiffd.instruments.layout import CONFIG, WEIGHTS, read_config
-from specdiffd.instruments.checkpoint import load_weights, read_weights, save_component
 from specdiffd.diffusion.network import DecoderConfig
+from specdiffd.instruments.checkpoint import load_weights, read_weights, save_component
+from specdiffd.instruments.layout import CONFIG, WEIGHTS, read_config
 
 
 def save(folder: Path) -> nn.Linear:

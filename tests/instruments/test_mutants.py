@@ -14,17 +14,17 @@ from safetensors.torch import load_file, save_file
 
 from specdiffd.base.errors import CheckpointError, MidiFileError
 from specdiffd.base.formats import MelFormat
-from specdiffd.instruments.builtin import RenderSettings
+from specdiffd.base.instrument import RenderSettings
 from specdiffd.instruments.layout import PICKLED_WEIGHTS, WEIGHTS
 from specdiffd.instruments.loading import load_instrument
+from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.midi.file import read_song
 from specdiffd.midi.published import published_performance
 from specdiffd.midi.score import Score
-from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.tokens.codec import Codec
 from specdiffd.tokens.window import song_windows
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 SONGS = sorted((GOLDENS / "songs").glob("*.mid"))
 LONGEST_S = 20.0
 MOST_BYTES = 1 << 30  # beyond what is there already

@@ -17,16 +17,16 @@ from huggingface_hub.utils import reset_sessions
 from typer.testing import CliRunner
 
 from specdiffd import cli
-from specdiffd.instruments import hub
 from specdiffd.base.errors import CheckpointError, UsageError
-from specdiffd.instruments.builtin import RenderSettings
+from specdiffd.base.instrument import RenderSettings
+from specdiffd.instruments import hub
+from specdiffd.instruments.checkpoint import read_weights
 from specdiffd.instruments.layout import BUILTIN, DECODER, INDEX, WEIGHTS, checkpoint_folder
 from specdiffd.instruments.loading import load_instrument
-from specdiffd.midi.published import published_performance
-from specdiffd.instruments.checkpoint import read_weights
 from specdiffd.instruments.published import PublishedInstrument
+from specdiffd.midi.published import published_performance
 
-GOLDENS = Path(__file__).parent / "goldens"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 COMMIT = "c0ffee" + 34 * "0"
 REPOSITORY = "someone/small"
 

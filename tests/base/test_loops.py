@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specdiffd.base import loops
-from specdiffd.base import folders
+from specdiffd.base import folders, loops
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -71,9 +70,9 @@ print(double({name}(21.0)), double.stats.cache_hits.total())
 
 def copy_of(package: Path) -> None:
     """What loops need of the package."""
-    package.mkdir()
-    for name in ("__init__.py", "loops.py", "folders.py"):
-        shutil.copy(Path(loops.__file__).parent / name, package)
+    (package / "base").mkdir(parents=True)
+    for name in ("__init__.py", "base/__init__.py", "base/loops.py", "base/folders.py"):
+        shutil.copy(Path(loops.__file__).parents[1] / name, package / name)
 
 
 def test_an_upgrade_does_not_stumble_over_what_was_kept(tmp_path: Path) -> None:
@@ -162,7 +161,7 @@ def test_where_package_and_cache_cannot_be_written_code_is_kept_privately(monkey
 
 
 def test_what_is_kept_is_of_all_modules_with_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(loops, "__file__", str(tmp_path / "loops.py"))
+    monkeypatch.setattr(loops, "__file__", str(tmp_path / "base" / "loops.py"))
     other = tmp_path / "other.py"
     found = []
     for text in ("from specdiffd.base import loops", "from specdiffd.base import loops\nX = 1", "from specdiffd.base import loops"):

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from specdiffd import cli
+from specdiffd.base.errors import SpecdiffdError
 from specdiffd.control.client import ControlClient
 from specdiffd.demo.play import recorded
-from specdiffd.base.errors import SpecdiffdError
-from specdiffd.shared.block import SharedBlock
 from specdiffd.instruments.checkpoint import save_component
+from specdiffd.shared.block import SharedBlock
 from specdiffd.train.loop import Run, read_state
 
 PRINTS = [

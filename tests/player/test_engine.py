@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from virtual_stream import VirtualStream
 
 from specdiffd.base.clock import SampleClock
-from specdiffd.player.engine import Engine, settings_for
 from specdiffd.base.events import Event, Performance
-from specdiffd.instruments.fakes import SineInstrument, SineState, VirtualStream
-from specdiffd.instruments.builtin import Preparation, Stages
-from specdiffd.shared.timeline import Timeline
+from specdiffd.base.instrument import Preparation, Stages
+from specdiffd.instruments.sine import SineInstrument, SineState
 from specdiffd.midi.score import Score
+from specdiffd.player.engine import Engine, settings_for
+from specdiffd.shared.timeline import Timeline
 
 RATE = 48000
 DELAY_S = 0.05
