@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specdiffd.backends.openvino import Function, Graph, Input
+from specdiffd.base.instrument import finish
 from specdiffd.diffusion.layers import (
     NOWHERE,
     CrossAttention,
@@ -27,7 +28,6 @@ from specdiffd.diffusion.layers import (
     Growing,
     RMSNorm,
     SelfAttention,
-    finish,
     mask_bias,
     modulate,
     sinusoid_positions,
