@@ -12,7 +12,7 @@ RUN ?= runs/builtin
 PLAY_PACKAGES := libportaudio2
 TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 libfluidsynth3 fluid-soundfont-gm
 
-.PHONY: play test check lint fuzz archive test-slow test-live test-gpu goldens bench train evaluate clean
+.PHONY: play test check lint fuzz archive rounds test-slow test-live test-gpu goldens bench train evaluate clean
 .DELETE_ON_ERROR:
 
 play: $(VENV)/.play
@@ -38,6 +38,10 @@ fuzz: $(VENV)/.dev
 # Every song of a folder (SONGS=...) from its file and as through a port.
 archive: $(VENV)/.dev
 	SONGS=$(SONGS) $(BIN)/pytest -q -s -m slow tests/test_archive.py $(ARGS)
+
+# Processes killed and stopped, alone and in pairs, 24 rounds on an idle and on a busy machine: an hour.
+rounds: $(VENV)/.dev
+	$(BIN)/pytest -q -s -m slow tests/e2e/test_rounds.py $(ARGS)
 
 # Latency, density, endurance and likeness of live playing, in real time: forty minutes on a machine that does nothing else.
 test-live: $(VENV)/.dev

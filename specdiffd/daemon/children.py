@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -9,15 +10,35 @@ from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from specdiffd.base.errors import DeviceError
 
-# Without a sign of life for longer a child is stuck. While it starts, a step of that may take long: a minute on a machine that others keep
-# busy, twice that on a slow one.
+# Without a sign of life for longer a child is stuck. While it starts, a step of that may take long: a minute on a slow machine. Where others
+# take nearly all of the processor, a standby, which goes behind them, may take half an hour: it counts what the child got of the processor.
 START_TIMEOUT_S, ALIVE_S = 120.0, 5.0
 STOP_TIMEOUT_S = 5.0
 RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
+
+
+class Work(NamedTuple):
+    """How much of the processor a process has had until a moment."""
+
+    time_ns: int  # of the monotonic clock
+    processor_s: float  # 0 where the system does not tell
+
+    @classmethod
+    def of(cls, pid: int | None) -> Work:
+        """Until now."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return cls(time.monotonic_ns(), 0.0)
+        return cls(time.monotonic_ns(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))  # user and system, proc(5)
+
+
+NEVER = Work(0, 0.0)
 
 
 @dataclass
@@ -43,7 +64,8 @@ class Child:
     failures: int = 0
     _process: BaseProcess | None = None
     _pipe: Connection | None = None
-    _heard_ns: int = 0
+    _heard: Work = NEVER  # when it last gave a sign of life
+    _worked: Work = NEVER  # when it was last seen to have worked
     _retry_s: float = 0.0
 
     @property
@@ -77,20 +99,32 @@ class Child:
         Args:
             alive_ns: the last one that it gave otherwise than by messages, on the monotonic clock.
         """
-        limit_s = ALIVE_S if self.loaded or self.info else START_TIMEOUT_S
-        return self.running and time.monotonic_ns() - max(alive_ns, self._heard_ns) > limit_s * 1e9
+        if not self.running:
+            return False
+        if not (self.loaded or self.info):
+            return self._starts_no_more()
+        return time.monotonic_ns() - max(alive_ns, self._heard.time_ns) > ALIVE_S * 1e9
+
+    def _starts_no_more(self) -> bool:
+        """It has said nothing for long, and all the while it has done nothing, or worked for too long."""
+        now = Work.of(self.pid)
+        if now.processor_s > self._worked.processor_s:
+            self._worked = now
+        silent_s, idle_s = (1e-9 * (now.time_ns - since.time_ns) for since in (self._heard, self._worked))
+        worked_s = now.processor_s - self._heard.processor_s
+        return silent_s > START_TIMEOUT_S and max(idle_s, worked_s) > START_TIMEOUT_S
 
     def start(self) -> None:
         """Start it."""
         self._pipe, theirs = Pipe()
         self._process = self.create(theirs)
         self._process.start()
-        self._heard_ns = time.monotonic_ns()
+        self._hear()
         theirs.close()
 
     def send(self, message: Any) -> None:
         """A message to it, and time to heed it; nothing happens if it is gone."""
-        self._heard_ns = time.monotonic_ns()
+        self._hear()
         with suppress(OSError, ValueError):
             if self._pipe is not None:
                 self._pipe.send(message)
@@ -100,10 +134,13 @@ class Child:
         try:
             while self._pipe is not None and self._pipe.poll():
                 message = self._pipe.recv()
-                self._heard_ns = time.monotonic_ns()
+                self._hear()
                 yield message
         except Exception:  # it died, maybe within a message: its death is noticed elsewhere
             return
+
+    def _hear(self) -> None:
+        self._heard = self._worked = Work.of(self.pid)
 
     def ready(self, info: dict[str, Any]) -> None:
         """It has said that it is."""

@@ -37,7 +37,7 @@ def test_stepping_back_is_only_done_when_it_can_be_taken_back(monkeypatch: pytes
     for limit in (17, priority.resource.RLIM_INFINITY):
         monkeypatch.setattr(priority.resource, "getrlimit", lambda _, limit=limit: (limit, limit))
         assert priority.step_back() == 3
-    assert done == [19, 19]
+    assert done == [10, 10]
 
 
 NICENESS = """
@@ -59,4 +59,4 @@ stop.set()
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="root may come back")
 def test_all_threads_come_back_to_where_the_process_was() -> None:
     said = subprocess.run(["nice", "-n", "2", sys.executable, "-c", NICENESS], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines() == ["[19, 19]", "[2, 2]"]
+    assert said.splitlines() == ["[10, 10]", "[2, 2]"]

@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 import pytest
 
 from specdiffd.daemon import children
-from specdiffd.daemon.children import Child
+from specdiffd.daemon.children import Child, Work
 
 
 def obedient(pipe: Connection) -> None:
@@ -83,3 +83,29 @@ def test_one_that_plays_is_stuck_when_it_gives_no_sign_of_life(child: Child, mon
     child.send("go")  # it has time to heed that
     assert not child.stuck(alive_ns=1)
     child.kill()
+
+
+IDLE = [(119, 0.5, False), (150, 1.0, False), (2000, 60.0, False), (2119, 60.0, False), (2121, 60.0, True)]
+BUSY = [(100, 100.0, False), (119, 119.0, False), (125, 119.5, False), (126, 120.5, True)]
+
+
+@pytest.mark.parametrize("seen", [IDLE, BUSY])
+def test_one_that_starts_is_given_the_time_that_it_works(
+    child: Child, monkeypatch: pytest.MonkeyPatch, seen: list[tuple[float, float, bool]]
+) -> None:
+    """On a busy machine a standby gets little of the processor; one that does nothing, or works on and on, is stuck."""
+    now = Work(0, 0.0)
+    monkeypatch.setattr(Work, "of", classmethod(lambda cls, pid: now))
+    child.start()
+    for seconds, processor_s, stuck in seen:
+        now = Work(round(seconds * 1e9), processor_s)
+        assert child.stuck() == stuck
+    child.kill()
+
+
+def test_the_system_tells_how_much_a_process_has_worked() -> None:
+    before = Work.of(os.getpid())
+    while time.monotonic_ns() < before.time_ns + 10**8:
+        pass
+    assert Work.of(os.getpid()).processor_s - before.processor_s > 0.02
+    assert Work.of(None).processor_s == 0

@@ -119,14 +119,14 @@ class Peer:
 
     def __enter__(self) -> "Peer":
         self.client.activate()
-        if self._plays:
-            midi = [p for p in self.client.get_ports(is_midi=True, is_input=True) if self._midi in p.name]
-            self.client.connect(self._out, midi[0])
-        self.listen()
+        self.connect()
         return self
 
-    def listen(self) -> None:
-        """To the one that plays now."""
+    def connect(self) -> None:
+        """To the daemon's ports as they are now: it may have been started again."""
+        midi = [p for p in self.client.get_ports(is_midi=True, is_input=True) if self._midi in p.name]
+        if midi and self._plays and not self._out.is_connected_to(midi[0]):
+            self.client.connect(self._out, midi[0])
         audio = [p for p in self.client.get_ports(is_audio=True, is_output=True) if self._audio in p.name]
         if audio and not self._in.is_connected_to(audio[0]):
             self.client.connect(audio[0], self._in)
