@@ -533,7 +533,7 @@ def latency(
     from specdiffd.base.instrument import RenderSettings
     from specdiffd.bench.latency import bench_latency
     from specdiffd.instruments.loading import load_builtin_family, pick_device
-    from specdiffd.player.engine import EngineSettings
+    from specdiffd.player.settings import EngineSettings
 
     settings = RenderSettings(steps=steps)
     loaded = load_builtin_family(instrument, pick_device(device), dtype, settings, random_weights, threads)
@@ -558,7 +558,7 @@ def bench_engine_command(
     """Revisions by polyphony, fullness of the window and length of the stretch."""
     from specdiffd.bench.latency import bench_engine
     from specdiffd.instruments.loading import load_builtin_family, pick_device
-    from specdiffd.player.engine import EngineSettings
+    from specdiffd.player.settings import EngineSettings
 
     result = bench_engine(load_builtin_family(instrument, pick_device(device), dtype), EngineSettings(), revisions)
     lines = (

@@ -27,7 +27,8 @@ from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.midi.file import read_song
 from specdiffd.midi.published import published_performance
 from specdiffd.midi.score import KEPT_NOTES, Score
-from specdiffd.player.engine import CONTROLLERS_S, SILENCE
+from specdiffd.player.forecast import first_frame_after
+from specdiffd.player.ringing import SILENCE, forget, is_over
 
 STRETCH_FRAMES = 64
 BLOCK = 1024  # samples that the room and the limiter work on
@@ -90,9 +91,8 @@ def stretches(instrument: Instrument[Any], events: Iterable[Event]) -> Iterator[
     """The sounding parts of what ``events`` play, in order, silence left out. They must let go of all notes."""
     i, score, waiting = instrument, Score(KEPT_NOTES), deque(events)
     frame_s, window_s = i.hop_samples / i.sample_rate_hz, i.window_samples / i.sample_rate_hz
-    remembered_s = 2 * i.window_frames * frame_s + i.ring_s
     while (onset_s := _next_onset(score, waiting)) is not None:
-        at = math.floor((onset_s * i.sample_rate_hz - i.window_samples) / i.hop_samples + 1e-6) + 1
+        at = first_frame_after(i, onset_s * i.sample_rate_hz)
         state = i.start(at, 1)
         over = False
         while not over:
@@ -103,10 +103,8 @@ def stretches(instrument: Instrument[Any], events: Iterable[Event]) -> Iterator[
             yield Stretch(first, _with_room(rendered.audio.sum(0), score.performance, first, i), at, frames)
             at += STRETCH_FRAMES
             now_s = (at - i.lookahead_frames) * frame_s
-            last_s = max((n.end_s for n in score.performance.notes), default=-math.inf)
-            quiet = float(np.abs(rendered.audio).max()) < SILENCE
-            over = last_s + i.ring_s < now_s or (quiet and last_s < now_s - 0.1)
-            score.forget(now_s - remembered_s, now_s - CONTROLLERS_S)
+            over = is_over([score.performance], now_s, peak(rendered.audio), i.ring_s)
+            forget(score, i, now_s)
 
 
 def _next_onset(score: Score, waiting: deque[Event]) -> float | None:

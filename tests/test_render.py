@@ -22,7 +22,8 @@ from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.instruments.loading import load_instrument
 from specdiffd.instruments.sine import SineInstrument
 from specdiffd.midi.score import Score
-from specdiffd.player.engine import Engine, settings_for
+from specdiffd.player.engine import Engine
+from specdiffd.player.settings import settings_for
 from specdiffd.render import Rendering, RenderSettings, render_file, stretches
 from specdiffd.shared.timeline import Timeline
 

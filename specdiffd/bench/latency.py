@@ -17,7 +17,8 @@ import torch
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.base.metrics import Stopwatch
 from specdiffd.instruments.builtin import MOST_FRAMES, SpectrogramInstrument
-from specdiffd.player.engine import Engine, EngineSettings
+from specdiffd.player.engine import Engine
+from specdiffd.player.settings import EngineSettings
 from specdiffd.prior.note_features import note_features
 from specdiffd.shared.timeline import Timeline
 

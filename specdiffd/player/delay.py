@@ -1,14 +1,14 @@
-"""The render delay: constant while anything sounds, and moved in silence by what playing has shown."""
+"""The render delay: constant while anything sounds, and moved in silence if playing has shown that it is wrong."""
 
 from __future__ import annotations
 
 from specdiffd.base.metrics import Durations
-from specdiffd.player.rehearsal import KEPT, MARGIN_S
+from specdiffd.player.rehearsal import KEPT_PERCENT, MARGIN_S
 
-UP_REVISIONS = 40  # that say so raise it: whoever plays hears late notes
+UP_REVISIONS = 40  # raise the delay: more, and the musician hears late notes for longer; fewer, and one stall of the machine raises it
 DOWN_REVISIONS = 100  # bring it back to what was measured at the start, about a minute of playing
-BELOW_REVISIONS = 400  # bring it below that: a minute of single notes says little of dense playing
-TOLERANCE = 0.1  # of the delay: it stays where it is if it is right within that, and twice that where it is too long
+BELOW_REVISIONS = 400  # bring it below that: fewer say little about dense playing, as a minute of single notes does
+TOLERANCE = 0.1  # share of the delay by which it may be too short, and half of what it may be too long by: less, and it moves all the time
 
 
 class RenderDelay:
@@ -19,7 +19,7 @@ class RenderDelay:
         fixed: it is never moved.
 
     Attributes:
-        seconds: now.
+        seconds: the delay now.
     """
 
     def __init__(self, start_s: float, fixed: bool) -> None:
@@ -27,13 +27,18 @@ class RenderDelay:
         self._start_s, self._fixed = start_s, fixed
         self._needed = Durations(BELOW_REVISIONS)
 
+    @property
+    def milliseconds(self) -> float:
+        """The delay now, rounded for people to 0.01 ms."""
+        return round(self.seconds * 1e3, 2)
+
     def add(self, slack_s: float) -> None:
-        """A revision could have come so much later, or came so much too late (negative)."""
+        """A revision could have come later by ``slack_s``; negative: it was late."""
         self._needed.add(self.seconds - slack_s)
 
     def move(self) -> bool:
-        """Nothing sounds: move it if it is wrong; returns whether it was."""
-        count, needed_ms = self._needed.count, self._needed.percentile_ms(KEPT)
+        """Move the delay if it is wrong, and return whether it was; to be called while nothing sounds."""
+        count, needed_ms = self._needed.count, self._needed.percentile_ms(KEPT_PERCENT)
         if self._fixed or needed_ms is None:
             return False
         wanted_s = needed_ms / 1e3 + MARGIN_S

@@ -25,9 +25,10 @@ from specdiffd.base.metrics import Durations
 from specdiffd.base.priority import come_back, keep_memory, step_back
 from specdiffd.base.text import told
 from specdiffd.player.delay import RenderDelay
-from specdiffd.player.engine import Engine, EngineSettings, settings_for
+from specdiffd.player.engine import Engine
 from specdiffd.player.outbox import Outbox
 from specdiffd.player.rehearsal import measure
+from specdiffd.player.settings import EngineSettings, settings_for
 from specdiffd.shared.block import SharedBlock
 from specdiffd.shared.ring import Entry
 

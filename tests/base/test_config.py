@@ -14,7 +14,8 @@ from specdiffd.base.config import Config, check_config, load_config, user_config
 from specdiffd.base.errors import ConfigError
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.instruments.sine import SineInstrument
-from specdiffd.player.engine import Engine, settings_for
+from specdiffd.player.engine import Engine
+from specdiffd.player.settings import settings_for
 from specdiffd.shared.timeline import Timeline
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"

@@ -19,8 +19,8 @@ from running import children, daemon, loudness, wait_until
 
 from specdiffd.base.errors import ControlError
 from specdiffd.instruments.sine import SineInstrument
-from specdiffd.player.engine import settings_for
 from specdiffd.player.rehearsal import measure, rehearse
+from specdiffd.player.settings import settings_for
 from specdiffd.player.worker import live_threads
 
 
@@ -354,7 +354,7 @@ def test_the_render_delay_is_measured_by_playing() -> None:
     assert 0.008 < measure(SineInstrument(), settings, 2.0).delay_s < 0.04
     slow = measure(SlowSine(), settings, 8.0)  # as long as an engine does: in less, two revisions are too large a share
     assert 0.04 < slow.delay_s < 0.12
-    assert slow.late <= 0.03
+    assert slow.late_share <= 0.03
     slack, _ = rehearse(SlowSine(), settings, slow.delay_s, 4.0, seed=5)
     assert np.mean(slack < 0) < 0.15
     assert np.mean(rehearse(SlowSine(), settings, 0.02, 2.0, seed=5)[0] < 0) > 0.5

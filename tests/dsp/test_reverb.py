@@ -14,7 +14,8 @@ from specdiffd.dsp.reverb import Reverb, impulse_response, sends
 from specdiffd.instruments.sine import SineInstrument
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
-from specdiffd.player.engine import Engine, settings_for
+from specdiffd.player.engine import Engine
+from specdiffd.player.settings import settings_for
 from specdiffd.render import Rendering, RenderSettings, render_file, stretches
 from specdiffd.shared.block import SharedBlock
 from specdiffd.shared.timeline import Timeline

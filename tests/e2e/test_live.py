@@ -23,7 +23,8 @@ from specdiffd.control.client import ControlClient
 from specdiffd.demo.play import PERFORMANCE, read_events
 from specdiffd.instruments.loading import load_builtin_family
 from specdiffd.midi.score import Score
-from specdiffd.player.engine import Engine, settings_for
+from specdiffd.player.engine import Engine
+from specdiffd.player.settings import settings_for
 from specdiffd.shared.timeline import Timeline
 
 pytestmark = pytest.mark.live

@@ -23,7 +23,7 @@ from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_render
 from specdiffd.instruments.loading import load_builtin_family, load_instrument
 from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.midi.published import published_performance
-from specdiffd.player.engine import EngineSettings
+from specdiffd.player.settings import EngineSettings
 from specdiffd.train.loop import STATE, read_state
 from specdiffd.train.stages import STAGES, train
 

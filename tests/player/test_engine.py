@@ -13,7 +13,9 @@ from specdiffd.base.events import Event, Performance
 from specdiffd.base.instrument import Preparation, Stages
 from specdiffd.instruments.sine import SineInstrument, SineState
 from specdiffd.midi.score import Score
-from specdiffd.player.engine import Engine, settings_for
+from specdiffd.player.engine import Engine
+from specdiffd.player.policy import Pace
+from specdiffd.player.settings import settings_for
 from specdiffd.shared.timeline import Timeline
 
 RATE = 48000
@@ -303,7 +305,7 @@ def test_where_finishing_takes_long_a_revision_leaves_more_forecast() -> None:
     for finishing_s in (0.01, 0.06):
         engine, _ = drafting(4, 0.03, pieces=2)
         engine.timeline.set_clock(SampleClock(RATE).update(0, time.monotonic_ns()))
-        engine._finishing_s = finishing_s  # as measured on a faster and on a slower machine
+        engine._pace = Pace(finishing_s=finishing_s)  # as measured on a faster and on a slower machine
         engine.play(Event(0.05, 0x90, 69, 127))
         while engine.counters.revisions == 0:
             engine.work()
