@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from specdiffd.base.errors import DeviceError
+from specdiffd.base.text import told
+from specdiffd.shared.messages import EngineReady, Failed, IoReady, Message, News, Stop, decode_news, send
 
+log = logging.getLogger(__name__)
 # Without a sign of life for longer a child is stuck. While it starts, a step of that may take long: a minute on a slow machine. Where others
 # take nearly all of the processor, a standby, which goes behind them, may take half an hour: it counts what the child got of the processor.
 START_TIMEOUT_S, ALIVE_S = 120.0, 5.0
@@ -43,13 +47,13 @@ NEVER = Work(0, 0.0)
 
 @dataclass
 class Child:
-    """One process and the pipe to it. Messages from it are pairs of a kind and a content; each of them is a sign of life.
+    """One process and the pipe to it. Each message from it is a sign of life.
 
     Attributes:
         create: makes the process, given its end of the pipe; does not start it.
         loaded: it waits for the word, or has had it.
         went: it was told to play.
-        info: what it said when it was ready; empty before.
+        info: what it said when it was ready; None before.
         problem: why it could not start the last time, and the exit code that goes with it.
         failures: how often it has died since it was last ready.
     """
@@ -58,7 +62,7 @@ class Child:
     create: Callable[[Connection], BaseProcess]
     loaded: bool = False
     went: bool = False
-    info: dict[str, Any] = field(default_factory=dict)
+    info: EngineReady | IoReady | None = None
     problem: str = ""
     exit_code: int = 1
     failures: int = 0
@@ -122,27 +126,35 @@ class Child:
         self._hear()
         theirs.close()
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Message) -> None:
         """A message to it, and time to heed it; nothing happens if it is gone."""
         self._hear()
         with suppress(OSError, ValueError):
             if self._pipe is not None:
-                self._pipe.send(message)
+                send(self._pipe, message)
 
-    def messages(self) -> Iterator[tuple[str, Any]]:
-        """What it has said since the last time."""
+    def messages(self) -> Iterator[News]:
+        """What it has said since the last time. Bytes that are no message are left out and logged."""
+        while (data := self._received()) is not None:
+            try:
+                message = decode_news(data)
+            except Exception as error:
+                log.warning("a message of the %s cannot be read: %s", self.name, told(error))
+                continue
+            self._hear()
+            yield message
+
+    def _received(self) -> bytes | None:
+        """The next message's bytes; None: there is none."""
         try:
-            while self._pipe is not None and self._pipe.poll():
-                message = self._pipe.recv()
-                self._hear()
-                yield message
-        except Exception:  # it died, maybe within a message: its death is noticed elsewhere
-            return
+            return self._pipe.recv_bytes() if self._pipe is not None and self._pipe.poll() else None
+        except (OSError, EOFError):  # it died, maybe within a message: its death is noticed elsewhere
+            return None
 
     def _hear(self) -> None:
         self._heard = self._worked = Work.of(self.pid)
 
-    def ready(self, info: dict[str, Any]) -> None:
+    def ready(self, info: EngineReady | IoReady) -> None:
         """It has said that it is."""
         self.info, self.problem = info, ""
 
@@ -171,7 +183,7 @@ class Child:
             return True
         if not (self.loaded or self.info):  # still starting, with nothing to end in order
             self._process.kill()
-        self.send("stop")
+        self.send(Stop())
         self._process.join(STOP_TIMEOUT_S)
         in_order = not self._process.is_alive()
         self.kill()
@@ -181,11 +193,11 @@ class Child:
     def _close(self) -> None:
         if self._pipe is not None:
             self._pipe.close()
-        self._process, self._pipe, self.loaded, self.went, self.info = None, None, False, False, {}
+        self._process, self._pipe, self.loaded, self.went, self.info = None, None, False, False, None
 
 
-def failure(content: tuple[str, int]) -> DeviceError:
-    """What a child sent with ``failed``, as an error with its exit code."""
-    error = DeviceError(content[0])
-    error.exit_code = content[1]
+def failure(failed: Failed) -> DeviceError:
+    """Why a child could not start, as an error with its exit code."""
+    error = DeviceError(failed.problem)
+    error.exit_code = failed.exit_code
     return error

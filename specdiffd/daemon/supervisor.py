@@ -25,8 +25,9 @@ from specdiffd.control.server import ControlServer
 from specdiffd.daemon.children import Child, failure
 from specdiffd.daemon.notify import Notifier
 from specdiffd.io.process import run_io
-from specdiffd.player.worker import Orders, run_engine
+from specdiffd.player.worker import run_engine
 from specdiffd.shared.block import PlayedRing, SharedBlock
+from specdiffd.shared.messages import EngineReady, Failed, Go, IoReady, Loaded, MidiConnections, News, Report, Waiting
 from specdiffd.shared.ring import BelledRing
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Daemon:
         self._stack = ExitStack()
         self._stop = threading.Event()
         self._notifier = Notifier()
-        self._report: dict[str, Any] = {}
+        self._report = Report()
         self._snapshot: bytes | None = None
         self._heard_s = self._started_s = self._went_s = time.monotonic()
         self._gain_db = config.audio.gain_db
@@ -70,7 +71,13 @@ class Daemon:
     @property
     def midi_api(self) -> str | None:
         """The MIDI back end in use."""
-        return self._io.info.get("midi")
+        stream = self._stream
+        return stream.midi if stream else None
+
+    @property
+    def _stream(self) -> IoReady | None:
+        """What the I/O process said of its stream; None while there is none."""
+        return self._io.info if isinstance(self._io.info, IoReady) else None
 
     @property
     def sample_rate_hz(self) -> int:
@@ -108,12 +115,12 @@ class Daemon:
             stack.callback(self._fade_out)
             self._await(self._io, lambda: bool(self._io.info or (self._wait and self._io.problem)))
             self._await(self._engine, lambda: self._engine.loaded)
-            if self._io.info:
-                self._go()
-                self._await(self._engine, lambda: bool(self._engine.info and self._report))
+            if self._stream:
+                self._go(self._stream.sample_rate_hz)
+                self._await(self._engine, lambda: bool(self._engine.info and self._report.render_delay_ms is not None))
             self._server.start()
             self._stack = stack.pop_all()
-        log.info("ready: render delay %s ms, control at %s", self._report.get("render_delay_ms"), self._server.endpoint)
+        log.info("ready: render delay %s ms, control at %s", self._report.render_delay_ms, self._server.endpoint)
         self._notifier.ready(self._summary())
 
     def serve(self) -> None:
@@ -159,7 +166,7 @@ class Daemon:
             self._listen(child)
         self._listen(child)  # its last words
         if child.problem and not condition():
-            raise failure((child.problem, child.exit_code))
+            raise failure(Failed(child.problem, child.exit_code))
         if self._stop.is_set():
             raise DeviceError("stopped while starting")
         if not condition():
@@ -172,37 +179,43 @@ class Daemon:
 
     def _listen(self, child: Child) -> None:
         """Take what a child has said."""
-        for kind, content in child.messages():
-            if kind == "loaded":
+        for message in child.messages():
+            self._take(child, message)
+
+    def _take(self, child: Child, message: News) -> None:
+        match message:
+            case Loaded():
                 child.loaded = True
-            elif kind == "ready":
-                child.ready(content)
-                if child is self._io:
-                    log.info("%s; MIDI: %s", content["audio"], content["midi"] or "none")
-            elif kind == "report" and child is self._engine:
-                self._take_report(content)
-            elif kind == "midi":
-                child.info["connected"] = content
-            elif kind in ("failed", "waiting"):
-                self._take_problem(child, *(content if kind == "failed" else (content, DeviceError.exit_code)))
+            case EngineReady() | IoReady():
+                child.ready(message)
+                if isinstance(message, IoReady):
+                    log.info("%s; MIDI: %s", message.audio, message.midi or "none")
+            case Report() if child is self._engine:
+                self._take_report(message)
+            case MidiConnections(connected) if isinstance(child.info, IoReady):
+                child.info = msgspec.structs.replace(child.info, connected=connected)
+            case Failed(problem, exit_code):
+                self._take_problem(child, problem, exit_code)
+            case Waiting(problem):
+                self._take_problem(child, problem, DeviceError.exit_code)
 
     def _take_problem(self, child: Child, problem: str, exit_code: int) -> None:
         if problem != child.problem:
             log.error("%s: %s", child.name, problem)
         child.problem, child.exit_code = problem, exit_code
 
-    def _take_report(self, content: dict[str, Any]) -> None:
-        for row in content.pop("latencies"):
-            self._server.publish("latency", row)
-        for row in content.pop("midi"):
+    def _take_report(self, report: Report) -> None:
+        for latency in report.latencies:
+            self._server.publish("latency", latency)
+        for row in report.midi:
             self._server.publish("midi", dict(zip(("time_ns", "status", "data1", "data2"), row, strict=True)))
-        self._snapshot = content.pop("snapshot", self._snapshot)
+        self._snapshot = self._snapshot if report.snapshot is None else report.snapshot
         now_s = time.monotonic()
-        if not content["asleep"]:
+        if not report.asleep:
             self._heard_s = now_s
         if now_s - self._went_s > HEALTHY_S:
             self._engine.healthy()
-        self._report = content
+        self._report = msgspec.structs.replace(report, latencies=[], midi=[], snapshot=None)
 
     def _mend(self) -> None:
         """Start again what has died, kill what is stuck; keep a standby."""
@@ -225,8 +238,8 @@ class Daemon:
         if child is self._io:
             self._shared.timeline.stop_clock()
         if child is self._engine:
-            self._counted = self._total(self._report.get("counters", {}))
-            self._report = self._report | {"counters": {}}
+            self._counted = self._total(self._report.counters)
+            self._report = msgspec.structs.replace(self._report, counters={})
 
     def _total(self, counters: dict[str, int]) -> dict[str, int]:
         """Of all engines so far."""
@@ -235,7 +248,7 @@ class Daemon:
     def _mend_io(self) -> None:
         if self._io.due:
             self._io.start()
-        rate_hz = self._io.info.get("sample_rate_hz", self._rate_hz)
+        rate_hz = self._stream.sample_rate_hz if self._stream else self._rate_hz
         if self._rate_hz in (0, rate_hz):
             return
         if self._engine.info:
@@ -252,19 +265,17 @@ class Daemon:
             self._engine, self._standby = self._standby, Child("standby", self._create_standby)
         elif self._engine.due:
             self._engine.start()
-        if self._engine.loaded and not self._engine.went and self._io.info:
-            self._go()
+        if self._engine.loaded and not self._engine.went and self._stream:
+            self._go(self._stream.sample_rate_hz)
         calm = time.monotonic() - self._heard_s > CALM_S
         if self.config.engine.standby and calm and self._engine.info and self._standby.due:
             self._standby.start()
 
-    def _go(self) -> None:
+    def _go(self, rate_hz: int) -> None:
         """The engine is to play; what the ones before it have died of again and again is left out."""
-        failures, rate_hz = self._engine.failures, self._io.info["sample_rate_hz"]
-        delay_ms = self._report.get("render_delay_ms")
-        playhead = self._shared.timeline.playhead
+        failures, delay_ms, playhead = self._engine.failures, self._report.render_delay_ms, self._shared.timeline.playhead
         snapshot = None if self._snapshot is None or failures > 2 else zlib.compress(self._snapshot, 1)  # it fits into the pipe at once
-        orders = Orders(
+        go = Go(
             rate_hz,
             None if delay_ms is None else delay_ms / 1e3,
             snapshot,
@@ -273,7 +284,7 @@ class Daemon:
         )
         self._rate_hz, self._went_s = rate_hz, time.monotonic()
         self._engine.went = True
-        self._engine.send(("go", orders))
+        self._engine.send(go)
 
     def _end(self) -> None:
         for child in (self._standby, self._engine, self._io):
@@ -289,27 +300,27 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """Everything worth knowing, as JSON."""
         header = self._shared.timeline.header
-        report = self._report
+        report, stream = self._report, self._stream
         return {
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "instrument": self.config.instrument.name if not self._fake else "sine",
             "mode": self.config.engine.mode,
-            "render_delay_ms": report.get("render_delay_ms"),
+            "render_delay_ms": report.render_delay_ms,
             "gain_db": self._gain_db,
-            "sounding_notes": report.get("sounding_notes", []),
-            "programs": report.get("programs", [0] * CHANNELS),
+            "sounding_notes": msgspec.to_builtins(report.sounding_notes),
+            "programs": report.programs or [0] * CHANNELS,
             "forecast_s": round(self._shared.timeline.ahead / self._rate_hz, 3) if self._rate_hz else 0.0,
-            "asleep": report.get("asleep", True),
-            "revision": report.get("revision", {}),
-            "slack": report.get("slack", {}),
+            "asleep": report.asleep,
+            "revision": report.revision,
+            "slack": report.slack,
             "counters": {
-                **self._total(report.get("counters", {})),
+                **self._total(report.counters),
                 "missing_samples": header.missing_samples,
                 "missing_runs": header.missing_runs,
                 "xruns": header.xruns,
                 "limited_blocks": header.limited_blocks,
-                "queued_events": report.get("queued_events", 0),
+                "queued_events": report.queued_events,
                 "dropped_events": self._shared.live_events.dropped + self._shared.control_events.dropped,
                 "dropped_telemetry": self._server.dropped,
                 "control_errors": self._server.errors,
@@ -317,12 +328,12 @@ class Daemon:
             },
             "processes": {"io": self._io.pid, "engine": self._engine.pid, "standby": self._standby.pid if self._standby.loaded else None},
             "audio": {
-                "output": self._io.info.get("audio"),
-                "waiting": None if self._io.info else self._io.problem or None,
+                "output": stream.audio if stream else None,
+                "waiting": None if stream else self._io.problem or None,
                 "output_latency_ms": round(header.output_latency_s * 1e3, 2),
                 "peak": round(header.peak, 4),
             },
-            "midi": {"api": self._io.info.get("midi"), "connected": self._io.info.get("connected", [])},
+            "midi": {"api": stream.midi if stream else None, "connected": stream.connected if stream else []},
         }
 
     def _summary(self) -> str:

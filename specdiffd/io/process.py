@@ -21,6 +21,7 @@ from specdiffd.io.ports import Ports, open_ports
 from specdiffd.io.sinks import Sink, open_sink
 from specdiffd.io.source import Message
 from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.messages import Alive, Failed, IoReady, MidiConnections, Stop, Waiting, receive_order, send, utf8
 from specdiffd.shared.ring import BelledRing
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,10 @@ FADE_S = 0.1
 def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Connection, wait: bool) -> None:
     """Main function of the process: until the supervisor says stop, or is gone.
 
-    Sends ("ready", {...}) once, or ("failed", (text, exit code)); then ("midi", [names]) when connections change.
+    Sends ``IoReady`` once, or ``Failed``; then ``MidiConnections`` when they change.
 
     Args:
-        wait: where there is no audio device, say ("waiting", text) once, with a sign of life, ("alive", None), every second, until
-            one comes.
+        wait: where there is no audio device, send ``Waiting`` once, then ``Alive`` every second, until one comes.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the terminal sends them to the whole group; the supervisor decides
@@ -61,7 +61,7 @@ def run_io(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
 def _fail(supervisor: Connection, problem: str, exit_code: int) -> NoReturn:
     """End at once: closing the clients of a server that is gone can take for ever."""
     with suppress(OSError):
-        supervisor.send(("failed", (problem, exit_code)))
+        send(supervisor, Failed(utf8(problem), exit_code))
     os._exit(exit_code)
 
 
@@ -85,17 +85,8 @@ def _serve(shared: SharedBlock, config: Config, supervisor: Connection, bell: Co
     gc.freeze()
     gc.disable()  # nothing here makes cycles, and a collection would hold up the callback
     sink.start()
-    supervisor.send(
-        (
-            "ready",
-            {
-                "audio": sink.description,
-                "sample_rate_hz": sink.sample_rate_hz,
-                "midi": ports.api_name if ports else None,
-                "connected": ports.connected if ports else [],
-            },
-        )
-    )
+    midi, connected = (ports.api_name, ports.connected) if ports else (None, [])
+    send(supervisor, IoReady(utf8(sink.description), sink.sample_rate_hz, midi, [*map(utf8, connected)]))
     _loop(shared, supervisor, queue, sink, ports)
 
 
@@ -104,7 +95,7 @@ def _loop(shared: SharedBlock, supervisor: Connection, queue: BelledRing, sink: 
     header, refreshed_s, senses = shared.timeline.header, time.monotonic(), False
     while True:
         header.io_alive_ns = time.monotonic_ns()
-        if supervisor.poll(SENSING_POLL_S if senses else POLL_S) and supervisor.recv() == "stop":
+        if supervisor.poll(SENSING_POLL_S if senses else POLL_S) and isinstance(receive_order(supervisor), Stop):
             return
         sink.check()
         queue.flush()
@@ -115,7 +106,7 @@ def _loop(shared: SharedBlock, supervisor: Connection, queue: BelledRing, sink: 
             refreshed_s, before = time.monotonic(), ports.connected
             ports.refresh()
             if ports.connected != before:
-                supervisor.send(("midi", ports.connected))
+                send(supervisor, MidiConnections([*map(utf8, ports.connected)]))
 
 
 def _sink(shared: SharedBlock, config: Config, supervisor: Connection, wait: bool) -> Sink | None:
@@ -133,11 +124,11 @@ def _sink(shared: SharedBlock, config: Config, supervisor: Connection, wait: boo
             if not wait:
                 raise
             if not said:
-                supervisor.send(("waiting", str(error)))
+                send(supervisor, Waiting(utf8(str(error))))
             said = str(error)
         until_s = time.monotonic() + pause_s
         pause_s = min(LONGEST_PAUSE_S, LONGER * pause_s)
         while (left_s := until_s - time.monotonic()) > 0:
-            supervisor.send(("alive", None))
-            if supervisor.poll(min(left_s, ALIVE_S)) and supervisor.recv() == "stop":
+            send(supervisor, Alive())
+            if supervisor.poll(min(left_s, ALIVE_S)) and isinstance(receive_order(supervisor), Stop):
                 return None

@@ -10,12 +10,15 @@ import pytest
 
 from specdiffd.daemon import children
 from specdiffd.daemon.children import Child, Work
+from specdiffd.shared.messages import Alive, Go, Loaded, News, Stop, receive_order, send
 
 
 def obedient(pipe: Connection) -> None:
-    pipe.send(("loaded", None))
-    while pipe.recv() != "stop":
-        pipe.send(("alive", None))
+    """Says so when it is loaded, answers everything, even what is no message to the supervisor."""
+    send(pipe, Loaded())
+    while not isinstance(receive_order(pipe), Stop):
+        pipe.send_bytes(b"rubbish")
+        send(pipe, Alive())
 
 
 def forked(target: Callable[[Connection], None]) -> Callable[[Connection], BaseProcess]:
@@ -34,14 +37,14 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def heard(child: Child) -> list[str]:
-    return [kind for kind, _ in child.messages()]
+def heard(child: Child) -> list[type[News]]:
+    return [type(message) for message in child.messages()]
 
 
 def test_it_starts_is_told_and_ends(child: Child) -> None:
     assert child.due
     child.start()
-    until(lambda: "loaded" in heard(child))
+    until(lambda: Loaded in heard(child))
     assert child.end()
     assert child.pid is None
 
@@ -58,13 +61,24 @@ def test_a_death_is_seen_until_it_is_buried(child: Child) -> None:
     until(lambda: child.due)
 
 
+def test_bytes_that_are_no_message_are_left_out_and_logged(child: Child, caplog: pytest.LogCaptureFixture) -> None:
+    child.start()
+    until(lambda: Loaded in heard(child))
+    child.send(Go(48000))
+    said: list[type[News]] = []
+    until(lambda: said.extend(heard(child)) or said)
+    assert said == [Alive]
+    assert "cannot be read" in caplog.text
+    assert child.end()
+
+
 def test_a_child_that_starts_has_time_as_long_as_it_says_what_it_does(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "START_TIMEOUT_S", 0.2)
     child.start()
     until(lambda: heard(child))
     assert not child.stuck()
     until(child.stuck)
-    child.send("hello")
+    child.send(Go(48000))
     until(lambda: heard(child))
     assert not child.stuck()
     child.kill()
@@ -80,7 +94,7 @@ def test_one_that_plays_is_stuck_when_it_gives_no_sign_of_life(child: Child, mon
     assert not child.stuck(alive_ns=1)
     until(lambda: child.stuck(alive_ns=1))
     assert not child.stuck(alive_ns=time.monotonic_ns())
-    child.send("go")  # it has time to heed that
+    child.send(Go(48000))  # it has time to heed that
     assert not child.stuck(alive_ns=1)
     child.kill()
 

@@ -21,7 +21,7 @@ from specdiffd.base.errors import ControlError
 from specdiffd.instruments.sine import SineInstrument
 from specdiffd.player.rehearsal import measure, rehearse
 from specdiffd.player.settings import settings_for
-from specdiffd.player.worker import live_threads
+from specdiffd.player.startup import live_threads
 
 
 def test_a_note_over_zmq_is_heard(tmp_path: Path) -> None:

@@ -11,10 +11,15 @@ import pytest
 
 from specdiffd.base.clock import ClockState
 from specdiffd.base.config import Config, EngineConfig
+from specdiffd.instruments.sine import SineInstrument
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
-from specdiffd.player.worker import NOTES_AT_ONCE, NOTES_PER_S, Orders, Worker, run_engine
+from specdiffd.player.intake import NOTES_AT_ONCE, NOTES_PER_S
+from specdiffd.player.snapshot import take_snapshot
+from specdiffd.player.startup import start_playing
+from specdiffd.player.worker import Worker, run_engine
 from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.messages import Alive, EngineReady, Go, Loaded, News, Report, Stop, Working, decode_news, send
 
 RATE, BLOCK = 48000, 256
 DELAY_S = 0.05
@@ -27,16 +32,16 @@ def test_an_engine_that_loads_says_what_it_does_and_waits_alive() -> None:
     bell = spawn.Pipe(duplex=False)
     process = spawn.Process(target=run_engine, args=(SharedBlock(), Config(), False, theirs, [bell[0]], True))
     process.start()
-    said: list[tuple[str, Any]] = []
-    while not said or said[-1][0] == "working":
+    said: list[News] = []
+    while not said or isinstance(said[-1], Working):
         assert ours.poll(60), said
-        said.append(ours.recv())
-    assert said[-1] == ("loaded", None)
+        said.append(decode_news(ours.recv_bytes()))
+    assert said[-1] == Loaded()
     assert ours.poll(10)
-    assert ours.recv() == ("alive", None)
-    ours.send("stop")
+    assert decode_news(ours.recv_bytes()) == Alive()
+    send(ours, Stop())
     process.join(20)
-    graphs = [what for _, what in said[:-1] if what.startswith("making graph")]
+    graphs = [news.what for news in said if isinstance(news, Working) and news.what.startswith("making graph")]
     assert graphs[0].endswith(f"1 of {len(graphs)}")
     assert process.exitcode == 0
 
@@ -44,15 +49,15 @@ def test_an_engine_that_loads_says_what_it_does_and_waits_alive() -> None:
 class Playing:
     """A worker with sines, and an output stream whose time is the samples that it has played."""
 
-    def __init__(self, orders: Orders | None = None, shared: SharedBlock | None = None) -> None:
+    def __init__(self, go: Go | None = None, shared: SharedBlock | None = None) -> None:
         self.shared = shared or SharedBlock()
         self.timeline, self.header = self.shared.timeline, self.shared.timeline.header
         ours, theirs = multiprocessing.Pipe()
         bells = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
         self.kept = ours, bells
-        self.worker = Worker(self.shared, Config(engine=EngineConfig(render_delay_ms=1000 * DELAY_S)), True, theirs, [b[0] for b in bells])
-        ours.send(("go", orders or Orders(RATE, DELAY_S)))
-        assert self.worker.start(None)
+        config = Config(engine=EngineConfig(render_delay_ms=1000 * DELAY_S))
+        playing = start_playing(self.shared, config, SineInstrument(), go or Go(RATE, DELAY_S))
+        self.worker = Worker(*playing, theirs, [bell[0] for bell in bells])
         self.player = Player(self.shared, Config().audio, RATE)
         self.there = True
 
@@ -66,11 +71,8 @@ class Playing:
     def turn(self) -> None:
         """What the worker's loop does once, without waiting."""
         self.timeline.set_clock(ClockState(float(self.timeline.playhead), float(self.now_ns), RATE if self.there else 0.0))
-        if self.timeline.panicking:
-            self.worker._panic()
-        else:
-            self.worker._take_events()
-        while self.worker._work():
+        self.worker.take_events()
+        while self.worker.work():
             pass
 
     def play(self, blocks: int) -> np.ndarray:
@@ -88,7 +90,7 @@ class Playing:
     @property
     def sounding(self) -> list[int]:
         now_s = self.timeline.playhead / RATE + DELAY_S
-        return sorted(n.pitch for score in self.worker._engine.scores for n in score.sounding(now_s))
+        return sorted(n.pitch for score in self.worker.engine.scores for n in score.sounding(now_s))
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_a_panic_is_silence_within_a_block_and_what_comes_after_it_is_played(pla
     after = playing.play(60)
     assert playing.sounding == [69]
     assert np.abs(after[-BLOCK:]).max() > 0.05
-    assert not playing.worker._engine.scores[0].performance.controllers[0].pedal.last
+    assert not playing.worker.engine.scores[0].performance.controllers[0].pedal.last
 
 
 def test_a_panic_is_silence_at_once_though_the_engine_does_nothing(playing: Playing) -> None:
@@ -153,7 +155,7 @@ def test_without_a_stream_events_become_state(playing: Playing) -> None:
     playing.there = True
     heard = playing.play(60)
     assert playing.sounding == [64]
-    score = playing.worker._engine.scores[0]
+    score = playing.worker.engine.scores[0]
     assert [n.pitch for n in score.performance.notes] == [60, 64]
     assert score.program(2) == 2999 % 128
     tone = 440 * 2 ** ((64 - 69) / 12)
@@ -165,13 +167,13 @@ def test_a_flood_of_notes_is_played_as_far_as_it_can_be(playing: Playing) -> Non
     for k in range(500):
         playing.put(0x90 | k % 5, k % 120, 100)
     playing.turn()
-    assert playing.worker._engine.counters.events == NOTES_AT_ONCE
-    assert playing.worker._skipped_notes == 500 - NOTES_AT_ONCE
+    assert playing.worker.engine.counters.events == NOTES_AT_ONCE
+    assert playing.worker.intake.skipped_notes == 500 - NOTES_AT_ONCE
     playing.play(round(0.1 * RATE / BLOCK))
     for k in range(500):
         playing.put(0x95, k % 120, 100)
     playing.turn()
-    assert 0.09 * NOTES_PER_S < playing.worker._engine.counters.events - NOTES_AT_ONCE < 0.11 * NOTES_PER_S
+    assert 0.09 * NOTES_PER_S < playing.worker.engine.counters.events - NOTES_AT_ONCE < 0.11 * NOTES_PER_S
     for k in range(6 * 120):
         playing.put(0x80 | k % 6, k // 6)
     playing.play(4)
@@ -198,7 +200,7 @@ def test_an_event_that_the_score_stumbles_over_is_left_out(playing: Playing, mon
         playing.put(0x90, key, 100)
     playing.play(20)
     assert playing.sounding == [60, 64]
-    assert playing.worker._status()["counters"]["failed_events"] == 1
+    assert playing.worker.reporter.status().counters["failed_events"] == 1
 
 
 def test_in_silence_controllers_are_forgotten(playing: Playing) -> None:
@@ -207,22 +209,20 @@ def test_in_silence_controllers_are_forgotten(playing: Playing) -> None:
         playing.put(0xE1, k % 128, k % 128)
         playing.play(2)
         if k % 100 == 0:
-            playing.worker._forgot_s = 0.0
-            playing.worker._keep_house()
-    playing.worker._engine.forget()
-    snapshot = pickle.dumps(playing.worker._engine.scores)
+            playing.worker.keep_house(time.monotonic() + k)
+    playing.worker.engine.forget()
+    snapshot = pickle.dumps(playing.worker.engine.scores)
     assert len(snapshot) < 12_000
-    assert sum(len(curve.times_s) for c in playing.worker._engine.scores[0].performance.controllers.values() for curve in c.curves) < 300
+    assert sum(len(curve.times_s) for c in playing.worker.engine.scores[0].performance.controllers.values() for curve in c.curves) < 300
 
 
 def taken_over(playing: Playing, **changes: Any) -> Playing:
     """Another worker that goes on from what this one knew before its last events."""
-    return Playing(Orders(RATE, DELAY_S, **changes), playing.shared)
+    return Playing(Go(RATE, DELAY_S, **changes), playing.shared)
 
 
 def snapshot(playing: Playing) -> bytes:
-    worker = playing.worker
-    return zlib.compress(pickle.dumps((worker._engine.scores, [ring.tail for ring in worker._rings], worker._engine.unrendered_s)))
+    return zlib.compress(take_snapshot(playing.worker.engine, playing.worker.intake.rings))
 
 
 def test_a_successor_takes_again_what_was_played_since_unless_it_is_told_not_to(playing: Playing) -> None:
@@ -243,8 +243,8 @@ def test_a_successor_at_another_rate_has_the_same_notes(playing: Playing) -> Non
     playing.play(40)
     playhead = playing.timeline.playhead
     successor = taken_over(playing, snapshot=snapshot(playing), moved_s=playhead / 44100 - playhead / RATE)
-    (note,) = successor.worker._engine.scores[0].performance.notes
-    before = playing.worker._engine.scores[0].performance.notes[0]
+    (note,) = successor.worker.engine.scores[0].performance.notes
+    before = playing.worker.engine.scores[0].performance.notes[0]
     assert playhead / 44100 - note.onset_s == pytest.approx(playhead / RATE - before.onset_s)
 
 
@@ -252,8 +252,26 @@ def test_reports_are_not_waited_for(playing: Playing) -> None:
     """A supervisor that stands still reads nothing; more than a pipe holds is reported meanwhile."""
     for k in range(200):
         playing.put(0x90, k % 128, 100)
-        playing.worker._take_events()
-        playing.worker._reported_s = playing.worker._snapshot_s = 0.0
+        playing.worker.take_events()
         started_s = time.monotonic()
-        playing.worker._report()
+        playing.worker.reporter.report(now_s=1e9 + 10 * k)
         assert time.monotonic() - started_s < 0.5
+
+
+def test_one_that_is_told_to_go_says_that_it_plays_and_what_it_does() -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    bells = [spawn.Pipe(duplex=False) for _ in range(2)]
+    process = spawn.Process(target=run_engine, args=(SharedBlock(), Config(), True, theirs, [bell[0] for bell in bells], False))
+    process.start()
+    said: list[News] = []
+    send(ours, Go(RATE, DELAY_S))
+    while not said or not isinstance(said[-1], Report):
+        assert ours.poll(60), said
+        said.append(decode_news(ours.recv_bytes()))
+    assert [type(news) for news in said] == [Loaded, EngineReady, Report]
+    assert said[-1].render_delay_ms == 1000 * DELAY_S
+    assert said[-1].snapshot
+    send(ours, Stop())
+    process.join(20)
+    assert process.exitcode == 0
