@@ -19,7 +19,7 @@ import msgspec
 from specdiffd import __version__
 from specdiffd.base.config import Config, check_config
 from specdiffd.base.errors import ConfigError, ControlError, DeviceError
-from specdiffd.base.events import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
+from specdiffd.base.messages import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.control import protocol
 from specdiffd.control.server import ControlServer
 from specdiffd.daemon.children import Child, failure

@@ -19,7 +19,8 @@ import rtmidi
 
 from specdiffd.base.config import Config
 from specdiffd.base.errors import DeviceError, MidiFileError, SpecdiffdError
-from specdiffd.base.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET
 from specdiffd.control.client import ControlClient
 from specdiffd.daemon.supervisor import Daemon
 from specdiffd.io.devices import find_device, import_sounddevice

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
-from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import NOTE_OFF, NOTE_ON
 from specdiffd.evaluate.rendering import VARIANTS, Renderers, model_mel
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.reference.pieces import order

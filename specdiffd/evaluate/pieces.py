@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from specdiffd.base.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.reference.pieces import drum_pattern, note, order, tracks_of
 
 # The families of General MIDI, eight programs each, in order; and a band with drums.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.signal import find_peaks
 from scipy.stats import spearmanr
 
-from specdiffd.base.events import NOTE_ON
+from specdiffd.base.messages import NOTE_ON
 from specdiffd.evaluate.pieces import FAMILIES, crescendo, phrase, single_notes, strokes
 from specdiffd.evaluate.rendering import Audio, Renderers
 from specdiffd.reference.pieces import drum_pattern

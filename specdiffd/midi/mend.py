@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mido.tokenizer import Tokenizer
 
 from specdiffd.base.errors import MidiFileError
-from specdiffd.midi.messages import SYSEX, SYSEX_END
+from specdiffd.base.messages import SYSEX, SYSEX_END
 
 DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
 SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xF9: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFD: 0, 0xFE: 0}

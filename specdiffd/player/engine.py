@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.base.events import CHANNELS, Event
+from specdiffd.base.events import Event
 from specdiffd.base.instrument import Instrument, Preparation, Rendered
+from specdiffd.base.messages import CHANNELS
 from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import to_room
 from specdiffd.dsp.splice import crossfade, fade_out

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.clock import ClockState
-from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import NOTE_OFF, NOTE_ON
 from specdiffd.base.metrics import Durations
 from specdiffd.player.engine import Engine, EngineSettings
 from specdiffd.shared.timeline import Timeline

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from specdiffd.base.clock import ClockState
 from specdiffd.base.config import Config
 from specdiffd.base.errors import SpecdiffdError
-from specdiffd.base.events import CHANNELS, NOTE_ON, Event
+from specdiffd.base.events import Event
 from specdiffd.base.logs import set_up_logging
+from specdiffd.base.messages import CHANNELS, NOTE_ON
 from specdiffd.base.metrics import Durations
 from specdiffd.base.priority import come_back, keep_memory, step_back
 from specdiffd.base.text import told

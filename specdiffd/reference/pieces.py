@@ -10,7 +10,8 @@ from pathlib import Path
 import mido
 import numpy as np
 
-from specdiffd.base.events import BEND, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import BEND, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.midi.file import read_tracks
 
 Rng = np.random.Generator

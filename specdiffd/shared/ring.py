@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from specdiffd.base.events import BEND, NOTE_OFF, NOTE_ON, PRESSURE, PROGRAM
+from specdiffd.base.messages import BEND, NOTE_OFF, NOTE_ON, PRESSURE, PROGRAM
 from specdiffd.shared.words import words
 
 RECORD = np.dtype([("time_ns", np.int64), ("status", np.uint8), ("data1", np.uint8), ("data2", np.uint8), ("pad", np.uint8, 5)])

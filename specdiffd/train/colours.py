@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from specdiffd.base.errors import Interrupted
-from specdiffd.base.events import DRUM_CHANNEL, PROGRAM, Event
+from specdiffd.base.events import Event
 from specdiffd.base.formats import MelFormat
+from specdiffd.base.messages import DRUM_CHANNEL, PROGRAM
 from specdiffd.dsp.mel import log_mel
 from specdiffd.midi.score import Score
 from specdiffd.prior.network import (
