@@ -28,7 +28,7 @@ from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import to_room
 from specdiffd.dsp.splice import crossfade, fade_out
 from specdiffd.midi.score import KEPT_NOTES, Score
-from specdiffd.shared.timeline import CHANNELS as BUS_CHANNELS
+from specdiffd.shared.sizes import CHANNELS as BUS_CHANNELS
 from specdiffd.shared.timeline import Timeline
 
 log = logging.getLogger(__name__)
