@@ -14,8 +14,9 @@ import mido
 from specdiffd.base.errors import MidiFileError
 from specdiffd.base.events import Event
 from specdiffd.base.messages import ALL_NOTES_OFF, CONTROL, NOTE_ON, SUSTAIN
-from specdiffd.midi.mend import Damage, Mended, mend
+from specdiffd.midi.mend import Mended, mend
 from specdiffd.midi.messages import channel_message
+from specdiffd.midi.track import Damage
 
 LONGEST_S = 12 * 3600.0  # a song that is longer has a damaged time: its audio would fill 4 GB
 MOST_BYTES = 64 << 20  # a hundred times the largest songs there are; what never ends is no file
