@@ -9,7 +9,9 @@ import numpy as np
 
 from specdiffd.base.events import Event
 from specdiffd.base.messages import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM
-from specdiffd.reference.pieces import drum_pattern, note, order, tracks_of
+from specdiffd.reference.drums import drum_pattern
+from specdiffd.reference.parts import note, order
+from specdiffd.reference.songs import tracks_of
 
 # The families of General MIDI, eight programs each, in order; and a band with drums.
 FAMILIES = (

@@ -46,7 +46,7 @@ from specdiffd.prior.network import (
 )
 from specdiffd.prior.note_features import note_features
 from specdiffd.reference.fluid import FluidRenderer
-from specdiffd.reference.pieces import KIT, note
+from specdiffd.reference.parts import KIT, note
 from specdiffd.train.data import RENDER_RATE_HZ
 from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state, write_state
 from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady
