@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specdiffd.base.events import NOTE_ON, Event, Performance
+from specdiffd.base.events import Event, Performance
 from specdiffd.base.instrument import Instrument, render
+from specdiffd.base.messages import NOTE_ON
 from specdiffd.dsp.files import Silence, array_file, sound_file
 from specdiffd.dsp.limiter import Limiter, peak
 from specdiffd.dsp.resample import Resampler

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.events import Event
-from specdiffd.shared.timeline import CHANNELS, Timeline
+from specdiffd.shared.sizes import CHANNELS
+from specdiffd.shared.timeline import Timeline
 
 
 class VirtualStream:

@@ -15,12 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-CHANNELS = 16
-DRUM_CHANNEL = 9  # MIDI channel 10, counted from 0
-
-NOTE_OFF, NOTE_ON, POLY_PRESSURE, CONTROL, PROGRAM, PRESSURE, BEND = 0x80, 0x90, 0xA0, 0xB0, 0xC0, 0xD0, 0xE0
-SYSTEM_RESET = 0xFF
-VOLUME, EXPRESSION, REVERB = 100, 127, 40  # that General MIDI's reset sets the controllers 7, 11 and 91 to
+from specdiffd.base.messages import CHANNELS, CURVES, DEFAULTS
 
 
 class Event(NamedTuple):
@@ -125,26 +120,24 @@ class Curve:
         return values[np.searchsorted(self.times_s, times_s, side="right")]
 
 
+def _at_rest(curve: str) -> Curve:
+    return Curve(CURVES[curve](DEFAULTS))
+
+
 @dataclass(slots=True)
 class Controllers:
     """The curves of one channel that reach the instrument."""
 
-    gain_db: Curve = field(default_factory=lambda: Curve(gain_db(VOLUME, EXPRESSION)))
+    gain_db: Curve = field(default_factory=lambda: _at_rest("gain_db"))
     pitch_semitones: Curve = field(default_factory=lambda: Curve(0.0))  # bend and tuning
-    modulation: Curve = field(default_factory=lambda: Curve(0.0))
-    pedal: Curve = field(default_factory=lambda: Curve(0.0))
-    reverb: Curve = field(default_factory=lambda: Curve(REVERB / 127))
+    modulation: Curve = field(default_factory=lambda: _at_rest("modulation"))
+    pedal: Curve = field(default_factory=lambda: _at_rest("pedal"))
+    reverb: Curve = field(default_factory=lambda: _at_rest("reverb"))
 
     @property
     def curves(self) -> tuple[Curve, ...]:
         """All of them."""
         return self.gain_db, self.pitch_semitones, self.modulation, self.pedal, self.reverb
-
-
-def gain_db(volume: int, expression: int) -> float:
-    """Channel volume (CC 7) times expression (CC 11) in dB: 40 log10 each, the General MIDI recommendation."""
-    product = volume * expression / (127.0 * 127.0)
-    return max(-96.0, 40.0 * math.log10(product)) if product > 0 else -96.0
 
 
 class Performance(NamedTuple):

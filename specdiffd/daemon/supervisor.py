@@ -19,14 +19,13 @@ import msgspec
 from specdiffd import __version__
 from specdiffd.base.config import Config, check_config
 from specdiffd.base.errors import ConfigError, ControlError, DeviceError
-from specdiffd.base.events import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
+from specdiffd.base.messages import CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.control import protocol
 from specdiffd.control.server import ControlServer
 from specdiffd.daemon.children import Child, failure
 from specdiffd.daemon.notify import Notifier
-from specdiffd.io.process import run_io
-from specdiffd.player.worker import run_engine
-from specdiffd.shared.block import PlayedRing, SharedBlock
+from specdiffd.daemon.processes import run_engine, run_io
+from specdiffd.shared.block import SharedBlock
 from specdiffd.shared.messages import EngineReady, Failed, Go, IoReady, Loaded, MidiConnections, News, Report, Waiting
 from specdiffd.shared.ring import BelledRing
 
@@ -64,9 +63,9 @@ class Daemon:
         self._standby = Child("standby", self._create_standby)
 
     @property
-    def played(self) -> PlayedRing:
-        """What was put out."""
-        return self._shared.played
+    def shared(self) -> SharedBlock:
+        """What the processes share; what was put out is in it."""
+        return self._shared
 
     @property
     def midi_api(self) -> str | None:
@@ -103,7 +102,7 @@ class Daemon:
             self._server = ControlServer(self.config.control, self._handle)
             stack.callback(self._server.stop)
             self._shared = SharedBlock()
-            self._shared.timeline.header.gain = 10 ** (self._gain_db / 20)
+            self._shared.marks.header.gain = 10 ** (self._gain_db / 20)
             self._midi_bell = self._spawn.Pipe(duplex=False)
             self._control_bell = self._spawn.Pipe(duplex=False)
             self._control_queue = BelledRing(self._shared.control_events, self._control_bell[1])
@@ -174,7 +173,7 @@ class Daemon:
 
     def _alive_ns(self, child: Child) -> int:
         """The last sign of life in shared memory; a standby gives none there."""
-        header = self._shared.timeline.header
+        header = self._shared.marks.header
         return {"io": header.io_alive_ns, "engine": header.engine_alive_ns}.get(child.name, 0)
 
     def _listen(self, child: Child) -> None:
@@ -236,7 +235,7 @@ class Daemon:
         if not problem:
             log.error("a process of the %s died (exit code %s)", child.name, exit_code)
         if child is self._io:
-            self._shared.timeline.stop_clock()
+            self._shared.marks.stop_clock()
         if child is self._engine:
             self._counted = self._total(self._report.counters)
             self._report = msgspec.structs.replace(self._report, counters={})
@@ -255,7 +254,7 @@ class Daemon:
             log.info("the sample rate is %d Hz now, it was %d: another engine takes over", rate_hz, self._rate_hz)
             self._engine.kill()
         elif not self._engine.went:
-            self._shared.timeline.discard()  # what is there is of the old rate, and would sound at a wrong pitch
+            self._shared.marks.discard()  # what is there is of the old rate, and would sound at a wrong pitch
 
     def _mend_engine(self) -> None:
         """The standby takes over, from the score as the engine knew it and everything that was played since."""
@@ -273,7 +272,7 @@ class Daemon:
 
     def _go(self, rate_hz: int) -> None:
         """The engine is to play; what the ones before it have died of again and again is left out."""
-        failures, delay_ms, playhead = self._engine.failures, self._report.render_delay_ms, self._shared.timeline.playhead
+        failures, delay_ms, playhead = self._engine.failures, self._report.render_delay_ms, self._shared.marks.playhead
         snapshot = None if self._snapshot is None or failures > 2 else zlib.compress(self._snapshot, 1)  # it fits into the pipe at once
         go = Go(
             rate_hz,
@@ -292,14 +291,14 @@ class Daemon:
                 log.warning("a process of the %s does not stop, killed it", child.name)
 
     def _fade_out(self) -> None:
-        self._shared.timeline.header.running = 0
+        self._shared.marks.header.running = 0
         time.sleep(FADE_S + self.config.audio.block_size / (self._rate_hz or 48000))  # the stream must run on for the fade to be heard
 
     # -- what clients see ----------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """Everything worth knowing, as JSON."""
-        header = self._shared.timeline.header
+        header = self._shared.marks.header
         report, stream = self._report, self._stream
         return {
             "version": __version__,
@@ -310,7 +309,7 @@ class Daemon:
             "gain_db": self._gain_db,
             "sounding_notes": msgspec.to_builtins(report.sounding_notes),
             "programs": report.programs or [0] * CHANNELS,
-            "forecast_s": round(self._shared.timeline.ahead / self._rate_hz, 3) if self._rate_hz else 0.0,
+            "forecast_s": round(self._shared.marks.ahead / self._rate_hz, 3) if self._rate_hz else 0.0,
             "asleep": report.asleep,
             "revision": report.revision,
             "slack": report.slack,
@@ -379,7 +378,7 @@ class Daemon:
 
     def _panic(self) -> None:
         """The output is mute from its next block on, whatever the engine does, until that has silenced everything."""
-        header = self._shared.timeline.header
+        header = self._shared.marks.header
         header.panic_ns = time.monotonic_ns()
         header.panics += 1
         self._control_queue.ring()
@@ -408,7 +407,7 @@ class Daemon:
 
     def _set_gain(self, db: float) -> None:
         self._gain_db = db
-        self._shared.timeline.header.gain = 10 ** (db / 20)
+        self._shared.marks.header.gain = 10 ** (db / 20)
 
 
 def run(config: Config, fake: bool = False, wait: bool = False) -> None:

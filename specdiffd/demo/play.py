@@ -19,12 +19,13 @@ import rtmidi
 
 from specdiffd.base.config import Config
 from specdiffd.base.errors import DeviceError, MidiFileError, SpecdiffdError
-from specdiffd.base.events import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET
 from specdiffd.control.client import ControlClient
 from specdiffd.daemon.supervisor import Daemon
 from specdiffd.io.devices import find_device, import_sounddevice
 from specdiffd.midi.file import read_song
-from specdiffd.shared.block import PlayedRing
+from specdiffd.shared.played import PlayedRing
 
 log = logging.getLogger(__name__)
 PERFORMANCE = Path(__file__).parent / "performance.mid"
@@ -60,7 +61,7 @@ def play_demo(
         server.start()
         stack.callback(server.join, 5)
         stack.callback(daemon.request_stop)
-        stack.enter_context(recorded(daemon.played, daemon.sample_rate_hz, recording))
+        stack.enter_context(recorded(daemon.shared.played, daemon.sample_rate_hz, recording))
         send, way = stack.enter_context(keyboard(config, daemon))
         log.info("playing through %s", way)
         _play(events, send, stopped, progress)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
-from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import NOTE_OFF, NOTE_ON
 from specdiffd.evaluate.rendering import VARIANTS, Renderers, model_mel
 from specdiffd.instruments.builtin import SpectrogramInstrument
-from specdiffd.reference.pieces import order
+from specdiffd.reference.parts import order
 
 Mel = NDArray[np.float32]
 # What is compared: the sampler at several numbers of steps, the mean that it would predict without noise, the note prior.

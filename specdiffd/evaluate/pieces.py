@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from specdiffd.base.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
-from specdiffd.reference.pieces import drum_pattern, note, order, tracks_of
+from specdiffd.base.events import Event
+from specdiffd.base.messages import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM
+from specdiffd.reference.drums import drum_pattern
+from specdiffd.reference.parts import note, order
+from specdiffd.reference.songs import tracks_of
 
 # The families of General MIDI, eight programs each, in order; and a band with drums.
 FAMILIES = (

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.signal import find_peaks
 from scipy.stats import spearmanr
 
-from specdiffd.base.events import NOTE_ON
+from specdiffd.base.messages import NOTE_ON
 from specdiffd.evaluate.pieces import FAMILIES, crescendo, phrase, single_notes, strokes
 from specdiffd.evaluate.rendering import Audio, Renderers
-from specdiffd.reference.pieces import drum_pattern
+from specdiffd.reference.drums import drum_pattern
 
 PROGRAMS = 128
 ONE_OF_EACH_FAMILY = tuple(range(0, PROGRAMS, PROGRAMS // len(FAMILIES)))

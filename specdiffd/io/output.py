@@ -11,8 +11,8 @@ from specdiffd.base.clock import SampleClock
 from specdiffd.base.config import AudioConfig
 from specdiffd.dsp.limiter import Fader, Limiter, peak
 from specdiffd.dsp.reverb import Reverb
-from specdiffd.shared.block import MAX_BLOCK, STEREO, SharedBlock
-from specdiffd.shared.timeline import CHANNELS
+from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.sizes import CHANNELS, MAX_BLOCK, STEREO
 
 PEAK_HALVES_S = 3.7  # half of a peak is forgotten: less, and who asks for the status twice a second misses it
 RESTING_S = 0.17  # of silence between two looks at the clock, a block at least: less costs at rest, more lets the clock drift

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from specdiffd.base.errors import DeviceError
 from specdiffd.dsp.files import WAV_BYTES
-from specdiffd.shared.block import STEREO
+from specdiffd.shared.sizes import STEREO
 
 FLUSH_S = 0.5  # of audio: what a crash may lose
 BYTES = 2 * STEREO  # of a sample, in 16 bits

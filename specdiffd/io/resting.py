@@ -10,8 +10,9 @@ import numpy as np
 from numba import types
 from numba.np.numpy_support import carray
 
-from specdiffd.shared.block import PLAYED_SAMPLES, PLAYED_WORD, STEREO, SharedBlock
-from specdiffd.shared.timeline import Header
+from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.marks import Header
+from specdiffd.shared.sizes import PLAYED_SAMPLES, PLAYED_WORD, STEREO
 
 PLAYHEAD, RESTING, VALID_UNTIL, SILENT = (
     getattr(Header, name).offset // 8 for name in ("playhead", "resting_blocks", "valid_until", "silent")

@@ -15,7 +15,8 @@ from specdiffd.base.folders import expanded
 from specdiffd.io.devices import find_device, import_sounddevice
 from specdiffd.io.output import Player
 from specdiffd.io.recording import Recording
-from specdiffd.shared.block import STEREO, SharedBlock
+from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.sizes import STEREO
 
 LONGEST_PAUSE_S = 0.8  # without a callback, besides a block, before a stream counts as stopped: a server that is only slow takes less
 USUAL_RATE_HZ = 48000  # that the built-in instrument has

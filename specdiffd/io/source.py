@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from mido.tokenizer import Tokenizer
 
-from specdiffd.base.events import CONTROL, NOTE_OFF, NOTE_ON, SYSTEM_RESET
-from specdiffd.midi.messages import ACTIVE_SENSING, channel_message
+from specdiffd.base.messages import ACTIVE_SENSING, CONTROL, NOTE_OFF, NOTE_ON, SYSTEM_RESET
+from specdiffd.midi.messages import channel_message
 
 SENSED_FOR_NS = 330_000_000  # after active sensing the next byte comes within this, or the cable is out (MIDI 1.0)
 PEDALS = (64, 66)  # sustain and sostenuto: what they hold is let go with the keys

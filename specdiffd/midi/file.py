@@ -12,15 +12,16 @@ from typing import NamedTuple
 import mido
 
 from specdiffd.base.errors import MidiFileError
-from specdiffd.base.events import CONTROL, NOTE_ON, Event
-from specdiffd.midi.mend import Damage, Mended, mend
+from specdiffd.base.events import Event
+from specdiffd.base.messages import ALL_NOTES_OFF, CONTROL, NOTE_ON, SUSTAIN
+from specdiffd.midi.mend import Mended, mend
 from specdiffd.midi.messages import channel_message
+from specdiffd.midi.track import Damage
 
 LONGEST_S = 12 * 3600.0  # a song that is longer has a damaged time: its audio would fill 4 GB
 MOST_BYTES = 64 << 20  # a hundred times the largest songs there are; what never ends is no file
 NAMED_DAMAGES = 10
 DEFAULT_TEMPO_US = 500_000  # a quarter note, before the first tempo event
-PEDAL, ALL_NOTES_OFF = 64, 123
 
 
 class Song(NamedTuple):
@@ -164,4 +165,4 @@ def _events(tracks: Sequence[Track], clock: TickClock, start_s: float, end_s: fl
 def _released(events: Iterable[Event], end_s: float) -> list[Event]:
     """What lets go of all that the events may have left."""
     channels = sorted({(e.port, e.status & 0x0F) for e in events if e.kind == NOTE_ON})
-    return [Event(end_s, CONTROL | channel, control, 0, port) for port, channel in channels for control in (PEDAL, ALL_NOTES_OFF)]
+    return [Event(end_s, CONTROL | channel, control, 0, port) for port, channel in channels for control in (SUSTAIN, ALL_NOTES_OFF)]

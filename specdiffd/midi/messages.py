@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from specdiffd.base.events import SYSTEM_RESET
+from specdiffd.base.messages import SYSEX, SYSTEM_RESET
 
-SYSEX, SYSEX_END, ACTIVE_SENSING = 0xF0, 0xF7, 0xFE
 # General MIDI 1 and 2 on, and off, for any device; GS reset and SC-88 mode set, and XG on and all parameters reset, for any device.
 # All of them mean "as after power-up". The checksum of Roland's messages is not looked at: other synthesizers do not, either.
 _RESET = re.compile(

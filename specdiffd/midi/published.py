@@ -16,7 +16,8 @@ from typing import Any
 import mido
 
 from specdiffd.base.errors import MidiFileError
-from specdiffd.base.events import Controllers, Note, Performance, gain_db
+from specdiffd.base.events import Controllers, Curve, Note, Performance
+from specdiffd.base.messages import CONTROLLERS, CURVES, DEFAULTS
 from specdiffd.midi.file import mended, read_song
 from specdiffd.midi.score import CUT_BY
 
@@ -86,20 +87,14 @@ def _closed(song: mido.MidiFile, lengths: list[int]) -> bytes:
 
 def _controllers(sequence: Any) -> dict[int, Controllers]:
     channels: defaultdict[int, Controllers] = defaultdict(Controllers)
-    levels: defaultdict[int, dict[int, int]] = defaultdict(lambda: {7: 100, 11: 127})
+    values: defaultdict[int, dict[int, int]] = defaultdict(lambda: dict(DEFAULTS))
     for note in sequence.notes:
         channels[note.instrument]
     for change in sorted(sequence.control_changes, key=lambda c: c.time):
-        curves, level = channels[change.instrument], levels[change.instrument]
-        if change.control_number in (7, 11):
-            level[change.control_number] = change.control_value
-            curves.gain_db.add(change.time, gain_db(level[7], level[11]))
-        elif change.control_number == 1:
-            curves.modulation.add(change.time, change.control_value / 127)
-        elif change.control_number == 91:
-            curves.reverb.add(change.time, change.control_value / 127)
-        elif change.control_number == 64:
-            curves.pedal.add(change.time, float(change.control_value >= 64))
+        if (row := CONTROLLERS.get(change.control_number)) is not None:
+            values[change.instrument][row.number] = change.control_value
+            curve: Curve = getattr(channels[change.instrument], row.curve)
+            curve.add(change.time, CURVES[row.curve](values[change.instrument]))
     for bend in sorted(sequence.pitch_bends, key=lambda b: b.time):
         channels[bend.instrument].pitch_semitones.add(bend.time, bend.bend / 8192 * BEND_RANGE_SEMITONES)
     return dict(channels)

@@ -8,26 +8,31 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
-from specdiffd.base.events import (
+from specdiffd.base.events import Controllers, Curve, Event, Note, Performance
+from specdiffd.base.messages import (
+    ALL_NOTES_OFF,
+    ALL_SOUND_OFF,
     BEND,
     CHANNELS,
     CONTROL,
+    CONTROLLERS,
+    CURVES,
+    DATA,
+    DATA_FINE,
     DRUM_CHANNEL,
-    EXPRESSION,
     NOTE_OFF,
     NOTE_ON,
+    NRPN,
+    NRPN_FINE,
     PROGRAM,
-    REVERB,
+    RESET_CONTROLLERS,
+    RPN,
+    RPN_FINE,
+    SUSTAIN,
     SYSTEM_RESET,
-    VOLUME,
-    Controllers,
-    Event,
-    Note,
-    Performance,
-    gain_db,
 )
+from specdiffd.midi.channel import Channel
 
 # General MIDI level 1 percussion: a note of a group cuts the others of its group off.
 EXCLUSIVE_DRUMS = ({42, 44, 46}, {71, 72}, {73, 74}, {78, 79}, {80, 81})
@@ -37,33 +42,6 @@ RING_S = 3.0  # after its end a note counts as heard
 VOICES = 256  # heard at a time, as in FluidSynth: what a revision costs grows with them (17 ms of note prior for ten frames)
 STOLEN_S = 0.06  # until a note whose voice is stolen is silent: three frames, so that nothing clicks
 KEPT_NOTES = 1024  # that have ended, of a score that forgets: more than a window has tokens for
-BEND_RANGE, FINE_TUNING, COARSE_TUNING = (0, 0), (0, 1), (0, 2)  # registered parameters: controllers 101 and 100
-CENTRE = 8192  # of 14 bits
-
-
-@dataclass(slots=True)
-class _Channel:
-    """What a channel remembers between messages. The defaults are what a reset makes of it."""
-
-    program: int = 0
-    pedal: bool = False
-    volume: int = VOLUME
-    expression: int = EXPRESSION
-    bend: int = CENTRE
-    bend_range_semitones: float = 2.0
-    tuning_semitones: float = 0.0
-    transposition_semitones: int = 0
-    parameter: tuple[int, int] | None = None  # registered, that data entry goes to
-    selected: tuple[int, int] = (127, 127)  # as the last controllers 101 and 100 said
-    data: tuple[int, int] = (0, 0)  # entered since then: controllers 6 and 38, in either order
-    held: dict[int, Note] = field(default_factory=dict)  # key down
-    sustained: dict[int, Note] = field(default_factory=dict)  # key up, pedal down
-
-    @property
-    def pitch_semitones(self) -> float:
-        """By how much notes are off their keys."""
-        bent = (self.bend - CENTRE) / CENTRE * self.bend_range_semitones
-        return bent + self.tuning_semitones + self.transposition_semitones
 
 
 class Score:
@@ -82,7 +60,7 @@ class Score:
         self._heard: dict[Note, None] = {}  # of them those that still may be, in order
         self._ended: deque[Note] = deque()  # of those, the ones that have ended, in that order
         self._controllers: dict[int, Controllers] = {}
-        self._channels: dict[int, _Channel] = {}
+        self._channels: dict[int, Channel] = {}
         self.stolen_notes = 0  # cut off since too many were heard
 
     @property
@@ -99,7 +77,7 @@ class Score:
         return self._channels[channel].program if channel in self._channels else 0
 
     @property
-    def channels(self) -> Mapping[int, _Channel]:
+    def channels(self) -> Mapping[int, Channel]:
         """The channels that have had a message."""
         return self._channels
 
@@ -130,7 +108,10 @@ class Score:
     def release_all(self, time_s: float) -> bool:
         """Every key and pedal is let go; returns whether that changes what is heard."""
         changed = [
-            self._control(number, control, 0, time_s) for number, c in self._channels.items() if c.held or c.pedal for control in (64, 123)
+            self._control(number, control, 0, time_s)
+            for number, c in self._channels.items()
+            if c.held or c.pedal
+            for control in (SUSTAIN, ALL_NOTES_OFF)
         ]
         return any(changed)
 
@@ -258,10 +239,10 @@ class Score:
 
     # -- controllers ---------------------------------------------------------------------------------------------
 
-    def _channel(self, number: int) -> _Channel:
+    def _channel(self, number: int) -> Channel:
         """What is remembered of a channel; its first message makes it."""
         if number not in self._channels:
-            self._channels[number], self._controllers[number] = _Channel(), Controllers()
+            self._channels[number], self._controllers[number] = Channel(), Controllers()
         return self._channels[number]
 
     def _is_heard(self, number: int, time_s: float) -> bool:
@@ -269,80 +250,52 @@ class Score:
 
     def _control(self, number: int, control: int, value: int, time_s: float) -> bool:
         channel = self._channel(number)
-        curves = self._controllers[number]
-        changed = False
-        if control == 64:
-            channel.pedal = value >= 64
-            changed = curves.pedal.add(time_s, float(channel.pedal))
-            if not channel.pedal:
-                changed |= self._release_sustained(number, time_s)
-        elif control in (7, 11):
-            if control == 7:
-                channel.volume = value
-            else:
-                channel.expression = value
-            changed = curves.gain_db.add(time_s, gain_db(channel.volume, channel.expression))
-        elif control == 1:
-            changed = curves.modulation.add(time_s, value / 127)
-        elif control == 91:
-            changed = curves.reverb.add(time_s, value / 127)
-        elif control in (98, 99, 100, 101):
-            self._select(channel, control, value)
-        elif control in (6, 38):
-            return self._enter(number, control, value, time_s)
-        elif control == 120:
+        if control in CONTROLLERS:
+            return self._turn(number, control, value, time_s)
+        if control in (NRPN_FINE, NRPN, RPN_FINE, RPN):
+            channel.select(control, value)
+        elif control in (DATA, DATA_FINE):
+            channel.enter(control, value)
+            return self._update_pitch(number, time_s)
+        elif control == ALL_SOUND_OFF:
             return self._all_sound_off(number, time_s)
-        elif control == 121:
+        elif control == RESET_CONTROLLERS:
             return self._reset_controllers(number, time_s)
-        elif control >= 123:  # all notes off; the mode messages imply it
+        elif control >= ALL_NOTES_OFF:
             off = [self._note_off(number, pitch, time_s) for pitch in list(channel.held)]
             return any(off)
+        return False
+
+    def _turn(self, number: int, control: int, value: int, time_s: float) -> bool:
+        """A controller of the table."""
+        channel = self._channel(number)
+        channel.values[control] = value
+        changed = self._update_curve(number, CONTROLLERS[control].curve, time_s)
+        if control == SUSTAIN and not channel.pedal:
+            changed |= self._release_sustained(number, time_s)
         return changed and self._is_heard(number, time_s)
 
-    @staticmethod
-    def _select(channel: _Channel, control: int, value: int) -> None:
-        """Controllers 100 and 101 choose a registered parameter, 98 and 99 (one that is not registered) end that."""
-        channel.data = (0, 0)
-        if control in (98, 99):
-            channel.parameter = None
-            return
-        channel.selected = (value, channel.selected[1]) if control == 101 else (channel.selected[0], value)
-        channel.parameter = channel.selected
-
-    def _enter(self, number: int, control: int, value: int, time_s: float) -> bool:
-        """Data entry, for the registered parameters that there are."""
-        channel = self._channel(number)
-        channel.data = (value, channel.data[1]) if control == 6 else (channel.data[0], value)
-        coarse, fine = channel.data
-        if channel.parameter == BEND_RANGE:
-            channel.bend_range_semitones = coarse + min(fine, 99) / 100
-        elif channel.parameter == FINE_TUNING:
-            channel.tuning_semitones = ((coarse << 7 | fine) - CENTRE) / CENTRE
-        elif channel.parameter == COARSE_TUNING:
-            channel.transposition_semitones = coarse - 64
-        return self._update_pitch(number, time_s)
+    def _update_curve(self, number: int, curve: str, time_s: float) -> bool:
+        found: Curve = getattr(self._controllers[number], curve)
+        return found.add(time_s, CURVES[curve](self._channel(number).values))
 
     def _update_pitch(self, number: int, time_s: float) -> bool:
         changed = self._controllers[number].pitch_semitones.add(time_s, self._channel(number).pitch_semitones)
         return changed and self._is_heard(number, time_s)
 
     def _reset_controllers(self, number: int, time_s: float) -> bool:
-        """CC 121 as RP-015 has it: volume, pan, program, bend range and tuning stay."""
-        channel = self._channel(number)
-        channel.bend, channel.parameter, channel.selected = CENTRE, None, (127, 127)
-        changed = [self._control(number, control, value, time_s) for control, value in ((64, 0), (1, 0), (11, EXPRESSION))]
-        return any([*changed, self._update_pitch(number, time_s)])
+        self._channel(number).reset_controllers()
+        changed = [self._update_curve(number, curve, time_s) for curve in CURVES]
+        changed.append(self._release_sustained(number, time_s))
+        return any([any(changed) and self._is_heard(number, time_s), self._update_pitch(number, time_s)])
 
     def _reset(self, port: int, time_s: float) -> bool:
         """Everything on a port's channels as after power-up, and silent."""
         changed = False
         for number in [n for n in self._channels if n // CHANNELS == port]:
             changed |= self._all_sound_off(number, time_s)
-            fresh = _Channel()
-            self._channels[number], curves = fresh, self._controllers[number]
-            curves.gain_db.add(time_s, gain_db(fresh.volume, fresh.expression))
-            curves.pitch_semitones.add(time_s, fresh.pitch_semitones)
-            curves.modulation.add(time_s, 0.0)
-            curves.pedal.add(time_s, 0.0)
-            curves.reverb.add(time_s, REVERB / 127)
+            self._channels[number] = Channel()
+            for curve in CURVES:
+                self._update_curve(number, curve, time_s)
+            self._update_pitch(number, time_s)
         return changed

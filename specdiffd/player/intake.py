@@ -7,7 +7,8 @@ from collections import deque
 from operator import itemgetter
 
 from specdiffd.base.clock import ClockState
-from specdiffd.base.events import NOTE_ON, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import NOTE_ON
 from specdiffd.player.delay import RenderDelay
 from specdiffd.player.engine import Engine
 from specdiffd.shared.block import SharedBlock

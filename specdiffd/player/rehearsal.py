@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.clock import ClockState
-from specdiffd.base.events import NOTE_OFF, NOTE_ON, Event
+from specdiffd.base.events import Event
 from specdiffd.base.instrument import Instrument
+from specdiffd.base.messages import NOTE_OFF, NOTE_ON
 from specdiffd.base.metrics import Durations
 from specdiffd.player.engine import Engine
 from specdiffd.player.settings import EngineSettings

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import msgspec
 
-from specdiffd.base.events import CHANNELS, Note
+from specdiffd.base.events import Note
+from specdiffd.base.messages import CHANNELS
 from specdiffd.base.metrics import Durations
 from specdiffd.player.delay import RenderDelay
 from specdiffd.player.engine import Engine

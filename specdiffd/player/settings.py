@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from specdiffd.base.events import CHANNELS
+from specdiffd.base.messages import CHANNELS
 
 FADE_MS = 30  # written at the end of every forecast: shorter, and an engine that dies ends in a click
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from specdiffd.dsp.resample import Resampler
 from specdiffd.player.settings import EngineSettings
-from specdiffd.shared.timeline import CHANNELS
+from specdiffd.shared.sizes import CHANNELS
 
 CAPACITY_SAMPLES = 1 << 18  # 16 s at 16 kHz: were it shorter than the forecast, the end would overwrite the beginning
 

@@ -13,7 +13,8 @@ from specdiffd.player.forecast import Forecast
 from specdiffd.player.policy import fade_end_samples
 from specdiffd.player.settings import EngineSettings
 from specdiffd.player.source import SourceBuffer
-from specdiffd.shared.timeline import CHANNELS, Timeline
+from specdiffd.shared.sizes import CHANNELS
+from specdiffd.shared.timeline import Timeline
 
 
 class Place(NamedTuple):

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.errors import DeviceError
-from specdiffd.base.events import BEND, CHANNELS, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, SYSTEM_RESET, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import BEND, CHANNELS, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, SYSTEM_RESET
 
 SOUNDFONTS = {
     "fluid": Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),

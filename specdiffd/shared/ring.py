@@ -8,15 +8,23 @@ from collections.abc import Hashable
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-
-from specdiffd.base.events import BEND, NOTE_OFF, NOTE_ON, PRESSURE, PROGRAM
+from specdiffd.base.messages import BEND, NOTE_OFF, NOTE_ON, PRESSURE, PROGRAM
 from specdiffd.shared.words import words
 
-RECORD = np.dtype([("time_ns", np.int64), ("status", np.uint8), ("data1", np.uint8), ("data2", np.uint8), ("pad", np.uint8, 5)])
 CAPACITY = 4096
 
 Entry = tuple[int, int, int, int]  # time_ns, status, data1, data2
+
+
+class Record(ctypes.Structure):
+    """A stamped message of the queue: 16 bytes."""
+
+    _fields_ = (("time_ns", ctypes.c_int64), ("status", ctypes.c_uint8), ("data1", ctypes.c_uint8), ("data2", ctypes.c_uint8))
+
+    @property
+    def entry(self) -> Entry:
+        """As numbers."""
+        return self.time_ns, self.status, self.data1, self.data2
 
 
 @words
@@ -36,12 +44,12 @@ class EventRing:
         buffer = bytearray(self.size(capacity)) if buffer is None else buffer
         self._capacity = capacity
         self._header = Header.from_buffer(buffer)
-        self._records: Any = np.frombuffer(buffer, RECORD, capacity, ctypes.sizeof(Header))
+        self._records: Any = (Record * capacity).from_buffer(buffer, ctypes.sizeof(Header))
 
     @staticmethod
     def size(capacity: int = CAPACITY) -> int:
         """Bytes needed."""
-        return ctypes.sizeof(Header) + capacity * RECORD.itemsize
+        return ctypes.sizeof(Header) + capacity * ctypes.sizeof(Record)
 
     @property
     def dropped(self) -> int:
@@ -66,7 +74,8 @@ class EventRing:
         head = self._header.head
         if head - self._header.tail >= self._capacity:
             return False
-        self._records[head % self._capacity] = (time_ns, status, data1, data2, 0)
+        record = self._records[head % self._capacity]
+        record.time_ns, record.status, record.data1, record.data2 = time_ns, status, data1, data2
         self._header.head = head + 1
         return True
 
@@ -90,7 +99,7 @@ class EventRing:
         tail, head = self._header.tail, self._header.head
         if tail == head:
             return []
-        taken = [tuple(row[:4]) for row in self._records[np.arange(tail, head) % self._capacity].tolist()]
+        taken: list[Entry] = [self._records[at % self._capacity].entry for at in range(tail, head)]
         self._header.tail = head
         return taken
 

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from specdiffd.base.errors import Interrupted
-from specdiffd.base.events import DRUM_CHANNEL, PROGRAM, Event
+from specdiffd.base.events import Event
 from specdiffd.base.formats import MelFormat
+from specdiffd.base.messages import DRUM_CHANNEL, PROGRAM
 from specdiffd.dsp.mel import log_mel
 from specdiffd.midi.score import Score
 from specdiffd.prior.network import (
@@ -45,7 +46,7 @@ from specdiffd.prior.network import (
 )
 from specdiffd.prior.note_features import note_features
 from specdiffd.reference.fluid import FluidRenderer
-from specdiffd.reference.pieces import KIT, note
+from specdiffd.reference.parts import KIT, note
 from specdiffd.train.data import RENDER_RATE_HZ
 from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state, write_state
 from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady

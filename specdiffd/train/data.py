@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from specdiffd.base.events import Event, Performance
 from specdiffd.midi.score import Score
 from specdiffd.reference.fluid import FluidRenderer
-from specdiffd.reference.pieces import Rng, random_piece
+from specdiffd.reference.parts import Rng
+from specdiffd.reference.pieces import random_piece
 
 log = logging.getLogger(__name__)
 RENDER_RATE_HZ = 48000

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from specdiffd import cli
 from specdiffd.base.errors import MidiFileError
-from specdiffd.base.events import CONTROL, DRUM_CHANNEL, NOTE_ON, PROGRAM
+from specdiffd.base.messages import CONTROL, DRUM_CHANNEL, NOTE_ON, PROGRAM
 from specdiffd.demo.compose import compose
 from specdiffd.demo.play import PERFORMANCE, read_events
 

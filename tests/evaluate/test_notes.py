@@ -6,7 +6,8 @@ import mido
 import numpy as np
 import pytest
 
-from specdiffd.base.events import DRUM_CHANNEL, NOTE_ON, PROGRAM, Event, Performance
+from specdiffd.base.events import Event, Performance
+from specdiffd.base.messages import DRUM_CHANNEL, NOTE_ON, PROGRAM
 from specdiffd.evaluate.notes import Row, table
 from specdiffd.evaluate.pieces import BAND, BAND_PROGRAMS, FAMILIES, family_piece, test_set
 from specdiffd.evaluate.rendering import copy_synthesis, timed_rendering

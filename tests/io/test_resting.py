@@ -8,7 +8,8 @@ import pytest
 from specdiffd.base.config import AudioConfig
 from specdiffd.io.output import RESTING_S, Player
 from specdiffd.io.resting import CALLBACK, resting_callback
-from specdiffd.shared.block import PLAYED_SAMPLES, SharedBlock
+from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.sizes import PLAYED_SAMPLES
 
 BLOCK, CHANNELS = 300, 3
 RESTING_TICKS = round(RESTING_S * 48000 / BLOCK)

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from specdiffd.base.errors import DeviceError
-from specdiffd.base.events import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM, Event
+from specdiffd.base.events import Event
+from specdiffd.base.messages import DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM
 from specdiffd.midi.score import Score
 from specdiffd.reference.fluid import FluidRenderer
-from specdiffd.reference.pieces import generated_piece, random_piece, solo_piece, song_piece, tracks_of
+from specdiffd.reference.generated import generated_piece
+from specdiffd.reference.pieces import random_piece, solo_piece
+from specdiffd.reference.songs import song_piece, tracks_of
 from specdiffd.train.data import PieceBank
 
 RATE = 16000

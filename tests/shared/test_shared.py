@@ -3,7 +3,8 @@ import os
 
 import numpy as np
 
-from specdiffd.shared.block import PLAYED_SAMPLES, SharedBlock
+from specdiffd.shared.block import SharedBlock
+from specdiffd.shared.sizes import PLAYED_SAMPLES
 
 
 def child(shared: SharedBlock) -> None:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from specdiffd.base.clock import ClockState
-from specdiffd.shared.timeline import CHANNELS, Timeline
+from specdiffd.shared.sizes import CHANNELS
+from specdiffd.shared.timeline import Timeline
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_the_clock_is_read_whole(timeline: Timeline) -> None:
 
 
 def test_the_header_is_made_of_words() -> None:
-    from specdiffd.shared.timeline import Header
+    from specdiffd.shared.marks import Header
 
     assert all(getattr(Header, name).size == 8 == getattr(Header, name).offset % 8 + 8 for name in Header.__annotations__)
 
