@@ -18,7 +18,9 @@ from specdiffd.base.events import Performance
 from specdiffd.base.formats import MelFormat
 from specdiffd.base.instrument import Preparation, Rendered, RenderSettings, Stages
 from specdiffd.base.metrics import Stopwatch
-from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
+from specdiffd.diffusion.caches import NEVER_VISIBLE, Conditioning
+from specdiffd.diffusion.decoder import Decoder
+from specdiffd.diffusion.encoders import ContextEncoder, NotesEncoder
 from specdiffd.diffusion.sampler import part_noise, sample_diffusion
 from specdiffd.diffusion.schedule import DiffusionConfig, DiffusionSchedule, diffusion_schedule
 from specdiffd.tokens.codec import Codec

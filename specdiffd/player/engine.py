@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from specdiffd.base.events import CHANNELS, Event
 from specdiffd.base.instrument import Instrument, Preparation, Rendered
+from specdiffd.base.sizes import SIZES
 from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import to_room
 from specdiffd.dsp.splice import crossfade, fade_out
@@ -56,9 +57,9 @@ class EngineSettings:
     least_fade_samples: int = 48  # of a late splice
     before_onset_samples: int = 48  # a crossfade ends this long before the onset it makes room for
     end_fade_samples: int = 1440  # written at the end of every forecast
-    urgent_frames: int = 10
-    most_frames: int = 14  # of a revision that begins before its splice, since a draft had not been finished
-    slice_frames: int = 10
+    urgent_frames: int = SIZES.revision_frames
+    most_frames: int = SIZES.longest_revision_frames  # of a revision that begins before its splice, since a draft had not been finished
+    slice_frames: int = SIZES.revision_frames
     prepared_frames: int = 48  # ahead of the next slice
     drafts: bool = True  # spliced in before what they are drafts of, where the instrument can make them
     eager: bool = True  # an event is rendered as soon as it comes; else when it must, together with all that comes until then
