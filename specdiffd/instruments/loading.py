@@ -43,7 +43,8 @@ from specdiffd.instruments.layout import (
     read_json,
 )
 from specdiffd.instruments.networks import Networks
-from specdiffd.instruments.published import PublishedInstrument, StreamingVocoder
+from specdiffd.instruments.published import PublishedInstrument
+from specdiffd.instruments.streaming import StreamingVocoder
 from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
