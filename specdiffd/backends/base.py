@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 Function = Callable[..., tuple[Tensor, ...]]  # of a module and tensors
+Sizes = Mapping[str, tuple[int, ...] | int]  # by name: those to compile for, ascending; or a number whose multiples one graph takes
 Report = Callable[[str], object]
 
 
@@ -38,7 +39,7 @@ class Kernel(NamedTuple):
     dtype: torch.dtype  # of arguments, results and computation: float32 or bfloat16
     inputs: tuple[Input, ...]
     outputs: tuple[Mapping[int, str], ...]  # for each result, the axes that are as long as a size of the inputs
-    sizes: Mapping[str, tuple[int, ...] | int]  # by name: the sizes to compile for, ascending; or a number whose multiples one graph takes
+    sizes: Sizes  # of the names in the inputs' shapes
 
 
 class Backend(Protocol):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from specdiffd.backends.base import Function, Input, Kernel, Report
 
 log = logging.getLogger(__name__)
-Sizes = Mapping[str, int]
+Numbers = Mapping[str, int]  # the sizes of one call, by name
 
 
 class OpenVino:
@@ -126,7 +126,7 @@ class Graph:
             log.warning("%s: no graph takes arguments of sizes %s, they are computed slowly", type(module).__name__, sizes)
         return self._kernel.function(module, *arguments)
 
-    def _padded_sizes(self, sizes: Sizes) -> dict[str, int] | None:
+    def _padded_sizes(self, sizes: Numbers) -> dict[str, int] | None:
         """The next sizes that there is a graph for; None if there is none."""
         padded: dict[str, int] = {}
         for name, size in sizes.items():
@@ -140,7 +140,7 @@ class Graph:
             padded[name] = fitting
         return padded
 
-    def _request(self, sizes: Sizes) -> Any:
+    def _request(self, sizes: Numbers) -> Any:
         """The graph of these sizes, compiled if there is none yet. A size given as a multiple stays open."""
         fixed = {name: size for name, size in sizes.items() if not isinstance(self._kernel.sizes[name], int)}
         key = tuple(fixed.values())
@@ -157,7 +157,7 @@ class Graph:
             return self._openvino.Tensor(x.numpy(), shared_memory=True)
         return self._openvino.Tensor(x.view(torch.int16).numpy(), self._openvino.Shape(x.shape), self._openvino.Type.bf16)
 
-    def _result(self, request: Any, k: int, sizes: Sizes) -> Tensor:
+    def _result(self, request: Any, k: int, sizes: Numbers) -> Tensor:
         """Result ``k`` without its padding."""
         result = torch.from_numpy(request.get_output_tensor(k).data)
         result = result.view(torch.bfloat16) if self._half else result
@@ -194,17 +194,17 @@ def _in_bfloat16(model: Any, kernel: Kernel) -> Any:
     return typed.build()
 
 
-def _sized(given: Input, sizes: Sizes) -> list[int]:
+def _sized(given: Input, sizes: Numbers) -> list[int]:
     """The shape of an argument of these sizes."""
     return [sizes[size] if isinstance(size, str) else size for size in given.shape]
 
 
-def _zeros(kernel: Kernel, sizes: Sizes, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def _zeros(kernel: Kernel, sizes: Numbers, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Arguments of these sizes."""
     return tuple(torch.zeros(_sized(given, sizes), dtype=torch.float32 if given.exact else dtype) for given in kernel.inputs)
 
 
-def _padded(x: Tensor, given: Input, sizes: Sizes) -> Tensor:
+def _padded(x: Tensor, given: Input, sizes: Numbers) -> Tensor:
     """An argument, padded at the end of each axis that varies."""
     wanted = _sized(given, sizes)
     if given.masked and x.stride() == tuple(math.prod(wanted[axis + 1 :]) for axis in range(x.ndim)):

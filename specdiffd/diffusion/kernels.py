@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specdiffd.backends.base import Input, Kernel
+from specdiffd.backends.base import Input, Kernel, Sizes
 from specdiffd.base.sizes import SIZES
 from specdiffd.diffusion.config import DecoderConfig
 from specdiffd.diffusion.decoder import Decoder
@@ -19,7 +19,7 @@ def notes_kernels(encoder: NotesEncoder, parts: int) -> list[Kernel]:
         Input((1, "past"), NOWHERE),
         Input(("N", "N"), NOWHERE),
     )
-    sizes = {"N": SIZES.tokens, "past": SIZES.cache_rows}
+    sizes: Sizes = {"N": SIZES.tokens, "past": SIZES.cache_rows}
     return [Kernel(NotesEncoder.encode, encoder, encoder.layer_norm.weight.dtype, inputs, ({1: "N"}, {3: "N"}), sizes)]
 
 
@@ -39,7 +39,7 @@ def decoder_kernels(decoder: Decoder, parts: int) -> list[Kernel]:
     above = (Input((parts, "F", c.d_model)), Input((parts, c.stem_channels, "F", c.input_dims)), *images[2:])
     lower, upper = (_attention(c, layers, parts) for layers in (decoder.lower_layers, c.num_layers - decoder.lower_layers))
     hidden, keys_values, image = {1: "F"}, {3: "F"}, {2: "F"}
-    sizes = {"F": SIZES.decoder_frames, "K": (c.targets_length,), "S": SIZES.cache_rows}
+    sizes: Sizes = {"F": SIZES.decoder_frames, "K": (c.targets_length,), "S": SIZES.cache_rows}
     encoded = {"N": (*SIZES.tokens, c.targets_length)}  # a window's context is as long as a window at most
     return [
         Kernel(Decoder.lower, decoder, dtype, (*lower, *below), (hidden, keys_values, image, image, image), sizes),
