@@ -177,8 +177,9 @@ def _converted(kernel: Kernel) -> Any:
         warnings.simplefilter("ignore")  # of the tracer, which says that fixed sizes become part of the graph
         traced = torch.jit.trace(traceable, _zeros(kernel, sizes, torch.float32), check_trace=False)
         # not by openvino.convert_model, which reports its use to Google Analytics from a forked process
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        return frontend.convert(frontend.load(TorchScriptPythonDecoder(traced)))
+        # The frontend reads from the decoder until it has converted it, without holding it.
+        decoder, frontend = TorchScriptPythonDecoder(traced), FrontEndManager().load_by_framework("pytorch")
+        return frontend.convert(frontend.load(decoder))
 
 
 def _in_bfloat16(model: Any, kernel: Kernel) -> Any:
