@@ -18,7 +18,8 @@ from specdiffd.base.metrics import Stopwatch
 if TYPE_CHECKING:  # the protocol's users need not load it
     from torch import Tensor
 
-S, T = TypeVar("S"), TypeVar("T")
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Rendered(NamedTuple):
