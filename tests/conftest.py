@@ -8,12 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from specdiffd.backends.base import Backend
+from specdiffd.backends.eager import Eager
 from specdiffd.backends.openvino import Graph
 from specdiffd.base.events import Event, Performance
 from specdiffd.base.formats import MelFormat
 from specdiffd.base.instrument import RenderSettings
-from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.config import DecoderConfig, EncoderConfig
+from specdiffd.diffusion.decoder import Decoder
+from specdiffd.diffusion.encoders import ContextEncoder, NotesEncoder
 from specdiffd.instruments.builtin import SpectrogramInstrument
+from specdiffd.instruments.networks import Networks
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
 from specdiffd.prior.network import NotePrior, PriorConfig
@@ -23,10 +28,12 @@ from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 SMALL_CODEC = Codec(steps_per_second=200, max_shift_steps=1100, velocity_bins=32, program_granularity="full")
 
 
-def small_instrument(seed: int = 0, settings: RenderSettings | None = None, device: str = "cpu") -> SpectrogramInstrument:
+def small_instrument(
+    seed: int = 0, settings: RenderSettings | None = None, device: str = "cpu", backend: Backend | None = None
+) -> SpectrogramInstrument:
     """The built-in family with random weights, tamed so that they answer mildly, as trained ones do."""
     torch.manual_seed(seed)
-    fmt = MelFormat()
+    backend = backend or Eager(loops=device == "cpu")
     encoder = EncoderConfig(
         d_model=48, num_layers=2, num_heads=3, d_kv=16, d_ff=80, causal=True, scaled_attention=True, vocab_size=SMALL_CODEC.vocabulary_size
     )
@@ -34,20 +41,17 @@ def small_instrument(seed: int = 0, settings: RenderSettings | None = None, devi
         d_model=48, num_layers=2, num_heads=3, d_kv=16, d_ff=80, causal=True, scaled_attention=True, stem_channels=4, noise_scale=0.08
     )
     vocoder = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_width=16)
-    instrument = SpectrogramInstrument(
-        fmt,
-        SMALL_CODEC,
-        NotePrior(PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)).eval().to(device),
-        NotesEncoder(encoder).eval().to(device),
-        ContextEncoder(encoder).eval().to(device),
-        Decoder(decoder).eval().to(device),
-        Vocoder(vocoder).eval().to(device),
-        settings,
+    networks = Networks(
+        prior=NotePrior(PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)).eval().to(device),
+        notes_encoder=NotesEncoder(encoder, backend).eval().to(device),
+        context_encoder=ContextEncoder(encoder, backend).eval().to(device),
+        decoder=Decoder(decoder, backend).eval().to(device),
+        vocoder=Vocoder(vocoder, backend).eval().to(device),
     )
     with torch.no_grad():
         # untrained oscillators and noise are all but silent
-        instrument.vocoder.local.out.bias[: vocoder.subframes] = -4.0
-    return instrument
+        networks.vocoder.local.out.bias[: vocoder.subframes] = -4.0
+    return SpectrogramInstrument(MelFormat(), SMALL_CODEC, networks, settings)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from specdiffd.backends import openvino as graph
+from specdiffd.backends import precision
 from specdiffd.train.loop import reduced_precision
 
 TESTS = Path(__file__).parent
@@ -47,10 +47,10 @@ def test_a_gpu_has_units_for_bfloat16_or_not(
     asked: list[str] = []
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or capability)
-    monkeypatch.setattr(graph.time, "perf_counter", None)
-    assert graph.bfloat16_is_faster.__wrapped__("cuda:1") == faster
+    monkeypatch.setattr(precision.time, "perf_counter", None)
+    assert precision.bfloat16_is_faster.__wrapped__("cuda:1") == faster
     assert asked == ([] if hip else ["cuda:1"])
-    assert not graph.bfloat16_is_faster.__wrapped__("mps")
+    assert not precision.bfloat16_is_faster.__wrapped__("mps")
 
 
 def test_one_gpu_of_several_can_be_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:

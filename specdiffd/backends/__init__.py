@@ -1,1 +1,1 @@
-"""How a network is run: as it is, or as graphs of OpenVINO."""
+"""How a network is run: by PyTorch as it is, or compiled by OpenVINO."""

@@ -1,12 +1,9 @@
-"""Networks as OpenVINO graphs: what plays on a CPU.
+"""Networks compiled by OpenVINO: to play on a CPU.
 
-A revision is hundreds of small operations, and PyTorch spends more time on calling them than they take. A graph is one
-call. It computes a pure function of tensors (`Decoder.lower`, `NotesEncoder.encode`, `Vocoder.read` ...); whatever
-streams stays outside, so that the same code runs with and without.
+A revision is hundreds of small operations, and PyTorch spends more time on calling them than on computing them. A graph is one call.
 
-Graphs of one size are the fastest, so sizes are rounded up to a few, each with a graph of its own, made when it is first
-needed. Masks and causality keep the padding from being heard. The batch is that of the example, without padding: a part
-more is a part more to compute.
+Graphs of fixed sizes are the fastest. So there are graphs of a few sizes, each compiled when it is first needed, and a call is padded to
+the next larger one. Masks and causality keep the padding from being heard. The batch is not padded: each part costs its full time.
 """
 
 from __future__ import annotations
@@ -15,182 +12,210 @@ import copy
 import itertools
 import logging
 import math
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Function = Callable[..., tuple[Tensor, ...]]
+from specdiffd.backends.base import Function, Input, Kernel, Report
+
 log = logging.getLogger(__name__)
+Numbers = Mapping[str, int]  # the sizes of one call, by name
 
 
-class Input(NamedTuple):
-    """How an argument may vary."""
+class OpenVino:
+    """Runs each kernel as graphs.
 
-    axes: Mapping[int, str]  # the sizes that vary, by name
-    fill: float = 0.0  # what padding is filled with
-    exact: bool = False  # float32 in any case
-    masked: bool = False  # no matter what is in the padding: another argument masks it
+    Args:
+        threads: that compute.
+    """
+
+    loops = True
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._graphs: dict[tuple[nn.Module, Function], Graph] = {}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> OpenVino:
+        """Itself: a network is copied to be traced, and what runs it is not part of it."""
+        return self
+
+    @property
+    def missed(self) -> int:
+        """Calls that no graph was large enough for."""
+        return sum(graph.missed for graph in self._graphs.values())
+
+    def add(self, kernels: Sequence[Kernel]) -> None:
+        """Trace the kernels with the weights that their modules have now."""
+        for kernel in kernels:
+            self._graphs[kernel.module, kernel.function] = Graph(kernel, self._threads)
+
+    def run(self, function: Function, module: nn.Module, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """The results of ``function(module, *arguments)``, in memory that the next run of it overwrites.
+
+        Raises:
+            KeyError: no such kernel was added.
+        """
+        return self._graphs[module, function](*arguments)
+
+    def warm_up(self, report: Report) -> None:
+        """Compile the graphs of all sizes."""
+        for number, graph in enumerate(self._graphs.values(), 1):
+            report(f"making graph {number} of {len(self._graphs)}")
+            graph.warm_up()
 
 
 class Graph:
-    """A function of tensors, run by OpenVINO.
+    """One kernel, compiled for each of its sizes.
 
-    Where there is no graph of the size, PyTorch computes it, some times more slowly: that is counted, and logged the first time.
-
-    Args:
-        module: owns the weights.
-        dtype: of arguments, results and computation: float32 or bfloat16.
-        function: of the module and tensors to tensors.
-        example: arguments that it can be traced with; sizes that do not vary are theirs.
-        inputs: how each argument may vary.
-        outputs: of each result, the sizes that are cut back to those of the arguments, by name.
-        sizes: by name the sizes that there are graphs of, ascending; or a number whose multiples all graphs take, with
-            some loss of time at each change.
-        threads: that compute.
+    Where no graph is large enough, PyTorch computes the call, sometimes much more slowly. This is counted, and logged the first time.
 
     Attributes:
-        missed: how many calls there was no graph for.
-
-    Calling it returns views of memory that the next call overwrites.
+        missed: calls that no graph was large enough for.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        dtype: torch.dtype,
-        function: Function,
-        example: Sequence[Tensor],
-        inputs: Sequence[Input],
-        outputs: Sequence[Mapping[int, str]],
-        sizes: Mapping[str, Sequence[int] | int],
-        threads: int,
-    ) -> None:
+    def __init__(self, kernel: Kernel, threads: int) -> None:
         import openvino
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        self._module, self._function = module, function
-        self._inputs, self._outputs, self._sizes = tuple(inputs), tuple(outputs), dict(sizes)
-        self._dtype, self._half = dtype, dtype == torch.bfloat16
         self._openvino: Any = openvino
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of the tracer, on sizes that become part of the graph: those do not vary
-            traced = torch.jit.trace(_Function(copy.deepcopy(module).float(), function), tuple(example), check_trace=False)
-            # not by openvino.convert_model, which reports its use to Google Analytics from a forked process
-            decoder, frontend = TorchScriptPythonDecoder(traced), FrontEndManager().load_by_framework("pytorch")
-            model = frontend.convert(frontend.load(decoder))
-        if self._half:
-            typed = openvino.preprocess.PrePostProcessor(model)
-            for k in (k for k, given in enumerate(self._inputs) if not given.exact):
-                typed.input(k).tensor().set_element_type(openvino.Type.bf16)
-            for k in range(len(model.outputs)):
-                typed.output(k).tensor().set_element_type(openvino.Type.bf16)
-            model = typed.build()
-        self._model = model
-        self.missed = 0
-        self._shapes = [tuple(x.shape) for x in example]
+        self._kernel, self._axes = kernel, [given.axes for given in kernel.inputs]
         self._fixed = [
-            (k, axis, size)
-            for k, (shape, given) in enumerate(zip(self._shapes, self._inputs, strict=True))
-            for axis, size in enumerate(shape)
-            if axis not in given.axes
+            (k, axis, size) for k, given in enumerate(kernel.inputs) for axis, size in enumerate(given.shape) if isinstance(size, int)
         ]
+        self._half = kernel.dtype == torch.bfloat16
         self._settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._half else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
+        self._model = _in_bfloat16(_converted(kernel), kernel) if self._half else _converted(kernel)
         self._requests: dict[tuple[int, ...], Any] = {}
+        self.missed = 0
 
     def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
-        """Results of the sizes that the arguments ask for."""
+        """The kernel's results: views of memory that the next call overwrites."""
         sizes: dict[str, int] = {}
-        for given, x in zip(self._inputs, arguments, strict=True):
-            sizes.update({name: x.shape[axis] for axis, name in given.axes.items()})
-        rounded = {name: self._rounded(name, size) for name, size in sizes.items()}
-        if None in rounded.values() or any(arguments[k].shape[axis] != size for k, axis, size in self._fixed):
+        for axes, x in zip(self._axes, arguments, strict=True):
+            sizes.update({name: x.shape[axis] for axis, name in axes.items()})
+        padded = self._padded_sizes(sizes)
+        if padded is None or any(arguments[k].shape[axis] != size for k, axis, size in self._fixed):
             return self._without(arguments)
-        request = self._request({name: size for name, size in rounded.items() if size is not None})
-        padded = [_padded(x, given, rounded) for x, given in zip(arguments, self._inputs, strict=True)]
-        for k, x in enumerate(padded):
+        request = self._request(padded)
+        inputs = [_padded(x, given, padded) for x, given in zip(arguments, self._kernel.inputs, strict=True)]
+        for k, x in enumerate(inputs):
             request.set_input_tensor(k, self._shared(x))
         request.infer()
-        results = []
-        for k, cuts in enumerate(self._outputs):
-            result = torch.from_numpy(request.get_output_tensor(k).data)
-            result = result.view(torch.bfloat16) if self._half else result
-            for axis, name in cuts.items():
-                result = result.narrow(axis, 0, sizes[name])
-            results.append(result)
-        return tuple(results)
+        return tuple(self._result(request, k, sizes) for k in range(len(self._kernel.outputs)))
+
+    def warm_up(self) -> None:
+        """Compile the graphs of all sizes and run each once, since the first run is slow."""
+        names, choices = self._kernel.sizes.keys(), self._kernel.sizes.values()
+        for combination in itertools.product(*((x,) if isinstance(x, int) else x for x in choices)):
+            self(*_zeros(self._kernel, dict(zip(names, combination, strict=True)), self._kernel.dtype))
 
     def _without(self, arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What there is no graph for, by PyTorch."""
+        """A call that no graph is large enough for, by PyTorch."""
         self.missed += 1
+        module = self._kernel.module
         if self.missed == 1:
             sizes = ", ".join(str(tuple(x.shape)) for x in arguments)
-            log.warning("%s: no graph takes arguments of sizes %s, they are computed slowly", type(self._module).__name__, sizes)
-        return self._function(self._module, *arguments)
+            log.warning("%s: no graph takes arguments of sizes %s, they are computed slowly", type(module).__name__, sizes)
+        return self._kernel.function(module, *arguments)
+
+    def _padded_sizes(self, sizes: Numbers) -> dict[str, int] | None:
+        """The next sizes that there is a graph for; None if there is none."""
+        padded: dict[str, int] = {}
+        for name, size in sizes.items():
+            choices = self._kernel.sizes[name]
+            if isinstance(choices, int):
+                padded[name] = max(1, -(-size // choices)) * choices
+                continue
+            fitting = next((choice for choice in choices if choice >= size), None)
+            if fitting is None:
+                return None
+            padded[name] = fitting
+        return padded
+
+    def _request(self, sizes: Numbers) -> Any:
+        """The graph of these sizes, compiled if there is none yet. A size given as a multiple stays open."""
+        fixed = {name: size for name, size in sizes.items() if not isinstance(self._kernel.sizes[name], int)}
+        key = tuple(fixed.values())
+        if key not in self._requests:
+            model, open_ = self._model.clone(), dict.fromkeys(sizes, -1)
+            shapes = [_sized(given, {**open_, **fixed}) for given in self._kernel.inputs]
+            model.reshape({port: self._openvino.PartialShape(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+            self._requests[key] = self._openvino.Core().compile_model(model, "CPU", self._settings).create_infer_request()
+        return self._requests[key]
 
     def _shared(self, x: Tensor) -> Any:
-        """The same memory, of which it keeps the address only, as OpenVINO's tensor; NumPy knows no bfloat16."""
+        """OpenVINO's tensor of the same memory. It keeps only the address. NumPy has no bfloat16."""
         if x.dtype != torch.bfloat16:
             return self._openvino.Tensor(x.numpy(), shared_memory=True)
         return self._openvino.Tensor(x.view(torch.int16).numpy(), self._openvino.Shape(x.shape), self._openvino.Type.bf16)
 
-    def warm_up(self) -> None:
-        """Make the graphs of all sizes, and run each once: the first time is a slow one."""
-        names = list(self._sizes)
-        choices = [[size] if isinstance(size, int) else size for size in self._sizes.values()]
-        for combination in itertools.product(*choices):
-            sizes = dict(zip(names, combination, strict=True))
-            arguments = []
-            for shape, given in zip(self._shapes, self._inputs, strict=True):
-                sized = [sizes[given.axes[axis]] if axis in given.axes else size for axis, size in enumerate(shape)]
-                arguments.append(torch.zeros(sized, dtype=torch.float32 if given.exact else self._dtype))
-            self(*arguments)
-
-    def _rounded(self, name: str, size: int) -> int | None:
-        choices = self._sizes[name]
-        if isinstance(choices, int):
-            return max(1, -(-size // choices)) * choices
-        return next((choice for choice in choices if choice >= size), None)
-
-    def _request(self, sizes: Mapping[str, int]) -> Any:
-        """The graph of these sizes."""
-        fixed = {name: size for name, size in sizes.items() if not isinstance(self._sizes[name], int)}
-        key = tuple(fixed.values())
-        if key not in self._requests:
-            model = self._model.clone()
-            shapes = {}
-            for port, shape, given in zip(model.inputs, self._shapes, self._inputs, strict=True):
-                sized = [fixed.get(given.axes[axis], -1) if axis in given.axes else size for axis, size in enumerate(shape)]
-                shapes[port] = self._openvino.PartialShape(sized)
-            model.reshape(shapes)
-            self._requests[key] = self._openvino.Core().compile_model(model, "CPU", self._settings).create_infer_request()
-        return self._requests[key]
+    def _result(self, request: Any, k: int, sizes: Numbers) -> Tensor:
+        """Result ``k`` without its padding."""
+        result = torch.from_numpy(request.get_output_tensor(k).data)
+        result = result.view(torch.bfloat16) if self._half else result
+        for axis, name in self._kernel.outputs[k].items():
+            result = result.narrow(axis, 0, sizes[name])
+        return result
 
 
-def _padded(x: Tensor, given: Input, sizes: Mapping[str, int | None]) -> Tensor:
-    if given.masked:
-        wanted = [(sizes[given.axes[axis]] or 0) if axis in given.axes else size for axis, size in enumerate(x.shape)]
-        if x.stride() == tuple(math.prod(wanted[axis + 1 :]) for axis in range(x.ndim)):
-            return x.as_strided(wanted, x.stride())  # it lies in a buffer of just this size (model.layers.Growing)
-    padding = [0] * (2 * x.ndim)
-    for axis, name in given.axes.items():
-        padding[2 * (x.ndim - 1 - axis) + 1] = (sizes[name] or 0) - x.shape[axis]
+def _converted(kernel: Kernel) -> Any:
+    """The kernel as OpenVINO's model, in float32, of open sizes."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    sizes = {name: size if isinstance(size, int) else size[0] for name, size in kernel.sizes.items()}
+    traceable = _Traceable(copy.deepcopy(kernel.module).float(), kernel.function)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the tracer, which says that fixed sizes become part of the graph
+        traced = torch.jit.trace(traceable, _zeros(kernel, sizes, torch.float32), check_trace=False)
+        # not by openvino.convert_model, which reports its use to Google Analytics from a forked process
+        # The frontend reads from the decoder until it has converted it, without holding it.
+        decoder, frontend = TorchScriptPythonDecoder(traced), FrontEndManager().load_by_framework("pytorch")
+        return frontend.convert(frontend.load(decoder))
+
+
+def _in_bfloat16(model: Any, kernel: Kernel) -> Any:
+    """The model with arguments and results of bfloat16, but for those that are exact."""
+    from openvino import Type
+    from openvino.preprocess import PrePostProcessor
+
+    typed = PrePostProcessor(model)
+    for k in (k for k, given in enumerate(kernel.inputs) if not given.exact):
+        typed.input(k).tensor().set_element_type(Type.bf16)
+    for k in range(len(model.outputs)):
+        typed.output(k).tensor().set_element_type(Type.bf16)
+    return typed.build()
+
+
+def _sized(given: Input, sizes: Numbers) -> list[int]:
+    """The shape of an argument of these sizes."""
+    return [sizes[size] if isinstance(size, str) else size for size in given.shape]
+
+
+def _zeros(kernel: Kernel, sizes: Numbers, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Arguments of these sizes."""
+    return tuple(torch.zeros(_sized(given, sizes), dtype=torch.float32 if given.exact else dtype) for given in kernel.inputs)
+
+
+def _padded(x: Tensor, given: Input, sizes: Numbers) -> Tensor:
+    """An argument, padded at the end of each axis that varies."""
+    wanted = _sized(given, sizes)
+    if given.masked and x.stride() == tuple(math.prod(wanted[axis + 1 :]) for axis in range(x.ndim)):
+        return x.as_strided(wanted, x.stride())  # it lies in a buffer of just this size (diffusion.caches.Growing)
+    padding = [end for size, wide in zip(reversed(x.shape), reversed(wanted), strict=True) for end in (0, wide - size)]
     return (F.pad(x, padding, value=given.fill) if any(padding) else x).contiguous()
 
 
-class _Function(nn.Module):
-    """What the tracer takes."""
+class _Traceable(nn.Module):
+    """A function of a module, as the tracer takes it."""
 
     def __init__(self, module: nn.Module, function: Function) -> None:
         super().__init__()
@@ -198,35 +223,3 @@ class _Function(nn.Module):
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         return self.function(self.module, *arguments)
-
-
-BF16_GAIN = 1.3  # units gain more than that; less may be chance, and its rounding would be for nothing
-
-
-@lru_cache
-def bfloat16_is_faster(device: str) -> bool:
-    """Whether networks compute faster in bfloat16 on a torch device.
-
-    A GPU of NVIDIA has units for it from compute capability 8 on, one of AMD under ROCm has them; a product that is small enough to try
-    would time the launching of kernels there. Others (mps, xpu) stay with float32, in which every operation is known to work.
-    """
-    kind = torch.device(device).type
-    if kind == "cuda":
-        return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
-    return kind == "cpu" and _processor_gains()
-
-
-@torch.inference_mode()
-def _processor_gains() -> bool:
-    """Whether a typical matrix product is faster: measured, since processors that emulate bfloat16 are slower with it."""
-
-    def seconds(dtype: torch.dtype) -> float:
-        a, b = torch.ones(64, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        times = []
-        for _ in range(12):
-            start = time.perf_counter()
-            float((a @ b)[0, 0])
-            times.append(time.perf_counter() - start)
-        return sorted(times)[len(times) // 2]
-
-    return BF16_GAIN * seconds(torch.bfloat16) < seconds(torch.float32)

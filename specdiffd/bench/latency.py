@@ -16,7 +16,8 @@ import torch
 
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.base.metrics import Stopwatch
-from specdiffd.instruments.builtin import MOST_FRAMES, SpectrogramInstrument
+from specdiffd.base.sizes import SIZES
+from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.player.engine import Engine
 from specdiffd.player.settings import EngineSettings
 from specdiffd.prior.note_features import note_features
@@ -81,11 +82,11 @@ def bench_vocoder(instrument: SpectrogramInstrument, frames: int, repeats: int) 
     fmt, prior, vocoder = instrument.format, instrument.prior, instrument.vocoder
     notes = [Note(0.0, pitch, velocity=100, program=0, channel=0) for pitch in range(40, 80, 5)]
     performance = Performance(notes, {0: Controllers()})
-    features = note_features(performance, np.arange(MOST_FRAMES) * fmt.frame_s, prior.config.window_s, prior.config.ring_s)
+    features = note_features(performance, np.arange(SIZES.pass_frames) * fmt.frame_s, prior.config.window_s, prior.config.ring_s)
     heard = instrument.played(features)
     mel, guides = (x[None].to(instrument.device) for x in (heard.mel, heard.guide))
     state, settle = vocoder.init_state(1), finished(instrument.device)
-    times: dict[int, list[float]] = {frames: [], MOST_FRAMES: []}
+    times: dict[int, list[float]] = {frames: [], SIZES.pass_frames: []}
     for k in range(repeats + repeats // 5):
         for count, found in times.items():
             started = time.perf_counter()
@@ -97,7 +98,7 @@ def bench_vocoder(instrument: SpectrogramInstrument, frames: int, repeats: int) 
         "machine": machine(instrument.device),
         "frames": frames,
         "p50_ms": round(1e3 * float(np.median(times[frames])), 2),
-        "seconds_per_second": round(float(np.median(times[MOST_FRAMES])) / (MOST_FRAMES * fmt.frame_s), 4),
+        "seconds_per_second": round(float(np.median(times[SIZES.pass_frames])) / (SIZES.pass_frames * fmt.frame_s), 4),
     }
 
 

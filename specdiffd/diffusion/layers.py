@@ -1,4 +1,4 @@
-"""T5-style layers of the published networks, with the caches that streaming needs.
+"""T5-style layers of the published networks.
 
 State-dict keys are those of the hub layout. No biases, no attention scaling, RMSNorm before each sublayer, gated
 tanh-GELU (arXiv 1910.10683, 2002.05202). FiLM as in arXiv 1709.07871.
@@ -7,14 +7,11 @@ tanh-GELU (arXiv 1910.10683, 2002.05202). FiLM as in arXiv 1709.07871.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, TypeVar
-from weakref import WeakSet
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-T = TypeVar("T")
 
 
 class RMSNorm(nn.Module):
@@ -107,6 +104,11 @@ def mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, NOWHERE)
 
 
+def joined_bias(past: Tensor, own: Tensor) -> Tensor:
+    """(T, S + T) from that of earlier keys (1, S), the same for every query, and that of the queries' own (T, T)."""
+    return torch.cat((past.expand(own.shape[0], -1), own), 1)  # sizes are taken from shapes: the tracer makes a constant of a len()
+
+
 class SelfAttention(FusedModule):
     """Encoder self-attention; keys ``q k v o``."""
 
@@ -196,6 +198,13 @@ def sinusoid_positions(length: int, width: int, max_period: float = 10000.0) -> 
     return F.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, width % 2))
 
 
+def position_table(length: int, width: int) -> nn.Embedding:
+    """Fixed positions (length, width) as a layer, since checkpoints store them."""
+    table = nn.Embedding(length, width)
+    table.weight = nn.Parameter(sinusoid_positions(length, width), requires_grad=False)
+    return table
+
+
 def time_embedding(t: Tensor, width: int, max_time: float) -> Tensor:
     """Sinusoid (..., width) of t in [0, 1], scaled by ``max_time``, which is also the longest period; sines, then cosines.
 
@@ -207,43 +216,15 @@ def time_embedding(t: Tensor, width: int, max_time: float) -> Tensor:
     return F.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, width % 2))
 
 
-GROWTH = 256  # room is made for a multiple of it, which is also what graphs take
+class CausalConv2d(nn.Module):
+    """3 frames x 5 mel bins, causal in time."""
 
+    TAPS = 3
 
-class Growing:
-    """Keys and values (2 layers, B, heads, S, d), or the like, that more are appended to, without copying those that are there.
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, (self.TAPS, 5), padding=(0, 2))
 
-    A value: what it holds never changes while it is there. Appending writes into the room behind it, where nothing is kept
-    that others still hold; else a copy is made.
-    """
-
-    __slots__ = ("__weakref__", "_buffer", "_users", "count")
-
-    def __init__(self, buffer: Tensor, count: int | None = None, users: WeakSet[Growing] | None = None) -> None:
-        self._buffer = buffer
-        self.count = buffer.shape[3] if count is None else count
-        self._users = WeakSet() if users is None else users  # of the buffer
-        self._users.add(self)
-
-    @property
-    def tensor(self) -> Tensor:
-        """(2 layers, B, heads, count, d)."""
-        return self._buffer[:, :, :, : self.count]
-
-    def first(self, count: int) -> Growing:
-        """Only the first so many."""
-        return Growing(self._buffer, min(count, self.count), self._users)
-
-    def followed_by(self, more: Tensor) -> Growing:
-        """These, then those of ``more``."""
-        if more.requires_grad or self._buffer.requires_grad:
-            return Growing(torch.cat((self.tensor, more), 3))
-        count = self.count + more.shape[3]
-        buffer, users = self._buffer, self._users
-        if count > buffer.shape[3] or max(user.count for user in users) > self.count:
-            room = list(buffer.shape)
-            room[3] = -(-count // GROWTH) * GROWTH
-            buffer, users = buffer.new_zeros(room), WeakSet()
-            buffer[:, :, :, : self.count] = self.tensor
-        buffer[:, :, :, self.count : count] = more
-        return Growing(buffer, count, users)
+    def forward(self, x: Tensor, past: Tensor) -> Tensor:
+        """(B, C, T, mel) with (B, C, 2, mel) before it, to (B, outputs, T, mel)."""
+        return self.conv(torch.cat((past, x), 2))

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import nn
 
-from specdiffd.backends.openvino import Graph, bfloat16_is_faster
+from specdiffd.backends.base import Backend
+from specdiffd.backends.eager import Eager
+from specdiffd.backends.openvino import OpenVino
+from specdiffd.backends.precision import bfloat16_is_faster
 from specdiffd.base.errors import CheckpointError, DeviceError, UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
 from specdiffd.base.instrument import RenderSettings
-from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.config import DecoderConfig, EncoderConfig
+from specdiffd.diffusion.decoder import Decoder
+from specdiffd.diffusion.encoders import ContextEncoder, NotesEncoder
 from specdiffd.diffusion.sampler import FlowConfig
 from specdiffd.diffusion.schedule import CLASSES, SCHEDULERS, DiffusionConfig
 from specdiffd.instruments.builtin import SpectrogramInstrument
-from specdiffd.instruments.checkpoint import load_weights
+from specdiffd.instruments.components import Loader, check_causal, check_widths
 from specdiffd.instruments.layout import (
     CONFIG,
     CONTEXT_ENCODER,
@@ -39,14 +42,15 @@ from specdiffd.instruments.layout import (
     read_config,
     read_json,
 )
-from specdiffd.instruments.published import PublishedInstrument, StreamingVocoder
+from specdiffd.instruments.networks import Networks
+from specdiffd.instruments.published import PublishedInstrument
+from specdiffd.instruments.streaming import StreamingVocoder
 from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 from specdiffd.vocoder.onnx import OnnxVocoder
 
 AnyInstrument = SpectrogramInstrument | PublishedInstrument
-M = TypeVar("M", bound=nn.Module)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # What a published checkpoint consists of, and the classes that its index may name.
 PUBLISHED_PARTS: dict[str, set[str | None]] = {
@@ -76,8 +80,8 @@ def load_instrument(
         dtype: of the networks: float32, bfloat16, or auto (bfloat16 where the device has units for it).
         random_weights: keep the shapes, leave the weights untrained (to measure speed).
         threads: of the networks on a CPU; None: as many as there are cores.
-        parts: how many scores will be rendered at once. Networks run on a CPU as graphs, which are made for so many.
-        graphs: False: PyTorch runs them there, too (to compare what there is no graph of).
+        parts: how many scores will be rendered at once: on a CPU networks run as graphs, which are made for so many.
+        graphs: False: on a CPU too networks are run by PyTorch (to compare sizes that there is no graph of).
 
     Raises:
         CheckpointError: it is missing, damaged, of another kind, or does not know what ``settings`` ask for.
@@ -85,82 +89,57 @@ def load_instrument(
     """
     folder = checkpoint_folder(name)
     index = read_json(folder / INDEX)
-    load = _Loader(folder, device, _dtype(dtype, device), random_weights)
+    load = Loader(folder, device, _dtype(dtype, device), random_weights)
     torch.set_num_threads(threads := threads or os.cpu_count() or 1)
     settings = settings or RenderSettings()
     match index.get("_class_name"):
         case kind if kind == INDEX_CLASS:
-            return _load_builtin(load, settings, hop_frames, threads, parts, graphs)
+            return _load_builtin(load, _backend(device, threads if graphs else None), settings, hop_frames, parts)
         case kind if kind == PUBLISHED_CLASS:
             return _load_published(load, index, settings, hop_frames)
         case other:
             raise CheckpointError(f"{folder / INDEX}: _class_name is {other!r}, expected {INDEX_CLASS!r} or {PUBLISHED_CLASS!r}")
 
 
-class _Loader:
-    """Components of one folder, verified, on the device."""
-
-    def __init__(self, folder: Path, device: str, dtype: torch.dtype, random_weights: bool) -> None:
-        self.folder, self.device, self.dtype, self.random_weights = folder, device, dtype, random_weights
-
-    def __call__(self, part: str, make: Callable[[], M], dtype: torch.dtype | None = None) -> M:
-        kind = dtype or self.dtype
-        if self.random_weights:
-            return make().eval().requires_grad_(False).to(self.device, kind)
-        return load_weights(self.folder / part, make, kind).to(self.device)
-
-    def config(self, part: str, kind: type[Any], key: str | None = None) -> Any:
-        return read_config(self.folder / part / (SCHEDULER_CONFIG if part == SCHEDULER else CONFIG), kind, key)
-
-
-def _load_builtin(
-    load: _Loader, settings: RenderSettings, hop_frames: int, threads: int, parts: int, with_graphs: bool
-) -> SpectrogramInstrument:
+def _load_builtin(load: Loader, backend: Backend, settings: RenderSettings, hop_frames: int, parts: int) -> SpectrogramInstrument:
     if settings.scheduler not in (None, "flow"):
         raise CheckpointError(f"{load.folder}: scheduler {settings.scheduler!r}: this instrument has its own, called flow")
     if settings.guidance != 1:
         raise CheckpointError(f"{load.folder}: guidance {settings.guidance}: this instrument was trained without, only 1 is possible")
-    prior, notes, context = (
-        load.config(PRIOR, PriorConfig),
-        load.config(NOTES_ENCODER, EncoderConfig),
-        load.config(CONTEXT_ENCODER, EncoderConfig),
-    )
-    decoder, vocoder = load.config(DECODER, DecoderConfig), load.config(VOCODER, VocoderConfig)
+    notes, context = load.config(NOTES_ENCODER, EncoderConfig), load.config(CONTEXT_ENCODER, EncoderConfig)
+    prior, decoder, vocoder = load.config(PRIOR, PriorConfig), load.config(DECODER, DecoderConfig), load.config(VOCODER, VocoderConfig)
     fmt = read_config(load.folder / INDEX, MelFormat, "mel_format")
-    _check_widths(load.folder, fmt, notes, context, decoder)
-    _check_causal(load.folder, True, notes, decoder)
-    networks = (
-        load(NOTES_ENCODER, lambda: NotesEncoder(notes)),
-        load(CONTEXT_ENCODER, lambda: ContextEncoder(context)),
-        load(DECODER, lambda: Decoder(decoder)),
-        load(VOCODER, lambda: Vocoder(vocoder), torch.float32).use(load.dtype),
+    check_widths(load.folder, fmt, notes, context, decoder)
+    check_causal(load.folder, True, notes, decoder)
+    networks = Networks(
+        load(NOTES_ENCODER, lambda: NotesEncoder(notes, backend)),
+        load(CONTEXT_ENCODER, lambda: ContextEncoder(context, backend)),
+        load(DECODER, lambda: Decoder(decoder, backend)),
+        load(VOCODER, lambda: Vocoder(vocoder, backend), torch.float32).use(load.dtype),
+        load(PRIOR, lambda: NotePrior(prior), torch.float32),
     )
-    note_prior = load(PRIOR, lambda: NotePrior(prior), torch.float32)
-    graphs: list[Graph] = []
-    if with_graphs and torch.device(load.device).type == "cpu":
-        graphs = [graph for network in networks for graph in network.use_graph(threads, parts)]
+    backend.add(networks.kernels(parts))
+    if isinstance(backend, OpenVino):
         # What is left to PyTorch is small, and its threads, which spin while they wait, would disturb those of the graphs.
         torch.set_num_threads(1)
-    return SpectrogramInstrument(
-        fmt,
-        load.config(NOTES_ENCODER, Codec, "codec"),
-        note_prior,
-        *networks,
-        settings,
-        hop_frames,
-        load.config(SCHEDULER, FlowConfig),
-        graphs,
-        parts,
-    )
+    codec, flow = load.config(NOTES_ENCODER, Codec, "codec"), load.config(SCHEDULER, FlowConfig)
+    return SpectrogramInstrument(fmt, codec, networks, settings, hop_frames, flow, parts)
 
 
-def _load_published(load: _Loader, index: dict[str, Any], settings: RenderSettings, hop_frames: int) -> PublishedInstrument:
+def _backend(device: str, graph_threads: int | None) -> Backend:
+    """What plays networks on a device: on a CPU graphs of ``graph_threads`` threads, or PyTorch if that is None; elsewhere PyTorch."""
+    if torch.device(device).type != "cpu":
+        return Eager()
+    return Eager(loops=True) if graph_threads is None else OpenVino(graph_threads)
+
+
+def _load_published(load: Loader, index: dict[str, Any], settings: RenderSettings, hop_frames: int) -> PublishedInstrument:
     kinds = _published_classes(load.folder / INDEX, index)
     fmt = read_config(load.folder / INDEX, MelFormat, "mel_format") if "mel_format" in index else MelFormat()
     notes, context = load.config(NOTES_ENCODER, EncoderConfig), load.config(CONTEXT_ENCODER, EncoderConfig)
     decoder = load.config(DECODER, DecoderConfig)
-    _check_widths(load.folder, fmt, notes, context, decoder)
-    _check_causal(load.folder, False, notes, decoder)
+    check_widths(load.folder, fmt, notes, context, decoder)
+    check_causal(load.folder, False, notes, decoder)
     codec = load.config(NOTES_ENCODER, Codec, "codec")
     if codec.drum_base + 128 > notes.vocab_size:
         raise CheckpointError(
@@ -205,16 +184,17 @@ def _published_classes(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _published_vocoder(load: _Loader, fmt: MelFormat) -> StreamingVocoder:
+def _published_vocoder(load: Loader, fmt: MelFormat) -> StreamingVocoder:
     """The checkpoint's own if it has one, else that of the published mel format which comes with the package."""
     for path in (load.folder / ONNX_VOCODER / ONNX_WEIGHTS, load.folder / VOCODER / ONNX_WEIGHTS):
         if path.exists():
             return OnnxVocoder(path, fmt)
     if fmt != FORMATS["published"]:
         raise CheckpointError(f"{load.folder}: no {ONNX_VOCODER}/{ONNX_WEIGHTS}, and no vocoder that is there has its mel format")
-    stand_in = _Loader(STAND_IN, load.device, load.dtype, load.random_weights)
+    stand_in = Loader(STAND_IN, load.device, load.dtype, load.random_weights)
     config = stand_in.config(VOCODER, VocoderConfig)
-    return stand_in(VOCODER, lambda: Vocoder(config), torch.float32).use(load.dtype)
+    backend = _backend(load.device, None)
+    return stand_in(VOCODER, lambda: Vocoder(config, backend), torch.float32).use(load.dtype)
 
 
 def load_builtin_family(
@@ -235,28 +215,6 @@ def load_builtin_family(
     if not isinstance(instrument, SpectrogramInstrument):
         raise CheckpointError(f"instrument {name!r} is a published checkpoint; this needs one of the built-in family, with a {PRIOR}")
     return instrument
-
-
-def _check_causal(folder: Path, wanted: bool, notes: EncoderConfig, decoder: DecoderConfig) -> None:
-    """Instruments with a note prior are rendered causally, published ones a window at a time."""
-    for part, found in ((NOTES_ENCODER, notes.causal), (DECODER, decoder.causal)):
-        if found != wanted:
-            raise CheckpointError(f"{folder / part / CONFIG}: causal is {found}, expected {wanted} for an instrument of this kind")
-
-
-def _check_widths(folder: Path, fmt: MelFormat, notes: EncoderConfig, context: EncoderConfig, decoder: DecoderConfig) -> None:
-    """The components must fit each other."""
-    for part, config in ((NOTES_ENCODER, notes), (CONTEXT_ENCODER, context)):
-        if config.d_model != decoder.d_model:
-            raise CheckpointError(f"{folder / part / CONFIG}: d_model {config.d_model}, expected {decoder.d_model} as in the decoder")
-    for part, bins in ((CONTEXT_ENCODER, context.input_dims), (DECODER, decoder.input_dims)):
-        if bins != fmt.mel_bins:
-            raise CheckpointError(f"{folder / part / CONFIG}: input_dims {bins}, expected {fmt.mel_bins} mel bins")
-    if context.targets_context_length < decoder.targets_length:
-        raise CheckpointError(
-            f"{folder / CONTEXT_ENCODER / CONFIG}: targets_context_length {context.targets_context_length}, expected "
-            f"at least the decoder's {decoder.targets_length}"
-        )
 
 
 def pick_device(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,9 +18,13 @@ from specdiffd.base.events import Performance
 from specdiffd.base.formats import MelFormat
 from specdiffd.base.instrument import Preparation, Rendered, RenderSettings, Stages
 from specdiffd.base.metrics import Stopwatch
-from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, NotesEncoder
+from specdiffd.diffusion.caches import NEVER_VISIBLE, Conditioning
+from specdiffd.diffusion.decoder import Decoder
+from specdiffd.diffusion.encoders import ContextEncoder, NotesEncoder
 from specdiffd.diffusion.sampler import part_noise, sample_diffusion
-from specdiffd.diffusion.schedule import DiffusionConfig, DiffusionSchedule, diffusion_schedule
+from specdiffd.diffusion.schedule import DiffusionConfig, diffusion_schedule
+from specdiffd.instruments.prediction import predictor
+from specdiffd.instruments.streaming import StreamingVocoder
 from specdiffd.tokens.codec import Codec
 from specdiffd.tokens.window import song_windows, window_start, window_tokens
 
@@ -28,26 +32,6 @@ log = logging.getLogger(__name__)
 OFFLINE_STEPS = 100  # the public pipeline's default
 LIVE_SCHEDULER, LIVE_STEPS = "dpmsolver++", 8
 RING_S = 2.0  # the longest release that is waited for
-
-
-class StreamingVocoder(Protocol):
-    """What turns mel frames into audio, a stretch at a time; states are values."""
-
-    @property
-    def lookahead_frames(self) -> int:
-        """How many frames the audio comes behind."""
-
-    def init_state(self, batch: int = 1, frame: int = 0) -> Any:
-        """Nothing before absolute frame ``frame``."""
-
-    def step(self, mel: Tensor, state: Any, guide: Tensor | None = None) -> tuple[Tensor, Any]:
-        """(B, T, mel) natural log to (B, T * hop), and the next state."""
-
-    def rewind(self, state: Any, frames: int) -> Any:
-        """The state as it was so many frames earlier."""
-
-    def finish(self, state: Any) -> Tensor:
-        """What is still owed when no more frames come."""
 
 
 class PublishedState(NamedTuple):
@@ -117,7 +101,7 @@ class PublishedInstrument:
         """Window after window, with the noise that the public pipeline draws from ``torch.Generator().manual_seed(seed)``."""
         fmt, generator = self.format, torch.Generator().manual_seed(self.settings.seed)
         shape = (1, self.window_frames, fmt.mel_bins)
-        predictor = self._predictor(self.offline)
+        predict = predictor(self.decoder, self.offline, self.settings.guidance)
 
         def draw() -> Tensor:
             return torch.randn(shape, generator=generator).to(self.device)
@@ -131,7 +115,7 @@ class PublishedInstrument:
                     "%d events of a window do not fit in %d tokens, the newest are kept", window.dropped_events, self.codec.max_tokens
                 )
             conditioning = self._conditioning([window.ids], context)
-            x = sample_diffusion(predictor(conditioning), draw(), self.offline, draw)
+            x = sample_diffusion(predict(conditioning), draw(), self.offline, draw)
             mel = fmt.unscale(x)
             context = fmt.scale(mel)
             audio, state = self.vocoder.step(mel, state)
@@ -143,7 +127,7 @@ class PublishedInstrument:
     # -- live ----------------------------------------------------------------------------------------------------
 
     def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """See :class:`specdiffd.instruments.builtin.Instrument`: nothing is slow the first time only."""
+        """Nothing is slow the first time only."""
 
     def start(self, frame: int, parts: int) -> PublishedState:
         """Silence before ``frame``."""
@@ -151,33 +135,48 @@ class PublishedInstrument:
         return PublishedState(frame, frame, none, None, self.vocoder.init_state(parts, frame))
 
     def with_caches(self, state: PublishedState, newer: PublishedState) -> PublishedState:
-        """See :class:`specdiffd.instruments.builtin.Instrument`."""
+        """``state`` with the conditioning that ``newer`` has."""
         return state._replace(window=newer.window)
 
     def without_caches(self, state: PublishedState) -> PublishedState:
-        """There are none."""
+        """``state``: it is small."""
         return state
 
     def rewind(self, state: PublishedState, frame: int) -> PublishedState:
-        """See :class:`specdiffd.instruments.builtin.Instrument`."""
+        """The state as it was before ``frame``.
+
+        Raises:
+            ValueError: the state has not reached ``frame``, or the vocoder's history does not reach back to it.
+        """
         back = state.next_frame - frame
         if back < 0:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         return state._replace(mel=state.mel[:, : state.mel.shape[1] - back], vocoder=self.vocoder.rewind(state.vocoder, back))
 
     def prepare(self, performances: Sequence[Performance], state: PublishedState, frames: int) -> Preparation[PublishedState] | None:
-        """See :class:`specdiffd.instruments.builtin.Instrument`: there is nothing that could be done before."""
+        """Nothing can be done ahead of time."""
         return None
 
     def unprepared(self, state: PublishedState, frames: int) -> int:
-        """See :class:`specdiffd.instruments.builtin.Instrument`: nothing is."""
+        """None: known frames are not gone through."""
         return 0
 
     @torch.inference_mode()
     def stages(
         self, performances: Sequence[Performance], state: PublishedState, first_frame: int, frames: int, draft: bool = False
     ) -> Stages[PublishedState]:
-        """See :class:`specdiffd.instruments.builtin.Instrument`."""
+        """Render frames ``first_frame`` and on; those that ``state`` has from there on are replaced.
+
+        Args:
+            performances: of each part.
+            state: from which the frames go on.
+            first_frame: absolute.
+            frames: how many.
+            draft: changes nothing, there are no drafts.
+
+        Returns:
+            three stages, which return audio (parts, frames * hop_samples) and the next state.
+        """
         state = self.rewind(state, first_frame)
         heard = state.mel
         start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
@@ -217,7 +216,7 @@ class PublishedInstrument:
         """A window (B, window_frames, mel) whose first frames are ``known``."""
         parts, frames, bins = known.shape[0], self.window_frames, self.format.mel_bins
         noise = part_noise(self.settings.seed, parts, start, frames, bins).to(self.device)
-        predict = self._predictor(self.live)(conditioning)
+        predict = predictor(self.decoder, self.live, self.settings.guidance)(conditioning)
         count = known.shape[1]
         alphas = [float(self.live.alphas_cumprod[t]) for t in self.live.timesteps]
 
@@ -231,7 +230,7 @@ class PublishedInstrument:
     # -- both ----------------------------------------------------------------------------------------------------
 
     def _conditioning(self, ids: Sequence[list[int]], context: Tensor | None) -> Conditioning:
-        """Tokens of each part, without padding where there is one part, then the context's frames (B, n, mel), scaled."""
+        """What the decoder attends to: the tokens of each part, then the context (B, n, mel) in the model's range."""
         longest = max(len(i) for i in ids)
         padded = torch.tensor([i + [0] * (longest - len(i)) for i in ids], device=self.device)
         valid = padded > 0
@@ -242,28 +241,3 @@ class PublishedInstrument:
             encodings = torch.cat((encodings, encoded), 1)
             visible = torch.cat((visible, visible.new_zeros(encoded.shape[:2])), 1)
         return self.decoder.condition(encodings, visible)
-
-    def _predictor(self, schedule: DiffusionSchedule) -> Callable[[Conditioning], Callable[[Tensor, int], Tensor]]:
-        """The decoder at the times of a schedule, its FiLM tables made once; guided if the settings say so.
-
-        Guidance (arXiv 2207.12598): w times the prediction plus 1 - w times that without notes and context. Encodings
-        of zeros have values of zeros, so that one's cross-attention adds nothing, whatever the mask.
-        """
-        tables = self.decoder.schedule(torch.tensor(schedule.timesteps, device=self.device) / schedule.config.num_train_timesteps)
-        films = [tables.at(torch.full((1, 1), k, device=self.device)) for k in range(len(schedule.timesteps))]
-        weight = self.settings.guidance
-
-        def of(conditioning: Conditioning) -> Callable[[Tensor, int], Tensor]:
-            if weight == 1:
-                return lambda x, step: self.decoder(x, films[step], conditioning)
-            nothing = self.decoder.condition(
-                self.decoder.spec_out.weight.new_zeros(*conditioning.visible_from.shape, self.decoder.config.d_model),
-                torch.zeros_like(conditioning.visible_from),
-            )
-
-            def guided(x: Tensor, step: int) -> Tensor:
-                return weight * self.decoder(x, films[step], conditioning) + (1 - weight) * self.decoder(x, films[step], nothing)
-
-            return guided
-
-        return of

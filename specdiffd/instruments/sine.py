@@ -36,22 +36,26 @@ class SineInstrument:
         self.stopwatch = Stopwatch()
 
     def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """See :class:`specdiffd.base.instrument.Instrument`: nothing is slow the first time only."""
+        """Nothing is slow the first time only."""
 
     def start(self, frame: int, parts: int) -> SineState:
         """Silence before ``frame``."""
         return SineState(frame, frame)
 
     def with_caches(self, state: SineState, newer: SineState) -> SineState:
-        """There are none."""
+        """``state``: nothing is kept on the way."""
         return state
 
     def without_caches(self, state: SineState) -> SineState:
-        """There are none."""
+        """``state``: nothing is kept on the way."""
         return state
 
     def rewind(self, state: SineState, frame: int) -> SineState:
-        """See :class:`specdiffd.base.instrument.Instrument`."""
+        """The state as it was before ``frame``.
+
+        Raises:
+            ValueError: the state has not reached ``frame``.
+        """
         if frame > state.next_frame:
             raise ValueError(f"frame {frame} does not follow frame {state.next_frame - 1}")
         return state._replace(next_frame=frame)
@@ -67,7 +71,7 @@ class SineInstrument:
     def stages(
         self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int, draft: bool = False
     ) -> Stages[SineState]:
-        """See :class:`specdiffd.base.instrument.Instrument`: two of them, to be stopped between."""
+        """Audio (parts, frames * hop_samples) of frames ``first_frame`` and on, and the next state, in two stages; there are no drafts."""
         state = self.rewind(state, first_frame)
         first_hop = first_frame - self.lookahead_frames
         samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specdiffd.base.messages import CHANNELS
+from specdiffd.base.sizes import SIZES
 
 FADE_MS = 30  # written at the end of every forecast: shorter, and an engine that dies ends in a click
 
@@ -22,9 +23,9 @@ class EngineSettings:
     least_fade_samples: int = 48  # of a late splice
     before_onset_samples: int = 48  # a crossfade ends this long before the onset that it makes room for
     end_fade_samples: int = 1440  # written at the end of every forecast
-    urgent_frames: int = 10  # of a revision, from its splice on
-    most_frames: int = 14  # of a revision that begins before its splice, because a draft had not been finished
-    slice_frames: int = 10
+    urgent_frames: int = SIZES.revision_frames  # of a revision, from its splice on
+    most_frames: int = SIZES.longest_revision_frames  # of a revision that begins before its splice, because a draft had not been finished
+    slice_frames: int = SIZES.revision_frames
     prepared_frames: int = 48  # ahead of the next slice
     drafts: bool = True  # splice in a draft first, where the instrument can make one
     eager: bool = True  # render an event as soon as it comes; else as late as possible, together with all that comes until then

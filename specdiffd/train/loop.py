@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from specdiffd.backends.openvino import bfloat16_is_faster
+from specdiffd.backends.precision import bfloat16_is_faster
 from specdiffd.base.errors import Interrupted, SpecdiffdError
 
 log = logging.getLogger(__name__)

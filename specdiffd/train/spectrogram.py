@@ -16,7 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specdiffd.base.formats import MelFormat
-from specdiffd.diffusion.network import NEVER_VISIBLE, Conditioning, ContextEncoder, Decoder, DecoderConfig, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.caches import NEVER_VISIBLE, Conditioning
+from specdiffd.diffusion.config import DecoderConfig, EncoderConfig
+from specdiffd.diffusion.decoder import Decoder
+from specdiffd.diffusion.encoders import ContextEncoder, NotesEncoder
 from specdiffd.diffusion.sampler import flow_step, flow_times
 from specdiffd.dsp.mel import log_mel
 from specdiffd.instruments.checkpoint import read_weights

@@ -17,7 +17,7 @@ import torch
 
 from specdiffd.base.errors import UsageError
 from specdiffd.base.formats import FORMATS, MelFormat
-from specdiffd.diffusion.network import DecoderConfig, EncoderConfig
+from specdiffd.diffusion.config import DecoderConfig, EncoderConfig
 from specdiffd.dsp.mel import centres_hz
 from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.instruments.layout import CONFIG, DECODER, INDEX, PRIOR, read_config

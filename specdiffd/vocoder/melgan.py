@@ -32,8 +32,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from specdiffd.backends.openvino import Graph, Input
+from specdiffd.backends.base import Backend, Input, Kernel
+from specdiffd.backends.eager import EAGER
 from specdiffd.base.formats import NO_GUIDE, MelFormat
+from specdiffd.base.sizes import SIZES
 from specdiffd.dsp.mel import mel_filters
 from specdiffd.vocoder import oscillators, playing
 from specdiffd.vocoder.oscillators import Gate, phases
@@ -219,7 +221,12 @@ class ConvNextBlock(nn.Module):
 
 
 class Vocoder(nn.Module):
-    """Mel to audio. ``step`` streams; ``forward`` is one step from silence."""
+    """Mel to audio. ``step`` streams; ``forward`` is one step from silence.
+
+    Args:
+        config: sizes.
+        backend: runs :meth:`read`, and says whether the signal processing runs as loops.
+    """
 
     centre_hz: Tensor
     spread_hz: Tensor
@@ -237,8 +244,9 @@ class Vocoder(nn.Module):
     factor: Tensor
     noise: Tensor
 
-    def __init__(self, config: VocoderConfig) -> None:
+    def __init__(self, config: VocoderConfig, backend: Backend = EAGER) -> None:
         super().__init__()
+        self.backend = backend
         self.config = c = config
         self.local = LocalNetwork(c)
         self.embed = nn.Linear(c.kernel * c.mel_bins, c.width)
@@ -411,7 +419,7 @@ class Vocoder(nn.Module):
         if guide is not None:
             frames[..., 1:] = guide
         before = (state.mel[:, -context:, :, :READ], frames[..., :READ], state.trunk[:, :, -context:], state.sub[:, :, -context:])
-        local, x, trunk, sub = self.read(*before)
+        local, x, trunk, sub = self.backend.run(Vocoder.read, self, *before)
         x, sub = x.flatten(1, 2), sub.flatten(2, 3)
         local_amplitude, local_offset = self.local.oscillators(local)
         amplitude, offset, noise, envelope = self.heads(x.to(self.heads.weight.dtype)).float().split(self.sizes, -1)
@@ -441,24 +449,20 @@ class Vocoder(nn.Module):
         subframes = self.config.subframes
         return torch.where(known.repeat_interleave(subframes, 1), exact.repeat_interleave(subframes, 1), offset)
 
-    def use_graph(self, threads: int, parts: int) -> list[Graph]:
-        """Run :meth:`read` as a graph from now on, for a batch of ``parts``."""
-        c = self.config
-        context = c.kernel - 1
-        example = (
-            torch.zeros(parts, context, c.mel_bins, READ),
-            torch.zeros(parts, 8, c.mel_bins, READ),
-            torch.zeros(c.blocks, parts, context, c.width),
-            torch.zeros(c.sub_blocks, parts, context, c.sub_width),
+    def kernels(self, parts: int) -> list[Kernel]:
+        """What :meth:`analyse` runs, for a batch of ``parts``."""
+        c, context = self.config, self.config.kernel - 1
+        inputs = (
+            Input((parts, context, c.mel_bins, READ), exact=True),
+            Input((parts, "T", c.mel_bins, READ), exact=True),
+            Input((c.blocks, parts, context, c.width)),
+            Input((c.sub_blocks, parts, context, c.sub_width)),
         )
-        inputs = (Input({}, exact=True), Input({1: "T"}, exact=True), Input({}), Input({}))
-        outputs = ({1: "T"}, {1: "T"}, {2: "T"}, {2: "T"})
-        graph = Graph(self, self.embed.weight.dtype, Vocoder.read, example, inputs, outputs, {"T": (10, 14, 28, 64)}, threads)
-        setattr(self, "read", graph)  # noqa: B010
-        return [graph]
+        outputs, sizes = ({1: "T"}, {1: "T"}, {2: "T"}, {2: "T"}), {"T": SIZES.vocoder_frames}
+        return [Kernel(Vocoder.read, self, self.embed.weight.dtype, inputs, outputs, sizes)]
 
     def read(self, before: Tensor, frames: Tensor, trunk: Tensor, sub: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The networks up to their heads, as a function of tensors alone.
+        """A kernel: the networks up to their heads.
 
         Args:
             before, frames: (B, kernel - 1, mel, 4) and (B, T, mel, 4).
@@ -492,7 +496,7 @@ class Vocoder(nn.Module):
     def synthesise(self, heads: Heads, seen: VocoderState, state: VocoderState) -> tuple[Tensor, VocoderState]:
         """Tones and noise (B, T * hop) of the hops ``state.frame`` and on, as the heads say, in float32; training sees this."""
         c, history = self.config, self.config.history_frames
-        if torch.is_grad_enabled() or heads.noise.device.type != "cpu":
+        if not self.backend.loops:
             tones, amplitude, cycles = self._oscillators(heads, state)
             audio, wave = self._filtered(tones, state)
             rest, tail = self._noise(heads, state)
@@ -517,10 +521,9 @@ class Vocoder(nn.Module):
         """
         c, hop, history = self.config, self.config.hop_samples, self.config.history_frames
         mel, onsets = wanted[..., 0], wanted[..., READ:]
-        looped = not torch.is_grad_enabled() and audio.device.type == "cpu"
         windows = torch.cat((after.unlevelled[:, -1], audio), 1).unfold(1, 2 * hop, hop)
         spectra = torch.fft.rfft(windows * self.window, c.mel_fft_size)
-        if looped:
+        if self.backend.loops:
             playing.level(self._levels, torch.view_as_real(spectra).numpy(), mel.contiguous().numpy())
         else:
             measured = torch.log((spectra.abs() @ self.filters).clamp_min(math.exp(c.log_floor)))
@@ -531,7 +534,7 @@ class Vocoder(nn.Module):
         first, second = pieces.unflatten(-1, (2, hop)).unbind(2)
         before = windows[..., :hop]
         change = first + torch.cat((after.owed[:, -1:], second[:, :-1]), 1) - before
-        if looped:
+        if self.backend.loops:
             playing.let_through(self._loops[0], onsets.contiguous().numpy(), change.numpy())
         else:
             change = change * self._let_through(onsets).view_as(change)

@@ -8,7 +8,9 @@ import torch
 from conftest import small_instrument
 from torch import Tensor, nn
 
-from specdiffd.backends.openvino import Graph, Input
+from specdiffd.backends.base import Input, Kernel
+from specdiffd.backends.eager import EAGER
+from specdiffd.backends.openvino import Graph, OpenVino
 from specdiffd.base.events import Performance
 from specdiffd.base.instrument import render
 from specdiffd.instruments.builtin import SpectrogramInstrument
@@ -22,9 +24,15 @@ def close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
     return found.shape == expected.shape and bool((found - expected).abs().max() <= tolerance * (1 + expected.abs().max()))
 
 
-def graphs_of(instrument: SpectrogramInstrument, parts: int = 1) -> list[Graph]:
-    networks = (instrument.notes_encoder, instrument.context_encoder, instrument.decoder, instrument.vocoder)
-    return [graph for network in networks for graph in network.use_graph(1, parts)]
+def through_graphs(parts: int = 1, dtype: torch.dtype = torch.float32) -> SpectrogramInstrument:
+    """The small instrument, as it plays."""
+    backend = OpenVino(1)
+    made = small_instrument(backend=backend)
+    for network in (made.notes_encoder, made.context_encoder, made.decoder):
+        network.to(dtype)
+    made.vocoder.use(dtype)
+    backend.add(made.networks.kernels(parts))
+    return made.with_settings()  # its tables in the new precision
 
 
 class Product(nn.Module):
@@ -38,9 +46,8 @@ class Product(nn.Module):
 
 def product(dtype: torch.dtype = torch.float32) -> tuple[Product, Graph]:
     """There are graphs of four and of six rows."""
-    module, inputs = Product(), (Input({0: "rows"}), Input({0: "rows"}))
-    graph = Graph(module, dtype, Product.forward, (torch.zeros(2, 3), torch.zeros(2, 5)), inputs, ({0: "rows"}, {}), {"rows": (4, 6)}, 1)
-    return module.to(dtype), graph
+    module, inputs = Product(), (Input(("rows", 3)), Input(("rows", 5)))
+    return module.to(dtype), Graph(Kernel(Product.forward, module, dtype, inputs, ({0: "rows"}, {}), {"rows": (4, 6)}), 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, HALF])
@@ -73,13 +80,7 @@ def test_what_no_graph_takes_is_an_error_in_tests() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, HALF])
 def test_an_instrument_sounds_the_same_through_graphs(performance: Performance, dtype: torch.dtype) -> None:
-    plain = small_instrument()
-    fast = small_instrument()
-    for part in (fast.notes_encoder, fast.context_encoder, fast.decoder):
-        part.to(dtype)
-    fast.vocoder.use(dtype)
-    fast = fast.with_settings()  # its tables in the new precision
-    graphs_of(fast)
+    plain, fast = small_instrument(), through_graphs(dtype=dtype)
     heard: list[Tensor] = []
     for instrument in (plain, fast):
         state, mels = instrument.start(0, 1), []
@@ -101,14 +102,13 @@ def test_nothing_is_reported_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(os, "fork", refuse)
     monkeypatch.setattr("openvino_telemetry.Telemetry.__init__", lambda *_, **__: refuse())
-    graphs_of(small_instrument())
+    through_graphs()
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_parts_and_stretches_of_any_length_have_graphs(performance: Performance, parts: int) -> None:
     """To the window's roll, with context; in stretches shorter and longer than graphs take at once."""
-    plain, fast = small_instrument(), small_instrument()
-    graphs_of(fast, parts)
+    plain, fast = small_instrument(), through_graphs(parts)
     scores = [Performance(performance.notes[k::parts], performance.controllers) for k in range(parts)]
     heard = []
     for instrument in (plain, fast):
@@ -124,11 +124,10 @@ def test_parts_and_stretches_of_any_length_have_graphs(performance: Performance,
 
 @pytest.mark.usefixtures("graphs_may_be_missed")
 def test_other_parts_than_graphs_were_made_for_are_counted(performance: Performance) -> None:
-    plain, fast = small_instrument(), small_instrument()
-    graphs = graphs_of(fast, 2)
+    plain, fast = small_instrument(), through_graphs(2)
     mels = [render(i, [performance], i.start(0, 1), 0, 16)[0].mel for i in (plain, fast)]
     assert torch.allclose(*mels, atol=1e-5)  # type: ignore[arg-type]
-    assert sum(graph.missed for graph in graphs) >= 4
+    assert fast.without_graph >= 4
 
 
 def test_an_instrument_is_made_for_its_parts(performance: Performance) -> None:
@@ -139,10 +138,25 @@ def test_an_instrument_is_made_for_its_parts(performance: Performance) -> None:
 
 
 def test_warming_up_makes_every_graph() -> None:
-    instrument = small_instrument()
-    for graph in graphs_of(instrument):
+    backend = through_graphs().backend
+    assert isinstance(backend, OpenVino)
+    for graph in backend._graphs.values():
         graph.warm_up()
         made = copy.copy(graph._requests)
         graph.warm_up()
         assert graph._requests == made
         assert made
+
+
+def test_a_network_without_a_backend_runs_as_it_is() -> None:
+    """What is trained has gradients, and no loops."""
+    module, x, y = Product(), torch.randn(3, 3), torch.randn(3, 5)
+    product, _ = EAGER.run(Product.forward, module, x, y)
+    product.sum().backward()
+    assert module.weight.grad is not None
+    assert (EAGER.loops, EAGER.missed) == (False, 0)
+
+
+def test_what_was_not_added_is_refused() -> None:
+    with pytest.raises(KeyError):
+        OpenVino(1).run(Product.forward, Product(), torch.zeros(1, 3), torch.zeros(1, 5))

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from specdiffd.diffusion.layers import Growing
-from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, DecoderState, EncoderConfig, NotesEncoder
+from specdiffd.diffusion.caches import DecoderState, Growing
+from specdiffd.diffusion.config import DecoderConfig, EncoderConfig
+from specdiffd.diffusion.decoder import Decoder
+from specdiffd.diffusion.encoders import ContextEncoder, NotesEncoder
 
 ENCODER = EncoderConfig(d_model=24, num_layers=2, num_heads=2, d_kv=12, d_ff=40, vocab_size=64, causal=True, scaled_attention=True)
 DECODER = DecoderConfig(
@@ -110,8 +112,8 @@ def test_tokens_that_follow_extend_a_causal_encoder() -> None:
     encoder = NotesEncoder(ENCODER).eval().requires_grad_(False)
     ids = torch.randint(0, 64, (2, 30))
     whole = encoder(ids)
-    _, state = encoder.extend(ids[:, :20], None, encoder.init_state(2))
-    late, _ = encoder.extend(ids[:, 12:], None, state.first(12))
+    _, state = encoder.extend(ids[:, :20], encoder.init_state(2))
+    late, _ = encoder.extend(ids[:, 12:], state.first(12))
     assert torch.allclose(late, whole[:, 12:], atol=1e-5)
 
 

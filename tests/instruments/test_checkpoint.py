@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from specdiffd.base.errors import CheckpointError
-from specdiffd.diffusion.network import DecoderConfig
+from specdiffd.diffusion.config import DecoderConfig
 from specdiffd.instruments.checkpoint import load_weights, read_weights, save_component
 from specdiffd.instruments.layout import CONFIG, WEIGHTS, read_config
 

@@ -16,7 +16,8 @@ from specdiffd.base.errors import CheckpointError
 from specdiffd.base.events import Note, Performance
 from specdiffd.base.formats import MelFormat
 from specdiffd.base.instrument import RenderSettings, render
-from specdiffd.diffusion.network import ContextEncoder, EncoderConfig
+from specdiffd.diffusion.config import EncoderConfig
+from specdiffd.diffusion.encoders import ContextEncoder
 from specdiffd.instruments.layout import PICKLED_WEIGHTS, WEIGHTS
 from specdiffd.instruments.loading import load_instrument
 from specdiffd.instruments.published import PublishedInstrument

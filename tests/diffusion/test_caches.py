@@ -2,7 +2,8 @@
 
 import torch
 
-from specdiffd.diffusion.layers import GROWTH, Growing
+from specdiffd.base.sizes import SIZES
+from specdiffd.diffusion.caches import Growing
 
 
 def rows(first: int, count: int) -> torch.Tensor:
@@ -24,12 +25,12 @@ def test_appending_changes_nothing_that_is_held() -> None:
 def test_what_follows_the_last_needs_no_copy_until_the_room_is_full() -> None:
     grown = Growing(torch.zeros(4, 1, 2, 0, 3)).followed_by(rows(0, 1))
     place = grown.tensor.data_ptr()
-    for k in range(1, GROWTH):
+    for k in range(1, SIZES.cache_rows):
         grown = grown.followed_by(rows(k, 1))
         assert grown.tensor.data_ptr() == place
-    more = grown.followed_by(rows(GROWTH, 1))
+    more = grown.followed_by(rows(SIZES.cache_rows, 1))
     assert more.tensor.data_ptr() != place
-    assert torch.equal(more.tensor, rows(0, GROWTH + 1))
+    assert torch.equal(more.tensor, rows(0, SIZES.cache_rows + 1))
 
 
 def test_gradients_pass() -> None:

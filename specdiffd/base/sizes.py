@@ -1,0 +1,43 @@
+"""How many frames and tokens are rendered in one pass: what the engine asks for, and what the networks are compiled for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PassSizes:
+    """Sizes of one pass through the networks.
+
+    A compiled network has a few fixed sizes. A call is padded to the next larger one; without one it runs uncompiled, and slowly. So the
+    engine asks for the very sizes that networks are compiled for, and both find them here.
+    """
+
+    revision_frames: int = 10  # with more, every note is heard later; with fewer, less forecast is left while the next slice is rendered
+    late_frames: int = 4  # a revision may begin so many frames before its splice; with fewer it can take in fewer of the events that follow
+    pass_frames: int = 64  # longer stretches are cut into passes of so many
+    pass_tokens: int = 48  # more tokens are cut into passes of so many; an event can interrupt only between passes
+    cache_rows: int = 256  # keys and values get room for so many more at a time; with less, they are copied more often
+
+    @property
+    def longest_revision_frames(self) -> int:
+        """Frames of a revision that begins before its splice."""
+        return self.revision_frames + self.late_frames
+
+    @property
+    def decoder_frames(self) -> tuple[int, ...]:
+        """Frames that the decoder is compiled for, ascending."""
+        return self.revision_frames, self.longest_revision_frames, self.pass_frames
+
+    @property
+    def vocoder_frames(self) -> tuple[int, ...]:
+        """Frames that the vocoder is compiled for, ascending; without the third, 26 frames took 7.7 ms instead of 5.4."""
+        return self.revision_frames, self.longest_revision_frames, 2 * self.longest_revision_frames, self.pass_frames
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Tokens that the notes encoder is compiled for, ascending: those of a few events, and those of a pass."""
+        return self.pass_tokens // 3, self.pass_tokens
+
+
+SIZES = PassSizes()

@@ -1,0 +1,31 @@
+"""The networks of the built-in family, and what they are compiled for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from specdiffd.backends.base import Kernel
+from specdiffd.diffusion.decoder import Decoder
+from specdiffd.diffusion.encoders import ContextEncoder, NotesEncoder
+from specdiffd.diffusion.kernels import context_kernels, decoder_kernels, notes_kernels
+from specdiffd.prior.network import NotePrior
+from specdiffd.vocoder.melgan import Vocoder
+
+
+class Networks(NamedTuple):
+    """The networks of an instrument, all on one device and, but for the prior, made with one backend."""
+
+    notes_encoder: NotesEncoder
+    context_encoder: ContextEncoder
+    decoder: Decoder
+    vocoder: Vocoder
+    prior: NotePrior
+
+    def kernels(self, parts: int) -> list[Kernel]:
+        """All that they run through their backend, for a batch of ``parts``."""
+        return [
+            *notes_kernels(self.notes_encoder, parts),
+            *context_kernels(self.context_encoder, parts),
+            *decoder_kernels(self.decoder, parts),
+            *self.vocoder.kernels(parts),
+        ]
