@@ -28,7 +28,6 @@ MAY: dict[str, set[str]] = {
     "player": {"shared", "midi", "dsp", "instruments"},
     "daemon": {"shared", "io", "control", "player"},
     "render": {"midi", "dsp", "instruments", "player"},
-    "batch": {"dsp", "instruments", "render"},
     "reference": {"midi", "dsp"},
     "bench": SOUND | {"shared", "instruments", "player"},
     "train": SOUND | {"instruments", "reference"},
@@ -36,6 +35,7 @@ MAY: dict[str, set[str]] = {
     "demo": {"midi", "shared", "io", "control", "daemon"},
 }
 MAY["cli"] = set(MAY)
+MAY["__main__"] = {"cli"}
 
 
 def part(path: Path) -> str:
