@@ -78,5 +78,19 @@ def test_the_io_process_has_no_torch() -> None:
     assert not loaded & {"torch", "note_seq"}
 
 
+def test_the_supervisor_has_no_torch() -> None:
+    assert "torch" not in modules_after("import specdiffd.daemon.supervisor")
+
+
+@pytest.mark.xfail(strict=True, reason="the supervisor imports what its children run, and shared memory is numpy's")
+def test_the_supervisor_has_no_numpy() -> None:
+    assert "numpy" not in modules_after("import specdiffd.daemon.supervisor")
+
+
+def test_run_with_fake_has_no_torch() -> None:
+    loaded = modules_after("import specdiffd.daemon.supervisor, specdiffd.player.worker, specdiffd.instruments.sine")
+    assert "torch" not in loaded
+
+
 def test_the_engine_process_has_no_note_seq() -> None:
     assert "note_seq" not in modules_after("import specdiffd.player.worker, specdiffd.instruments.builtin")
