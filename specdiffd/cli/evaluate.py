@@ -46,7 +46,7 @@ def evaluate(
     dtype: Dtype = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the instrument with FluidSynth playing the same (needs specdiffd[evaluate] and basic-pitch): the right notes,
+    """Compare the instrument with FluidSynth playing the same (needs the package's extra evaluate and basic-pitch): the right notes,
     single sounds (program, loudness, onset, drums, brightness), bursts, and whether spectrograms are more than a blurred mean."""
     wanted = _wanted(parts)
     found = find_songs(songs)

@@ -48,7 +48,7 @@ def train(
     threads: Threads = None,
     device: Device = "auto",
 ) -> None:
-    """Train an instrument on FluidSynth's sound (needs specdiffd[train], FluidSynth and a soundfont)."""
+    """Train an instrument on FluidSynth's sound (needs the package's extra train, FluidSynth and a soundfont)."""
     from specdiffd.base.logs import set_up_logging
     from specdiffd.instruments.layout import checkpoint_folder
     from specdiffd.instruments.loading import pick_device
