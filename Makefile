@@ -36,6 +36,8 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/generate
 
 # The tests with the lowest versions that pyproject.toml allows.
+LOWEST := .lowest/bin/uv pip install -q --python .lowest/bin/python --resolution lowest-direct
+
 lowest: .lowest/.installed
 	.lowest/bin/pytest -q -m "$(FAST)" $(ARGS)
 
@@ -43,7 +45,7 @@ lowest: .lowest/.installed
 	@$(call packages,$(TEST_PACKAGES))
 	$(PYTHON) -m venv .lowest
 	.lowest/bin/pip install -q uv
-	.lowest/bin/uv pip install -q --python .lowest/bin/python --torch-backend auto --resolution lowest-direct -e '.[dev]'
+	$(LOWEST) --torch-backend auto -e '.[dev]' || $(LOWEST) -e '.[dev]'  # PyTorch's own index cannot be reached from everywhere
 	@touch $@
 
 test-slow: $(VENV)/.dev
