@@ -8,25 +8,45 @@ OUT ?= demo
 SONGS ?=
 MINUTES ?= 240
 RUN ?= runs/builtin
+FAST := not slow and not gpu and not live
 
 PLAY_PACKAGES := libportaudio2
 TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 libfluidsynth3 fluid-soundfont-gm
 
-.PHONY: play test check lint fuzz archive rounds test-slow test-live test-gpu goldens bench train evaluate clean
+.PHONY: play test check lint docs lowest fuzz archive rounds test-slow test-live test-gpu goldens bench train evaluate clean
 .DELETE_ON_ERROR:
 
 play: $(VENV)/.play
 	$(BIN)/specdiffd demo -O $(OUT) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q -m "not slow and not gpu and not live" $(ARGS)
+	$(BIN)/pytest -q -m "$(FAST)" $(ARGS)
 
-check: lint test
+# The same tests as make test. Tracing them costs little: the time goes into networks and compiled loops.
+check: lint
+	$(BIN)/pytest -q -m "$(FAST)" --cov --cov-report=term $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages that are made from the package's types.
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate
+
+# The tests with the lowest versions that pyproject.toml allows.
+LOWEST := .lowest/bin/uv pip install -q --python .lowest/bin/python --resolution lowest-direct
+
+lowest: .lowest/.installed
+	.lowest/bin/pytest -q -m "$(FAST)" $(ARGS)
+
+.lowest/.installed: pyproject.toml
+	@$(call packages,$(TEST_PACKAGES))
+	$(PYTHON) -m venv .lowest
+	.lowest/bin/pip install -q uv
+	$(LOWEST) --torch-backend auto -e '.[dev]' || $(LOWEST) -e '.[dev]'  # PyTorch's own index cannot be reached from everywhere
+	@touch $@
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -q -m slow $(ARGS)
@@ -91,7 +111,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.play
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache $(OUT)
+	rm -rf $(VENV) .lowest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage $(OUT)
 
 define judges
 $(BIN)/pip install -q -c constraints.txt -e '.[evaluate]'

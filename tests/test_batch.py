@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from specdiffd.base.errors import SpecdiffdError, UsageError
-from specdiffd.batch import Job, describe, find_songs, plan, render_jobs
+from specdiffd.cli.batch import Job, describe, plan, render_jobs
+from specdiffd.cli.songs import find_songs
 from specdiffd.dsp.files import FORMATS, check_writable
 from specdiffd.instruments.sine import SineInstrument
 from specdiffd.render import RenderSettings

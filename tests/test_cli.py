@@ -1,19 +1,24 @@
 import ast
+import inspect
 import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mido
 import pytest
 import soundfile
+import typer
 from typer.testing import CliRunner
 
 from specdiffd import __version__, cli
 from specdiffd.base.errors import SpecdiffdError, UsageError
+from specdiffd.cli.ctl import typed_arguments
+from specdiffd.cli.output import progress_bar
 from specdiffd.instruments.layout import BUILTIN, CONFIG, DECODER
 
 
@@ -72,7 +77,7 @@ def test_equal_seeds_give_equal_files(song: Path, tmp_path: Path) -> None:
 
 
 def test_standard_output_gets_a_whole_wav_file(song: Path) -> None:
-    command = [sys.executable, "-m", "specdiffd.cli", "render", str(song), "-o", "-"]
+    command = [sys.executable, "-m", "specdiffd", "render", str(song), "-o", "-"]
     result = subprocess.run(command, capture_output=True, check=True)
     audio, rate = soundfile.read(io.BytesIO(result.stdout))
     assert rate == 48000
@@ -84,7 +89,7 @@ def test_a_folder_renders_all_that_it_can_and_names_the_rest(song: Path, tmp_pat
     (song.parent / "broken.mid").write_bytes(b"MThd?")
     (song.parent / "empty.mid").write_bytes(b"")
     shutil.copy(song, song.parent / "zong.mid")
-    command = [sys.executable, "-m", "specdiffd.cli", "render", str(song.parent), "-o", str(tmp_path / "all")]
+    command = [sys.executable, "-m", "specdiffd", "render", str(song.parent), "-o", str(tmp_path / "all")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
     assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["song.wav", "zong.wav"]
@@ -162,12 +167,12 @@ def test_errors_are_one_line_and_an_exit_code(
     ],
 )
 def test_words_become_arguments(verb: str, words: list[str], arguments: dict[str, object]) -> None:
-    assert cli._ctl_arguments(verb, words) == arguments
+    assert typed_arguments(verb, words) == arguments
 
 
 def test_bars_have_an_end_or_none_yet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
-    with cli._progress(True, "s") as progress:
+    with progress_bar(True, "s") as progress:
         task = progress.add_task("playing", total=None)
         progress.refresh()
         progress.update(task, completed=3.2, total=20.9)
@@ -177,17 +182,23 @@ def test_bars_have_an_end_or_none_yet(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert re.search(r"playing .* 3/20 +s", shown)
 
 
+def commands(app: typer.Typer) -> Iterator[Callable[..., None]]:
+    """The functions behind all commands, those in groups included."""
+    yield from (command.callback for command in app.registered_commands if command.callback is not None)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from commands(group.typer_instance)
+
+
 def test_every_option_does_something() -> None:
     """In each command's body, that is; what it does is tested with the command."""
-    commands = [
-        node
-        for node in ast.walk(ast.parse(Path(cli.__file__).read_text()))
-        if isinstance(node, ast.FunctionDef) and any(".command" in ast.unparse(d) for d in node.decorator_list)
-    ]
-    assert len(commands) > 15
-    for command in commands:
-        used = {node.id for part in command.body for node in ast.walk(part) if isinstance(node, ast.Name)}
-        assert {a.arg for a in command.args.args} <= used, command.name
+    functions = list(commands(cli.app))
+    assert len(functions) > 15
+    for function in functions:
+        (body,) = ast.parse(inspect.getsource(function)).body
+        assert isinstance(body, ast.FunctionDef)
+        used = {node.id for part in body.body for node in ast.walk(part) if isinstance(node, ast.Name)}
+        assert {a.arg for a in body.args.args} <= used, function.__name__
 
 
 def test_exit_codes_are_the_documented_ones() -> None:

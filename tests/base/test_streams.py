@@ -45,7 +45,7 @@ def song(tmp_path: Path) -> Path:
 def call(words: str, song: Path, closed: tuple[int, ...] = (), **options: Any) -> tuple[int, str, str]:
     """Exit code, output, and what was said beside it by us; the descriptors ``closed`` are."""
     places = {"SONG": str(song), "OUT": str(song.with_suffix(".wav"))}
-    command = [sys.executable, "-m", "specdiffd.cli", *(places.get(word, word) for word in words.split())]
+    command = [sys.executable, "-m", "specdiffd", *(places.get(word, word) for word in words.split())]
     close: Callable[[], None] | None = (lambda: [os.close(k) for k in closed]) if closed else None  # type: ignore[assignment, func-returns-value]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done = subprocess.run(command, text=True, timeout=120, check=False, preexec_fn=close, **{**pipes, **options})
@@ -92,7 +92,7 @@ def test_names_that_are_no_text_are_printed_escaped(song: Path) -> None:
 def test_a_daemon_without_standard_streams_keeps_their_places_free(tmp_path: Path) -> None:
     """C libraries write to descriptor 2, whatever that is."""
     settings = ("midi.api=none", "audio.device=null", "engine.render_delay_ms=60")
-    command = [sys.executable, "-m", "specdiffd.cli", "run", "--fake", *(word for x in settings for word in ("-o", x))]
+    command = [sys.executable, "-m", "specdiffd", "run", "--fake", *(word for x in settings for word in ("-o", x))]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     process = subprocess.Popen(command, env=environment, preexec_fn=lambda: os.closerange(0, 3))
     try:

@@ -261,6 +261,6 @@ def test_output_that_cannot_be_encoded_is_escaped(folder: Path) -> None:
 
     with answering(folder / "control.sock", result({"name": "日本語 é"})):
         environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-        done = subprocess.run([sys.executable, "-m", "specdiffd.cli", "ctl", "status"], capture_output=True, env=environment, timeout=60)
+        done = subprocess.run([sys.executable, "-m", "specdiffd", "ctl", "status"], capture_output=True, env=environment, timeout=60)
     assert done.stdout == b"name: \\u65e5\\u672c\\u8a9e \xe9\n"
     assert done.returncode == 0

@@ -31,7 +31,7 @@ def daemon(
     """A running daemon and a client of it; measuring the render delay, which takes ten seconds, must be asked for."""
     what = ["--fake"] if fake else []
     usual = ("midi.api=none", "audio.device=null", "engine.render_delay_ms=60")
-    command = [sys.executable, "-m", "specdiffd.cli", "run", *what, *(w for x in usual for w in ("-o", x)), *options]
+    command = [sys.executable, "-m", "specdiffd", "run", *what, *(w for x in usual for w in ("-o", x)), *options]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "XDG_RUNTIME_DIR": str(folder), **(environment or {})}
     )

@@ -313,7 +313,7 @@ def test_the_service_manager_is_told(tmp_path: Path) -> None:
 def test_two_daemons_do_not_share_a_socket(tmp_path: Path) -> None:
     with daemon(tmp_path):
         second = subprocess.run(
-            [sys.executable, "-m", "specdiffd.cli", "run", "--fake", "-o", "audio.device=null", "-o", "midi.api=none"],
+            [sys.executable, "-m", "specdiffd", "run", "--fake", "-o", "audio.device=null", "-o", "midi.api=none"],
             env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
             capture_output=True,
             text=True,

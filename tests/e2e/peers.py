@@ -66,7 +66,7 @@ class Server:
 @contextmanager
 def running_daemon(folder: Path, *options: str) -> Iterator[ControlClient]:
     """The daemon on the server that the environment leads to."""
-    command = [sys.executable, "-m", "specdiffd.cli", "run", "-o", "audio.device=jack", "-o", "midi.api=jack", *options]
+    command = [sys.executable, "-m", "specdiffd", "run", "-o", "audio.device=jack", "-o", "midi.api=jack", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     socket = folder / "specdiffd" / "control.sock"
     try:

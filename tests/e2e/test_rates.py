@@ -34,7 +34,7 @@ def test_the_daemon_takes_the_servers_rate(tmp_path: Path) -> None:
 
 
 def test_a_rate_that_the_server_has_not_is_named(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "specdiffd.cli", "run", "--fake", "-o", "audio.device=jack", "-o", "audio.sample_rate_hz=48000"]
+    command = [sys.executable, "-m", "specdiffd", "run", "--fake", "-o", "audio.device=jack", "-o", "audio.sample_rate_hz=48000"]
     with Server(tmp_path, 44100):
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 3

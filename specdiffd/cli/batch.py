@@ -1,8 +1,7 @@
-"""Rendering one song or a folder of them: which files, where to, and going on when one of them cannot be rendered."""
+"""Rendering several songs: where each one's sound goes, and what becomes of the rest when one cannot be rendered."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any, NamedTuple
 from specdiffd.base.errors import SpecdiffdError, UsageError
 from specdiffd.base.instrument import Instrument
 from specdiffd.dsp.files import STANDARD_OUTPUT, check_writable, is_ours, is_sound_file
+from specdiffd.midi.file import read_song
 from specdiffd.render import RenderResult, RenderSettings, open_song, render_file
-
-SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 
 
 class Job(NamedTuple):
@@ -32,33 +30,6 @@ class Outcome(NamedTuple):
     warnings: list[str]
     result: RenderResult | None = None
     error: SpecdiffdError | None = None
-
-
-def find_songs(paths: Sequence[Path]) -> list[Path]:
-    """MIDI files, those in folders (at any depth) included; a folder that cannot be read stands for the songs in it, to be named.
-
-    Raises:
-        UsageError: a path does not exist, or a folder holds no MIDI file.
-    """
-    songs: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = _songs_in(path)
-            if not inside:
-                raise UsageError(f"no MIDI files in {path}")
-            songs += inside
-        elif path.exists():
-            songs.append(path)
-        else:
-            raise UsageError(f"{path} does not exist")
-    return songs
-
-
-def _songs_in(folder: Path) -> list[Path]:
-    closed: list[Path] = []
-    found = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
-    songs = [Path(inside, name) for inside, _, names in found for name in names if Path(name).suffix.lower() in SUFFIXES]
-    return sorted(songs + closed)
 
 
 def plan(songs: Sequence[Path], output: Path | None, force: bool, mel: Path | None = None) -> list[Job]:
@@ -88,12 +59,21 @@ def _out_of_date(song: Path, path: Path) -> bool:
     return path.is_file() and path.stat().st_mtime < song.stat().st_mtime and is_ours(path)
 
 
-def check(job: Job, force: bool) -> None:
-    """Find out before an instrument is loaded whether a job's files can be made.
+def check_single(jobs: Sequence[Job], strict: bool, force: bool) -> None:
+    """Refuse an only song at once, before an instrument is loaded. Several songs are checked one by one as they are rendered.
+
+    Args:
+        jobs: as :func:`plan` gives them.
+        strict: refuse a file that has to be mended.
+        force: a mel file that exists may be replaced.
 
     Raises:
-        SpecdiffdError: they cannot; the text says why.
+        SpecdiffdError: the song cannot be read, or its sound or mel cannot be written; the text says why.
     """
+    if len(jobs) != 1:
+        return
+    job = jobs[0]
+    read_song(job.song, strict)
     check_writable(job.path, job.replace)
     if job.mel is not None:
         check_writable(job.mel, force)
@@ -106,14 +86,14 @@ def render_jobs(
     strict: bool,
     progress: Callable[[str, float], AbstractContextManager[Callable[[float], None]]],
 ) -> Iterator[Outcome]:
-    """One after the other. What is wrong with one song says nothing of the others.
+    """Render one job after the other. One that fails does not stop the rest: its outcome holds the error.
 
     Args:
         instrument: that plays all of them.
         jobs: as :func:`plan` gives them.
         settings: rate, gain and room.
         strict: refuse files that have to be mended.
-        progress: given a song's name and seconds, shows how far it is by a function of the seconds done.
+        progress: given a song's name and length in seconds, a context with a function that takes the seconds done.
     """
     for job in jobs:
         warnings: list[str] = []

@@ -1,0 +1,6 @@
+"""``python -m specdiffd``."""
+
+from specdiffd.cli import main
+
+if __name__ == "__main__":
+    main()
