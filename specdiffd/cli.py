@@ -257,15 +257,17 @@ def render(
 ) -> None:
     """Render MIDI files to sound files. What cannot be rendered is named at the end, and the exit code is 1 then."""
     from specdiffd.audio.files import STANDARD_OUTPUT
-    from specdiffd.batch import check, describe, find_songs, plan, render_jobs
     from specdiffd.midi.file import read_song
+
+    if len(songs) == 1 and songs[0].is_file():
+        read_song(songs[0], strict)  # what cannot be read is refused before anything large is loaded
+    from specdiffd.batch import check, describe, find_songs, plan, render_jobs
     from specdiffd.render import RenderSettings
 
     if output == STANDARD_OUTPUT and as_json:
         raise UsageError("-o - and --json both go to standard output: leave one out")
     jobs = plan(find_songs(songs), output, force, mel)
     if len(jobs) == 1:
-        read_song(jobs[0].song, strict)
         check(jobs[0], force)
     from specdiffd.instrument import RenderSettings as InstrumentSettings
     from specdiffd.loading import load_instrument, pick_device
