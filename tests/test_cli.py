@@ -21,6 +21,8 @@ from specdiffd.cli.ctl import typed_arguments
 from specdiffd.cli.output import progress_bar
 from specdiffd.instruments.layout import BUILTIN, CONFIG, DECODER
 
+CASES = Path(__file__).parent / "cases"
+
 
 @pytest.fixture
 def song(tmp_path: Path) -> Path:
@@ -207,3 +209,25 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "SpecdiffdError": 1, "ConfigError": 2, "UsageError": 2, "MidiFileError": 1, "CheckpointError": 3, "DeviceError": 3, "Interrupted": 1, "ControlError": 1,
     }  # fmt: skip
     assert issubclass(UsageError, SpecdiffdError)
+
+
+@pytest.mark.parametrize("name", ["p05_gap_20h", "p07_late_end_of_track"])
+@pytest.mark.parametrize("command", ["render", "tokens"])
+def test_damaged_times_are_refused_at_once(tmp_path: Path, command: str, name: str) -> None:
+    """Before anything is built or loaded: within 200 MB."""
+    code = f"""
+import re, sys
+from pathlib import Path
+from specdiffd.cli import main
+sys.argv = ["specdiffd", "{command}", "{CASES / name}.mid"]
+try:
+    main()
+except SystemExit as stop:
+    print(stop.code, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    exit_code, megabytes = map(int, done.stdout.split())
+    assert exit_code == 1
+    assert "hours, expected at most 12: a damaged time?" in done.stderr
+    assert megabytes < 200
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from specdiffd.base.errors import SpecdiffdError, UsageError
 from specdiffd.base.instrument import Instrument
 from specdiffd.dsp.files import STANDARD_OUTPUT, check_writable, is_ours, is_sound_file
-from specdiffd.midi.file import read_song
 from specdiffd.render import RenderResult, RenderSettings, open_song, render_file
 
 
@@ -59,21 +58,19 @@ def _out_of_date(song: Path, path: Path) -> bool:
     return path.is_file() and path.stat().st_mtime < song.stat().st_mtime and is_ours(path)
 
 
-def check_single(jobs: Sequence[Job], strict: bool, force: bool) -> None:
+def check_single(jobs: Sequence[Job], force: bool) -> None:
     """Refuse an only song at once, before an instrument is loaded. Several songs are checked one by one as they are rendered.
 
     Args:
         jobs: as :func:`plan` gives them.
-        strict: refuse a file that has to be mended.
         force: a mel file that exists may be replaced.
 
     Raises:
-        SpecdiffdError: the song cannot be read, or its sound or mel cannot be written; the text says why.
+        SpecdiffdError: its sound or mel cannot be written; the text says why.
     """
     if len(jobs) != 1:
         return
     job = jobs[0]
-    read_song(job.song, strict)
     check_writable(job.path, job.replace)
     if job.mel is not None:
         check_writable(job.mel, force)

@@ -55,9 +55,11 @@ def render(
     as_json: JsonFlag = False,
 ) -> None:
     """Render MIDI files to sound files. What cannot be rendered is named at the end, and the exit code is 1 then."""
+    from specdiffd.cli.songs import check_readable, find_songs
+
+    check_readable(songs, strict)
     from specdiffd.base.instrument import RenderSettings as Sampling
     from specdiffd.cli.batch import check_single, plan, render_jobs
-    from specdiffd.cli.songs import find_songs
     from specdiffd.dsp.files import STANDARD_OUTPUT
     from specdiffd.render import RenderSettings
 
@@ -65,7 +67,7 @@ def render(
     if to_stdout and as_json:
         raise UsageError("-o - and --json both go to standard output: leave one out")
     jobs = plan(find_songs(songs), output, force, mel)
-    check_single(jobs, strict, force)
+    check_single(jobs, force)
     loaded = _load(instrument, device, dtype, Sampling(seed=seed, steps=steps, scheduler=scheduler, guidance=guidance))
     settings = RenderSettings(rate, 10 ** (gain_db / 20), reverb)
     with progress_bar(not as_json, "s") as progress:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from specdiffd.base.errors import UsageError
+from specdiffd.midi.file import read_song
 
 SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 
@@ -38,3 +39,17 @@ def _songs_in(folder: Path) -> list[Path]:
     found = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
     songs = [Path(inside, name) for inside, _, names in found for name in names if Path(name).suffix.lower() in SUFFIXES]
     return sorted(songs + closed)
+
+
+def check_readable(paths: Sequence[Path], strict: bool) -> None:
+    """Refuse an only file that cannot be read before anything large is loaded. Others are named when it is their turn.
+
+    Args:
+        paths: as given to a command.
+        strict: refuse a file that has to be mended.
+
+    Raises:
+        MidiFileError: it cannot be read or played.
+    """
+    if len(paths) == 1 and paths[0].is_file():
+        read_song(paths[0], strict)

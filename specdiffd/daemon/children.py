@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S, ALIVE_S = 120.0, 5.0
 STOP_TIMEOUT_S = 5.0
 RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
+HEALTHY_S = 5.0  # one that was ready for so long has not died of what the ones before it died of
 
 
 class Work(NamedTuple):
@@ -55,7 +56,7 @@ class Child:
         went: it was told to play.
         info: what it said when it was ready; None before.
         problem: why it could not start the last time, and the exit code that goes with it.
-        failures: how often it has died since it was last ready.
+        failures: how many have died one after the other, none of which was ready for long.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Child:
     _pipe: Connection | None = None
     _heard: Work = NEVER  # when it last gave a sign of life
     _worked: Work = NEVER  # when it was last seen to have worked
+    _ready_s: float = 0.0
     _retry_s: float = 0.0
 
     @property
@@ -156,18 +158,14 @@ class Child:
 
     def ready(self, info: EngineReady | IoReady) -> None:
         """It has said that it is."""
-        self.info, self.problem = info, ""
-
-    def healthy(self) -> None:
-        """It has played for a while: earlier deaths say nothing any more."""
-        self.failures = 0
+        self.info, self.problem, self._ready_s = info, "", time.monotonic()
 
     def bury(self) -> int | None:
         """Forget the dead process; returns its exit code. It may be started again after a pause, longer each time."""
         assert self._process is not None
         exit_code = self._process.exitcode
+        self.failures = 1 if self.info and time.monotonic() - self._ready_s > HEALTHY_S else self.failures + 1
         self._close()
-        self.failures += 1
         self._retry_s = time.monotonic() + min(LONGEST_RETRY_S, RETRY_S * self.failures)
         return exit_code
 

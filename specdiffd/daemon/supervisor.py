@@ -32,7 +32,6 @@ from specdiffd.shared.ring import BelledRing
 log = logging.getLogger(__name__)
 STATUS_S = 1.0
 FADE_S = 0.1  # besides a block: less, and the end of the stream cuts the fade off
-HEALTHY_S = 5.0  # an engine that has played for so long has not died of what the one before it died of
 CALM_S = 3.0  # without a sound, before a standby is loaded: that takes both cores for a while
 
 
@@ -53,7 +52,7 @@ class Daemon:
         self._notifier = Notifier()
         self._report = Report()
         self._snapshot: bytes | None = None
-        self._heard_s = self._started_s = self._went_s = time.monotonic()
+        self._heard_s = self._started_s = time.monotonic()
         self._gain_db = config.audio.gain_db
         self._restarts = {"io": 0, "engine": 0, "standby": 0}
         self._counted: dict[str, int] = {}  # by engines before the one that plays
@@ -209,11 +208,8 @@ class Daemon:
         for row in report.midi:
             self._server.publish("midi", dict(zip(("time_ns", "status", "data1", "data2"), row, strict=True)))
         self._snapshot = self._snapshot if report.snapshot is None else report.snapshot
-        now_s = time.monotonic()
         if not report.asleep:
-            self._heard_s = now_s
-        if now_s - self._went_s > HEALTHY_S:
-            self._engine.healthy()
+            self._heard_s = time.monotonic()
         self._report = msgspec.structs.replace(report, latencies=[], midi=[], snapshot=None)
 
     def _mend(self) -> None:
@@ -281,7 +277,7 @@ class Daemon:
             skip_events=failures > 1,
             moved_s=playhead / rate_hz - playhead / self._rate_hz if self._rate_hz else 0.0,
         )
-        self._rate_hz, self._went_s = rate_hz, time.monotonic()
+        self._rate_hz = rate_hz
         self._engine.went = True
         self._engine.send(go)
 

@@ -123,3 +123,17 @@ def test_the_system_tells_how_much_a_process_has_worked() -> None:
         pass
     assert Work.of(os.getpid()).processor_s - before.processor_s > 0.02
     assert Work.of(None).processor_s == 0
+
+
+@pytest.mark.parametrize(("healthy_s", "failures"), [(0.0, 1), (60.0, 2)])
+def test_one_that_was_ready_for_long_has_not_died_of_what_others_died_of(
+    child: Child, monkeypatch: pytest.MonkeyPatch, healthy_s: float, failures: int
+) -> None:
+    """So that a device process that is lost once a week comes back as fast as the first time."""
+    monkeypatch.setattr(children, "HEALTHY_S", healthy_s)
+    child.failures = 1
+    child.start()
+    child.ready({"audio": "there"})
+    child.kill()
+    child.bury()
+    assert child.failures == failures
