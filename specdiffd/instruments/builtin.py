@@ -35,7 +35,8 @@ from specdiffd.prior.note_features import note_features
 from specdiffd.prior.playing import PlayedPrior
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_start, window_tokens
-from specdiffd.vocoder.melgan import Vocoder, VocoderState
+from specdiffd.vocoder.state import VocoderState
+from specdiffd.vocoder.streaming import Vocoder
 
 PREPARED_FRAMES = 10  # at a time
 MOST_FRAMES, MOST_TOKENS = 64, 48  # in one pass: for more there is no graph

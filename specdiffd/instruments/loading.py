@@ -42,8 +42,9 @@ from specdiffd.instruments.layout import (
 from specdiffd.instruments.published import PublishedInstrument, StreamingVocoder
 from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
-from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
+from specdiffd.vocoder.config import VocoderConfig
 from specdiffd.vocoder.onnx import OnnxVocoder
+from specdiffd.vocoder.streaming import Vocoder
 
 AnyInstrument = SpectrogramInstrument | PublishedInstrument
 M = TypeVar("M", bound=nn.Module)
