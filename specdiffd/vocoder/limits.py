@@ -1,4 +1,5 @@
-"""How loud tones and noise may be, given what the mel shows; what plays is in `limits_kernels`, and computes the same.
+"""How loud tones and noise may be, given what the mel shows; the compiled form of :func:`audibility` is in
+`limits_kernels`, and computes the same.
 
 Without limits, whatever is some 80 dB under full scale and below is a hum that a log mel shows: losses hardly notice such levels.
 """

@@ -1,4 +1,8 @@
-"""How loud tones and noise may be, compiled to play: the same as in `limits`, for one bin."""
+"""Where tones and noise are silent, compiled to play: the same as `limits.audibility`, for one bin.
+
+The counterpart of `limits.log_level_limit` is a sum, which the kernels of tones and noise write out: the compiler may round a sum in
+another order where it is a function of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,6 @@ from specdiffd.base.loops import compiled, exp
 
 f32 = np.float32
 ZERO, ONE = f32(0), f32(1)
-
-
-@compiled
-def log_level_limit(log_mel_ceiling: np.float32, log_gain: np.float32, margin_nepers: np.float32) -> np.float32:
-    """The highest log level that a mel can mean: see `limits.log_level_limit`, whose margin is an argument here."""
-    return log_mel_ceiling - log_gain + margin_nepers
 
 
 @compiled

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.loops import compiled, exp
-from specdiffd.vocoder.limits_kernels import audibility, log_level_limit
+from specdiffd.vocoder.limits_kernels import audibility
 from specdiffd.vocoder.onset_gate_kernels import gate_hop
 
 Floats = NDArray[np.float32]
@@ -60,7 +60,7 @@ def shape_spectra(constants: NoiseConstants, log_noise: Floats, log_mel_ceiling:
             if m % subframes == 0:
                 for k in range(bins):
                     ceiling = log_mel_ceiling[b, t, c.nearest_mel_bin[k]]
-                    limit[k] = log_level_limit(ceiling, c.log_gain[k], c.margin_nepers)
+                    limit[k] = ceiling - c.log_gain[k] + c.margin_nepers
                     scale[k] = audibility(ceiling, c.log_floor) * c.spectrum_scale
             noise = c.noise[(first_frame + t) % frames, m % subframes]
             for k in range(bins):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.loops import compiled, exp, sine_and_cosine
-from specdiffd.vocoder.limits_kernels import audibility, log_level_limit
+from specdiffd.vocoder.limits_kernels import audibility
 from specdiffd.vocoder.onset_gate_kernels import PLACE, SHARE
 
 Floats = NDArray[np.float32]
@@ -78,12 +78,12 @@ def sum_tones(constants: ToneConstants, targets: ToneTargets, rows: ToneRows, fi
         tones: (B, M, sub_hop) is written.
     """
     batch, subframes, count = targets.log_amplitude.shape
-    oscillators = _silent_oscillators(count)
+    oscillators, attack_per_sample = _silent_oscillators(count), ONE / constants.attack_samples
     for b in range(batch):
         for m in range(subframes):
             _aim(constants, targets, rows, first_subframe, b, m, oscillators)
             gated = _gate(constants, targets.onsets, b, m, oscillators)
-            _sum_gated(constants.attack_samples, oscillators, tones[b, m, :gated])
+            _sum_gated(attack_per_sample, oscillators, tones[b, m, :gated])
             _sum_open(oscillators, tones[b, m, gated:])
 
 
@@ -107,11 +107,13 @@ def _aim(
 ) -> None:
     """Start the oscillators of stream ``b`` on subframe ``m``, and write that subframe's row of amplitudes and phases."""
     c, t, samples = constants, m // constants.subframes, constants.sub_hop_samples
+    amplitude, slope, sine, cosine = oscillators.amplitude, oscillators.slope, oscillators.sine, oscillators.cosine
+    step_sine, step_cosine = oscillators.step_sine, oscillators.step_cosine
     time_s = np.float64(first_subframe + m) * np.float64(samples) / np.float64(c.sample_rate_hz)
     s_per_subframe, s_per_sample = f32(samples) / c.sample_rate_hz, ONE / c.sample_rate_hz
-    for k in range(len(oscillators.sine)):
+    for k in range(len(sine)):
         ceiling = targets.log_mel_ceiling[b, t, k]
-        limit = log_level_limit(ceiling, c.log_gain, c.margin_nepers)
+        limit = ceiling - c.log_gain + c.margin_nepers
         log_amplitude = min(min(max(targets.log_amplitude[b, m, k], LEAST_LOG_AMPLITUDE), MOST_LOG_AMPLITUDE), limit)
         offset_hz = c.half_width_hz[k] * targets.frequency_offset[b, m, k]
         carrier_cycles = time_s * np.float64(c.centre_hz[k])
@@ -119,12 +121,12 @@ def _aim(
         phase_before = rows.phase_cycles[b, m, k]
         phase = phase_before + offset_hz * s_per_subframe
         rows.phase_cycles[b, m + 1, k] = ZERO if log_amplitude < c.silent_log_amplitude else phase - np.floor(phase)
-        amplitude = exp(log_amplitude) * audibility(ceiling, c.log_floor)
-        rows.amplitude[b, m + 1, k] = amplitude
-        oscillators.amplitude[k] = rows.amplitude[b, m, k]
-        oscillators.slope[k] = (amplitude - oscillators.amplitude[k]) / f32(samples)
-        oscillators.sine[k], oscillators.cosine[k] = sine_and_cosine(carrier_phase + phase_before)
-        oscillators.step_sine[k], oscillators.step_cosine[k] = sine_and_cosine((c.centre_hz[k] + offset_hz) * s_per_sample)
+        amplitude_after = exp(log_amplitude) * audibility(ceiling, c.log_floor)
+        rows.amplitude[b, m + 1, k] = amplitude_after
+        amplitude[k] = rows.amplitude[b, m, k]
+        slope[k] = (amplitude_after - amplitude[k]) / f32(samples)
+        sine[k], cosine[k] = sine_and_cosine(carrier_phase + phase_before)
+        step_sine[k], step_cosine[k] = sine_and_cosine((c.centre_hz[k] + offset_hz) * s_per_sample)
 
 
 @compiled
@@ -144,7 +146,7 @@ def _gate(constants: ToneConstants, onsets: Floats, b: int, m: int, oscillators:
 
 
 @compiled
-def _sum_gated(attack_samples: np.float32, oscillators: Oscillators, tone: Floats) -> None:
+def _sum_gated(attack_per_sample: np.float32, oscillators: Oscillators, tone: Floats) -> None:
     """Write the sum of the oscillators, of which some wait for their onset, into ``tone`` (samples,)."""
     amplitude, slope, attenuation, onset_samples = (
         oscillators.amplitude,
@@ -153,12 +155,11 @@ def _sum_gated(attack_samples: np.float32, oscillators: Oscillators, tone: Float
         oscillators.onset_samples,
     )
     sine, cosine, step_sine, step_cosine = oscillators.sine, oscillators.cosine, oscillators.step_sine, oscillators.step_cosine
-    steepness = ONE / attack_samples
     for n in range(len(tone)):
         total = ZERO
         for k in range(len(sine)):
             amplitude[k] += slope[k]
-            closed = min(max(ONE - (f32(n) - onset_samples[k]) * steepness, ZERO), ONE)
+            closed = min(max(ONE - (f32(n) - onset_samples[k]) * attack_per_sample, ZERO), ONE)
             total += amplitude[k] * (ONE - attenuation[k] * closed) * sine[k]
             rotated = cosine[k] * step_cosine[k] - sine[k] * step_sine[k]
             sine[k] = sine[k] * step_cosine[k] + cosine[k] * step_sine[k]
