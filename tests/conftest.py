@@ -23,7 +23,8 @@ from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
 from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
-from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
+from specdiffd.vocoder.config import VocoderConfig
+from specdiffd.vocoder.streaming import Vocoder
 
 SMALL_CODEC = Codec(steps_per_second=200, max_shift_steps=1100, velocity_bins=32, program_granularity="full")
 

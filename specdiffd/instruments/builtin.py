@@ -28,7 +28,7 @@ from specdiffd.prior import texture
 from specdiffd.prior.note_features import note_features
 from specdiffd.prior.playing import PlayedPrior
 from specdiffd.tokens.codec import Codec
-from specdiffd.vocoder.melgan import VocoderState
+from specdiffd.vocoder.state import VocoderState
 
 # Below, single partials are heard, and what differs from them at random is taken for notes; above, it is texture. (Drawn everywhere,
 # note F1 falls from 0.71 to 0.45; from here on it stays, and contrast, variance and Frechet distance are nearly the same.)

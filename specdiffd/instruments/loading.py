@@ -47,8 +47,9 @@ from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.instruments.streaming import StreamingVocoder
 from specdiffd.prior.network import NotePrior, PriorConfig
 from specdiffd.tokens.codec import Codec
-from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
+from specdiffd.vocoder.config import VocoderConfig
 from specdiffd.vocoder.onnx import OnnxVocoder
+from specdiffd.vocoder.streaming import Vocoder
 
 AnyInstrument = SpectrogramInstrument | PublishedInstrument
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -9,7 +9,7 @@ from specdiffd.diffusion.decoder import Decoder
 from specdiffd.diffusion.encoders import ContextEncoder, NotesEncoder
 from specdiffd.diffusion.kernels import context_kernels, decoder_kernels, notes_kernels
 from specdiffd.prior.network import NotePrior
-from specdiffd.vocoder.melgan import Vocoder
+from specdiffd.vocoder.streaming import Vocoder
 
 
 class Networks(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from specdiffd.diffusion.caches import Conditioning, DecoderState, NotesState
-from specdiffd.vocoder.melgan import VocoderState
+from specdiffd.vocoder.state import VocoderState
 
 WINDOWS = 5  # kept: the one that plays, those that the forecast has rolled to, and the next; with fewer, going back encodes them again
 

@@ -31,7 +31,7 @@ from specdiffd.train.export import export, export_part
 from specdiffd.train.loop import STATE, read_state
 from specdiffd.train.spectrogram import train_decoder, train_prior
 from specdiffd.train.vocoder import train_vocoder
-from specdiffd.vocoder.melgan import VocoderConfig
+from specdiffd.vocoder.config import VocoderConfig
 
 log = logging.getLogger(__name__)
 # Stages in order and the share of the minutes that each takes; colours need ten on two cores.

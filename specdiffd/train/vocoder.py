@@ -24,7 +24,8 @@ from specdiffd.train.loop import Run, descend, reduced_precision
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss
 from specdiffd.train.spectrogram import begin, frame_times_s
 from specdiffd.vocoder import oscillators
-from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
+from specdiffd.vocoder.config import VocoderConfig
+from specdiffd.vocoder.streaming import Vocoder
 
 log = logging.getLogger(__name__)
 WARM_UP_FRAMES = 6  # a crop begins in the middle of music, with an empty state: its start is not judged
@@ -134,13 +135,14 @@ def _reconstruct(
     late, skip = c.lookahead_frames * c.hop_samples, WARM_UP_FRAMES * c.hop_samples
     predicted = stream[:, late + skip :]
     target = audio[:, skip : skip + predicted.shape[1]]
-    hz = vocoder.frequencies(heads.offset)[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
+    tones = vocoder.tone_bank
+    hz = tones.frequencies_hz(heads.frequency_offset)[:, (c.lookahead_frames + WARM_UP_FRAMES) * c.subframes :]
     losses = {
         "spectral": spectral_loss(predicted, target, scale),
         "mel": 0.5 * (log_mel(predicted, fmt) - log_mel(target, fmt)).abs().mean(),
         "power": 0.5 * power_loss(predicted, target, fmt),
         "frequency": 0.2
-        * frequency_loss(hz, target, vocoder.centre_hz, vocoder.spread_hz, c.sample_rate_hz, c.sub_hop_samples, 2048 * scale),
+        * frequency_loss(hz, target, tones.centre_hz, tones.half_width_hz, c.sample_rate_hz, c.sub_hop_samples, 2048 * scale),
     }
     return target, predicted, losses
 

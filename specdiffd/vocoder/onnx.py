@@ -1,8 +1,7 @@
 """A vocoder from an ONNX file, as published checkpoints bring one: log mel (B, T, mel) in, audio (B, hop * T) out.
 
-How many frames each hop of audio depends on is nowhere written down, so it is measured when the file is loaded: one
-frame is changed, and what changes in the audio tells. With that many frames around it any stretch is vocoded as it is
-within the whole song.
+No file says how many frames each hop of audio depends on, so this is measured when the file is loaded: one frame is changed, and the hops
+that change are counted. With so many frames around it, any stretch comes out as it does within the whole song.
 """
 
 from __future__ import annotations
@@ -18,38 +17,38 @@ from specdiffd.base.errors import CheckpointError
 from specdiffd.base.formats import MelFormat
 
 INPUT = "input_features"
-PROBE_FRAMES = (32, 128, 512)
-HISTORY_FRAMES = 64
+PROBE_FRAMES = (32, 128, 512)  # lengths to measure with; a hop that depends on more than half of the last cannot be streamed
+PROBE_NEPERS = (-3.0, 3.0)  # changes of the probed frame: a rectifier may hide one of them
+LEAST_CHANGE = 1e-6  # of the largest: smaller ones are rounding, and would make the receptive field look longer
+HISTORY_FRAMES = 64  # how far the stream can go back: a revision that begins earlier fails
 
 
 class OnnxState(NamedTuple):
-    """The frames that hops still to come depend on, newest last."""
+    """The frames that later hops depend on, newest last."""
 
-    mel: Tensor  # (B, n, mel): history and what is waiting
-    waiting: int  # how many of the newest frames have not been heard: at most lookahead_frames
-    silent: int  # frames of the lookahead that lie before the first one
+    mel: Tensor  # (B, n, mel) natural log
+    waiting: int  # how many of the newest frames have no audio yet, at most lookahead_frames
+    silent: int  # how many hops of silence are still to come before the first frame's
     frame: int  # absolute number of the next hop to come out
 
 
 class OnnxVocoder:
-    """Streams through an ONNX file.
+    """Streams log mel through an ONNX file, on the CPU.
+
+    Args:
+        path: the file.
+        fmt: of the mel that it takes and the audio that it gives.
+
+    Attributes:
+        past_frames, lookahead_frames: how many frames before and after its own a hop of audio depends on.
 
     Raises:
-        CheckpointError: it cannot be read, has another signature, or cannot be streamed.
+        CheckpointError: the file cannot be read, has another signature, or cannot be streamed.
     """
 
     def __init__(self, path: Path, fmt: MelFormat) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise CheckpointError(f"{path} needs onnxruntime ({error}): pip install 'specdiffd[onnx]'") from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
         self._path, self.format = path, fmt
-        try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no base class
-            raise CheckpointError(f"{path} is damaged or no ONNX model: {str(error).splitlines()[0]}") from error
+        self._session = _open(path)
         inputs = self._session.get_inputs()
         if [i.name for i in inputs] != [INPUT]:
             raise CheckpointError(f"{path}: inputs are {[i.name for i in inputs]}, expected [{INPUT!r}] of shape (B, T, {fmt.mel_bins})")
@@ -61,11 +60,11 @@ class OnnxVocoder:
             (audio,) = self._session.run(None, {INPUT: mel.detach().cpu().float().numpy()})
         except Exception as error:
             raise CheckpointError(f"{self._path}: {str(error).splitlines()[0]}") from error
-        wanted = (mel.shape[0], mel.shape[1] * self.format.hop_samples)
+        expected = (mel.shape[0], mel.shape[1] * self.format.hop_samples)
         audio = np.asarray(audio, np.float32)
-        if audio.size != wanted[0] * wanted[1]:
-            raise CheckpointError(f"{self._path}: {mel.shape[1]} frames give audio of shape {audio.shape}, expected {wanted}")
-        return torch.from_numpy(audio.reshape(wanted))
+        if audio.size != expected[0] * expected[1]:
+            raise CheckpointError(f"{self._path}: {mel.shape[1]} frames give audio of shape {audio.shape}, expected {expected}")
+        return torch.from_numpy(audio.reshape(expected))
 
     def _measure(self) -> tuple[int, int]:
         """How many frames before and after its own a hop of audio depends on."""
@@ -73,14 +72,7 @@ class OnnxVocoder:
         for frames in PROBE_FRAMES:
             low, middle = self.format.log_floor, frames // 2
             mel = low + (self.format.log_ceiling - low) * torch.rand(1, frames, self.format.mel_bins, generator=generator)
-            changed = torch.zeros(frames, dtype=torch.bool)
-            plain = self._run(mel)
-            for shift in (-3.0, 3.0):  # a rectifier may hide one of them
-                other = mel.clone()
-                other[:, middle] += shift
-                difference = (self._run(other) - plain).abs().unflatten(1, (frames, -1)).amax((0, 2))
-                changed |= difference > 1e-6 * difference.max()
-            hops = torch.nonzero(changed).flatten()
+            hops = torch.nonzero(self._changed_hops(mel, middle)).flatten()
             if len(hops) == 0:
                 raise CheckpointError(f"{self._path}: its audio does not depend on its input")
             first, last = int(hops[0]), int(hops[-1])
@@ -88,28 +80,51 @@ class OnnxVocoder:
                 return last - middle, middle - first
         raise CheckpointError(f"{self._path}: a hop of audio depends on more than {PROBE_FRAMES[-1] // 2} frames, it cannot be streamed")
 
+    def _changed_hops(self, mel: Tensor, frame: int) -> Tensor:
+        """Which hops (T,) of the audio of ``mel`` (1, T, mel) change with one of its frames."""
+        changed = torch.zeros(mel.shape[1], dtype=torch.bool)
+        audio = self._run(mel)
+        for nepers in PROBE_NEPERS:
+            probe = mel.clone()
+            probe[:, frame] += nepers
+            difference = (self._run(probe) - audio).abs().unflatten(1, (mel.shape[1], -1)).amax((0, 2))
+            changed |= difference > LEAST_CHANGE * difference.max()
+        return changed
+
     def init_state(self, batch: int = 1, frame: int = 0) -> OnnxState:
-        """Nothing before absolute frame ``frame``."""
+        """Nothing in ``batch`` streams before absolute frame ``frame``."""
         return OnnxState(torch.zeros(batch, 0, self.format.mel_bins), 0, self.lookahead_frames, frame - self.lookahead_frames)
 
     def step(self, mel: Tensor, state: OnnxState, guide: Tensor | None = None) -> tuple[Tensor, OnnxState]:
-        """Next frames (B, T, mel), natural log, in; as many hops out, ``lookahead_frames`` behind (silence at first)."""
-        seen = torch.cat((state.mel, mel.cpu().float()), 1)
-        lead = min(state.silent, mel.shape[1])
-        hops = mel.shape[1] - lead
-        waiting = state.waiting + lead
-        audio = seen.new_zeros(len(seen), lead * self.format.hop_samples)
+        """Next frames in, as many hops out, ``lookahead_frames`` behind; silence at first.
+
+        Args:
+            mel: (B, T, mel), natural log.
+            state: from :meth:`init_state` or an earlier step.
+            guide: is not used: a file takes a mel only.
+
+        Returns:
+            audio (B, T * hop), and the next state.
+
+        Raises:
+            CheckpointError: the file fails, or gives audio of another length.
+        """
+        known = torch.cat((state.mel, mel.cpu().float()), 1)
+        silent = min(state.silent, mel.shape[1])
+        hops = mel.shape[1] - silent
+        waiting = state.waiting + silent
+        audio = known.new_zeros(len(known), silent * self.format.hop_samples)
         if hops:
-            audio = torch.cat((audio, self._hops(seen, seen.shape[1] - waiting - hops, hops)), 1)
+            audio = torch.cat((audio, self._hops(known, known.shape[1] - waiting - hops, hops)), 1)
         keep = self.past_frames + self.lookahead_frames + HISTORY_FRAMES
-        return audio, OnnxState(seen[:, -keep:], waiting, state.silent - lead, state.frame + mel.shape[1])
+        return audio, OnnxState(known[:, -keep:], waiting, state.silent - silent, state.frame + mel.shape[1])
 
     def finish(self, state: OnnxState) -> Tensor:
-        """The audio that is still owed when no more frames come (B, hops * hop)."""
+        """The audio (B, waiting * hop) that is still owed when no more frames come."""
         return self._hops(state.mel, state.mel.shape[1] - state.waiting, state.waiting)
 
     def _hops(self, mel: Tensor, first: int, count: int) -> Tensor:
-        """Audio of hops ``first`` to ``first + count`` of ``mel``, computed with the frames around them that matter."""
+        """Audio (B, count * hop) of the hops from ``first`` on, computed from these frames of ``mel`` and those that they depend on."""
         before = min(first, self.past_frames)
         hop = self.format.hop_samples
         audio = self._run(mel[:, first - before : first + count + self.lookahead_frames])
@@ -128,3 +143,17 @@ class OnnxVocoder:
             raise ValueError(f"cannot go back {frames} frames, the history holds {min(HISTORY_FRAMES, state.mel.shape[1])}")
         waiting = min(self.lookahead_frames, left)
         return OnnxState(state.mel[:, :left], waiting, self.lookahead_frames - waiting, state.frame - frames)
+
+
+def _open(path: Path) -> Any:
+    """An onnxruntime session."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise CheckpointError(f"{path} needs onnxruntime ({error}): pip install 'specdiffd[onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise CheckpointError(f"{path} is damaged or no ONNX model: {str(error).splitlines()[0]}") from error

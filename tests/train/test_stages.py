@@ -15,7 +15,7 @@ from specdiffd.instruments.layout import BUILTIN, CONFIG, DECODER, PRIOR, STAND_
 from specdiffd.instruments.loading import load_builtin_family, load_instrument
 from specdiffd.train.loop import Run
 from specdiffd.train.stages import STAGES, train, vocoder_config
-from specdiffd.vocoder.melgan import VocoderConfig
+from specdiffd.vocoder.config import VocoderConfig
 
 # torch.compile's own, at its first use
 pytestmark = [

@@ -1,3 +1,5 @@
+"""The streaming vocoder with random weights: steps of any size, and what mel and guide decide whatever the weights say."""
+
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,8 +11,9 @@ from torch import Tensor
 from specdiffd.backends.eager import Eager
 from specdiffd.base.formats import NO_GUIDE, MelFormat
 from specdiffd.dsp.mel import log_mel
-from specdiffd.vocoder.melgan import LEVELLED_NEPERS, Vocoder, VocoderConfig, VocoderState
-from specdiffd.vocoder.oscillators import Gate, oscillate, phases
+from specdiffd.vocoder.config import VocoderConfig
+from specdiffd.vocoder.state import VocoderState
+from specdiffd.vocoder.streaming import Vocoder
 
 CONFIG = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_width=16, history_frames=20)
 FRAMES = 60
@@ -53,18 +56,18 @@ def test_going_back_takes_the_other_way_as_if_it_were_the_first(vocoder: Vocoder
     whole, _ = vocoder.step(mel, vocoder.init_state(2), guides)
     _, state = vocoder.step(mel[:, :40], vocoder.init_state(2), guides[:, :40])
     _, astray = vocoder.step(torch.randn(2, 13, 128), state)
-    audio, _ = vocoder.step(mel[:, 40:], astray.rewind(13, CONFIG.subframes), guides[:, 40:])
+    audio, _ = vocoder.step(mel[:, 40:], vocoder.rewind(astray, 13), guides[:, 40:])
     assert torch.allclose(audio, whole[:, 40 * 320 :], atol=1e-5)
-    back = astray.rewind(18, CONFIG.subframes)
+    back = vocoder.rewind(astray, 18)
     audio, _ = vocoder.step(mel[:, 35:], back, guides[:, 35:])
     assert torch.allclose(audio, whole[:, 35 * 320 :], atol=1e-5)
 
 
 def test_the_history_has_an_end(vocoder: Vocoder, mel: Tensor) -> None:
     _, state = vocoder.step(mel, vocoder.init_state(2))
-    state.rewind(20, CONFIG.subframes)
+    vocoder.rewind(state, 20)
     with pytest.raises(ValueError, match="cannot go back 21 frames, the history holds 20"):
-        state.rewind(21, CONFIG.subframes)
+        vocoder.rewind(state, 21)
 
 
 def test_the_lookahead_is_what_it_says(vocoder: Vocoder, mel: Tensor) -> None:
@@ -77,26 +80,6 @@ def test_the_lookahead_is_what_it_says(vocoder: Vocoder, mel: Tensor) -> None:
     first = int(differs.nonzero()[0])
     assert first >= (30 - vocoder.lookahead_frames) * 320
     assert first < (30 - vocoder.lookahead_frames + 1) * 320
-
-
-def test_levels_are_what_the_mel_asks_for(vocoder: Vocoder) -> None:
-    """From 400 Hz on, whatever the weights say, within limits; below they are the networks' own."""
-    voice = torch.randn(1, FRAMES * 320, generator=torch.Generator().manual_seed(6)) * 0.1
-    hz = torch.expm1(torch.arange(1, 129) * math.log1p(8000 / 700) / 129) * 700
-    tilt = 1.5 * torch.sin(hz / 900)
-
-    def heard(change: float) -> Tensor:
-        frames = torch.zeros(1, FRAMES, 128, 6)
-        frames[..., 0] = log_mel(voice, MelFormat()) + tilt + change
-        audio, _ = vocoder.level(
-            torch.cat((voice[:, 320:], torch.zeros(1, 320)), 1), frames, vocoder.init_state(1)._replace(unlevelled=voice[:, None, :320])
-        )
-        return (log_mel(audio, MelFormat()) - frames[..., 0])[0, 5:-5]
-
-    error = heard(0.0)
-    assert float(error[:, hz > 500].abs().mean()) < 0.1
-    assert float((error + tilt)[:, hz < 350].abs().mean()) < 0.05
-    assert float(heard(5.0)[:, hz > 500].mean()) == pytest.approx(-(5.0 + float(tilt[hz > 500].mean()) - LEVELLED_NEPERS), abs=0.1)
 
 
 def test_the_noise_belongs_to_the_absolute_frame(vocoder: Vocoder, mel: Tensor) -> None:
@@ -112,30 +95,6 @@ def test_no_guide_is_a_guide_that_says_nothing(vocoder: Vocoder, mel: Tensor) ->
     none = torch.tensor(NO_GUIDE).expand(2, FRAMES, 128, 5)
     assert torch.allclose(vocoder(mel), vocoder(mel, none), atol=1e-5)
     assert not torch.allclose(vocoder(mel), vocoder(mel, torch.zeros(2, FRAMES, 128, 5)), atol=1e-3)
-
-
-@pytest.mark.parametrize("samples", [80, 240])
-def test_oscillators_are_sines_of_linear_amplitude(samples: int) -> None:
-    start, per_sample, before, amplitude = (torch.rand(1, 3, 5, generator=torch.Generator().manual_seed(k)) for k in range(4))
-    per_sample = per_sample * 0.4
-    n = torch.arange(samples)
-    phase = 2 * math.pi * (start[..., None] + per_sample[..., None] * n)
-    level = before[..., None] + (amplitude - before)[..., None] * (n + 1) / samples
-    expected = (level * phase.sin()).sum(2)
-    open_ = Gate(torch.zeros(1, 3, 5), torch.ones(1, 3, 5), 8.0)
-    assert torch.allclose(oscillate(start, per_sample, before, amplitude, samples, open_), expected, atol=1e-4)
-
-
-def test_oscillators_wait_for_their_moment() -> None:
-    """Nothing before it, what belongs to older notes, or all; also where the moment lies in another stretch."""
-    start, level = torch.full((1, 3, 1), 0.2), torch.ones(1, 3, 1)
-    alone = oscillate(start, 0.01 * level, level, level, 80, Gate(torch.zeros(1, 3, 1), level, 8.0))[0]
-    gate = Gate(torch.tensor([-80.0, 30.0, 100.0]).view(1, 3, 1), torch.tensor([0.0, 0.0, 0.5]).view(1, 3, 1), 8.0)
-    heard = oscillate(start, 0.01 * level, level, level, 80, gate)[0]
-    assert torch.allclose(heard[0], alone[0], atol=1e-5)
-    assert heard[1, :25].abs().max() < 1e-5
-    assert torch.allclose(heard[1, 44:], alone[1, 44:], atol=1e-5)
-    assert torch.allclose(heard[2], 0.5 * alone[2], atol=1e-5)
 
 
 @in_all_or_some_bins
@@ -165,10 +124,10 @@ def test_what_plays_is_what_was_trained(vocoder: Vocoder, mel: Tensor) -> None:
     assert float(error[at_onset].max()) < 0.02
     error[at_onset] = 0
     assert float(error.max()) < 1e-3
-    for name in ("amplitude", "wave", "tail", "unlevelled", "owed"):
+    for name in ("amplitude", "tone_tail", "noise_tail", "uncorrected_hop", "corrected_tail"):
         a, b = getattr(state, name), getattr(expected_state, name)
         assert torch.allclose(a, b, atol=1e-3 * scale), name
-    turns = (state.cycles - expected_state.cycles).abs()
+    turns = (state.phase_cycles - expected_state.phase_cycles).abs()
     assert float(torch.minimum(turns, 1 - turns).max()) < 1e-3
 
 
@@ -176,12 +135,13 @@ def test_partials_that_the_score_knows_have_its_pitch(vocoder: Vocoder, mel: Ten
     """Exactly, where they are loud enough to be heard one by one; elsewhere the networks say."""
     guide = torch.tensor(NO_GUIDE).repeat(2, FRAMES, 128, 1)
     hertz = torch.tensor([55.0, 440.0, 1500.0, 4000.0])
-    bins = (vocoder.centre_hz - hertz[:, None]).abs().argmin(1)
+    bins = (vocoder.tone_bank.centre_hz - hertz[:, None]).abs().argmin(1)
     step = math.log1p(8000 / 700) / 129
     guide[:, :, bins, 0] = torch.log1p(hertz / 700) / step - 1 - bins
     guide[:, :, bins, 1] = torch.tensor([-3.0, -3.0, -9.0, -3.0])
     none = torch.tensor(NO_GUIDE).expand(2, FRAMES, 128, 5)
-    tuned, free = (vocoder.frequencies(vocoder.analyse(mel, vocoder.init_state(2), x)[0].offset)[:, 20:] for x in (guide, none))
+    heads = (vocoder.analyse(mel, vocoder.init_state(2), x)[0] for x in (guide, none))
+    tuned, free = (vocoder.tone_bank.frequencies_hz(x.frequency_offset)[:, 20:] for x in heads)
     assert torch.allclose(tuned[..., bins[:2]], hertz[:2].expand(*tuned.shape[:2], 2), rtol=1e-5)
     others = [k for k in range(128) if k not in bins[:2]]
     assert torch.allclose(tuned[..., others], free[..., others], atol=1.0)  # as read from mel and guide
@@ -211,90 +171,3 @@ def test_nothing_sounds_before_its_onset(vocoder: Vocoder, mel: Tensor) -> None:
     assert audio[:, onset + round(0.0005 * 16000) : 22 * hop].abs().max() > 1e-3
     assert torch.allclose(audio[:, 23 * hop :], free[:, 23 * hop :], atol=1e-5)
     assert torch.allclose(audio[:, : 19 * hop], free[:, : 19 * hop], atol=1e-5)
-
-
-def test_a_steady_oscillator_is_continuous_over_frames(vocoder: Vocoder) -> None:
-    """A constant frequency that is no multiple of the frame rate comes out as one sinusoid, over chunk borders too."""
-    from specdiffd.vocoder.melgan import Heads
-
-    state = vocoder.init_state(1)
-    pieces = []
-    for _ in range(10):
-        heads = Heads(
-            torch.full((1, 4, 128), -14.0),
-            torch.zeros(1, 4, 128),
-            torch.zeros(1, 4, 161),
-            torch.zeros(1, 4, 16),
-            torch.zeros(1, 1, 128, 2),
-            torch.full((1, 1, 128), 9.0),
-            torch.zeros(1, 1, 128, 6),
-        )
-        heads.amplitude[..., 40] = math.log(0.5)
-        wave, amplitude, cycles = vocoder._oscillators(heads, state)
-        state = state._replace(amplitude=amplitude, cycles=cycles, frame=state.frame + 1)
-        pieces.append(wave)
-    audio = torch.cat(pieces, 1)[0, 640:]
-    spectrum = torch.fft.rfft(audio * torch.hann_window(len(audio)), 1 << 16).abs()
-    assert int(spectrum.argmax()) * 16000 / (1 << 16) == pytest.approx(float(vocoder.centre_hz[40]), abs=0.5)
-    assert audio.abs().max() == pytest.approx(0.5, abs=0.02)
-    assert audio.diff().diff().abs().max() < 0.5 * (2 * math.pi * float(vocoder.centre_hz[40]) / 16000) ** 2 * 1.1
-
-
-def test_tones_do_not_reach_beyond_the_oscillators() -> None:
-    """Not by the kinks of their amplitudes either: what a soft sound has there is under -100 dB. Below, the filter only delays."""
-    from specdiffd.vocoder.melgan import TONE_TAPS, Heads
-
-    vocoder = Vocoder(replace(CONFIG, sample_rate_hz=48000, hop_samples=960, high_hz=20000.0, oscillators=88), PLAYED)
-    frames = 20
-    raised = 9.0 * torch.rand(1, 4 * frames, 88, generator=torch.Generator().manual_seed(5))
-    heads = Heads(
-        raised - 9.0 - math.log(88),
-        torch.zeros(1, 4 * frames, 88),
-        torch.full((1, 4 * frames, 481), -14.0),
-        torch.full((1, 4 * frames, 16), -8.0),
-        torch.zeros(1, frames, 128, 2),
-        torch.full((1, frames, 128), 9.0),
-        torch.zeros(1, frames, 128, 6),
-    )
-    with torch.inference_mode():
-        tones = vocoder._oscillators(heads, vocoder.init_state())[0][0]
-        audio = vocoder.synthesise(heads, vocoder.init_state(), vocoder.init_state())[0][0]
-    assert float(vocoder.centre_hz[-1]) == pytest.approx(6355, abs=1)
-
-    def level_db(x: Tensor) -> Tensor:
-        spectra = torch.stft(x, 4096, 1024, window=torch.hann_window(4096) ** 2, center=False, return_complex=True).abs()
-        return 20 * torch.log10(spectra.mean(1) / spectra.mean(1).max())
-
-    bins = torch.arange(2049) * 48000 / 4096
-    assert float(level_db(tones)[bins > 12000].max()) > -90
-    assert float(level_db(audio)[bins > 12000].max()) < -115
-    late = (TONE_TAPS - 1) // 2
-    assert float((audio[late:] - tones[:-late]).abs().max()) < 0.03 * float(tones.abs().max())
-
-
-def test_equal_mels_give_equal_sound_whatever_came_before(vocoder: Vocoder, mel: Tensor) -> None:
-    """Once the convolutions have forgotten and an oscillator has been silent, its phase depends on the absolute sample alone."""
-    from specdiffd.vocoder.melgan import Heads
-
-    offsets = torch.randn(1, 40, 128, generator=torch.Generator().manual_seed(4))
-    loud = torch.full((1, 40, 128), -2.0)
-    loud[:, 8:12] = -12.0
-    one, other = (
-        vocoder._oscillators(
-            Heads(
-                loud,
-                offsets,
-                torch.zeros(1, 40, 161),
-                torch.zeros(1, 40, 16),
-                torch.zeros(1, 10, 128, 2),
-                torch.full((1, 10, 128), 9.0),
-                torch.zeros(1, 10, 128, 6),
-            ),
-            vocoder.init_state(1)._replace(cycles=torch.full((1, 1, 128), phase)),
-        )[0]
-        for phase in (0.0, 0.37)
-    )
-    assert not torch.allclose(one[:, :640], other[:, :640], atol=1e-2)
-    assert torch.allclose(one[:, 12 * 80 :], other[:, 12 * 80 :], atol=1e-4)
-    sums = phases(torch.full((1, 6, 1), 0.25), torch.tensor([[[0.5]]]), torch.tensor([0, 0, 0, 1, 0, 0], dtype=torch.bool)[None, :, None])
-    assert sums.flatten().tolist() == [0.75, 0.0, 0.25, 0.0, 0.25, 0.5]
