@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.events import NOTE_ON, Event, Performance
+from specdiffd.base.formats import first_frame_at
 from specdiffd.base.instrument import Instrument, render
 from specdiffd.dsp.files import Silence, array_file, sound_file
 from specdiffd.dsp.limiter import Limiter, peak
@@ -92,7 +93,7 @@ def stretches(instrument: Instrument[Any], events: Iterable[Event]) -> Iterator[
     frame_s, window_s = i.hop_samples / i.sample_rate_hz, i.window_samples / i.sample_rate_hz
     remembered_s = 2 * i.window_frames * frame_s + i.ring_s
     while (onset_s := _next_onset(score, waiting)) is not None:
-        at = math.floor((onset_s * i.sample_rate_hz - i.window_samples) / i.hop_samples + 1e-6) + 1
+        at = first_frame_at(onset_s * i.sample_rate_hz, i)
         state = i.start(at, 1)
         over = False
         while not over:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.events import CHANNELS, Event
+from specdiffd.base.formats import first_frame_at
 from specdiffd.base.instrument import Instrument, Preparation, Rendered
 from specdiffd.dsp.resample import Resampler
 from specdiffd.dsp.reverb import to_room
@@ -375,9 +376,7 @@ class Engine:
 
     def _first_frame(self, sample: int) -> int:
         """The first frame that reaches beyond a timeline sample: frames before it are known, it and later ones are not."""
-        i = self.instrument
-        at = sample * i.sample_rate_hz / self.settings.sample_rate_hz
-        return math.floor((at - i.window_samples) / i.hop_samples + 1e-6) + 1
+        return first_frame_at(sample * self.instrument.sample_rate_hz / self.settings.sample_rate_hz, self.instrument)
 
     def _state_at(self, first: int) -> tuple[_Forecast, Any]:
         """The shortest state that has every frame before ``first``, or the longest there is; a fresh one after silence."""

@@ -48,7 +48,7 @@ from specdiffd.reference.fluid import FluidRenderer
 from specdiffd.reference.pieces import KIT, note
 from specdiffd.train.data import RENDER_RATE_HZ
 from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state, write_state
-from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady
+from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, steady
 
 log = logging.getLogger(__name__)
 # Velocities of a key's notes and how long they are held; their onsets lie in different places between frames.
@@ -181,7 +181,7 @@ def heard(renderer: FluidRenderer, fmt: MelFormat, prior: NotePrior, program: in
         audio = renderer.render(events, (frames + 3) * fmt.frame_s)
         audio = soxr.resample(audio, RENDER_RATE_HZ, fmt.sample_rate_hz, quality="HQ")
         score = Score().extend(events).performance
-        features = note_features(score, frame_times_s(fmt, 0, frames), prior.config.window_s, prior.config.ring_s)
+        features = note_features(score, fmt.starts_s(0, frames), prior.config.window_s, prior.config.ring_s)
         notes = prior.contributions(features)
         there = features.active[0]
         power = summed(notes.power, notes.frame, frames) + 1e-30

@@ -22,7 +22,7 @@ from specdiffd.dsp.mel import log_mel
 from specdiffd.instruments.checkpoint import read_weights
 from specdiffd.instruments.layout import PRIOR
 from specdiffd.prior.network import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
-from specdiffd.prior.note_features import NoteFeatures, Times, note_features
+from specdiffd.prior.note_features import NoteFeatures, note_features
 from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
@@ -46,11 +46,6 @@ def mel_target(piece: Piece, fmt: MelFormat, start: int, frames: int) -> Tensor:
     inside = piece.audio[max(0, first) : max(0, last)]
     audio[max(0, -first) : max(0, -first) + len(inside)] = inside
     return log_mel(torch.from_numpy(audio), fmt)[:frames]
-
-
-def frame_times_s(fmt: MelFormat, start: int, frames: int) -> Times:
-    """Times of the first samples of frames ``start`` and on."""
-    return (start + np.arange(frames)) * fmt.frame_s
 
 
 def concatenate(windows: Sequence[NoteFeatures]) -> NoteFeatures:
@@ -147,7 +142,7 @@ def train_prior(
             while len(windows) < wanted:
                 piece = source.pieces[int(rng.integers(len(source.pieces)))]
                 first = int(rng.integers(-4, len(piece.audio) // fmt.hop_samples - frames))
-                features = note_features(piece.performance, frame_times_s(fmt, first, frames), config.window_s, config.ring_s)
+                features = note_features(piece.performance, fmt.starts_s(first, frames), config.window_s, config.ring_s)
                 if 0 < len(features.key) < 600:
                     windows.append(features.to(device))
                     targets.append(mel_target(piece, fmt, first, frames))
@@ -218,7 +213,7 @@ def window_example(bank: PieceBank, fmt: MelFormat, codec: Codec, prior: NotePri
     while True:
         piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
         start = int(rng.integers(-frames // 4, len(piece.audio) // fmt.hop_samples - frames))
-        features = note_features(piece.performance, frame_times_s(fmt, start, frames), config.window_s, config.ring_s)
+        features = note_features(piece.performance, fmt.starts_s(start, frames), config.window_s, config.ring_s)
         if 0 < len(features.key) < 600:
             break
     tokens = window_tokens(piece.performance, start * fmt.frame_s, (start + frames) * fmt.frame_s, codec)

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from specdiffd.backends.openvino import Graph, Input
 from specdiffd.base.formats import NO_GUIDE, MelFormat
+from specdiffd.base.mel_scale import hz_difference, hz_to_log, log_to_hz
 from specdiffd.dsp.mel import mel_filters
 from specdiffd.vocoder import oscillators, playing
 from specdiffd.vocoder.oscillators import Gate, phases
@@ -43,7 +44,6 @@ FRAME = 1 + len(NO_GUIDE)  # numbers of a bin in a frame: log mel and guide
 READ = 4  # of them are read by the networks; the last two say what is let through before an onset
 MARGIN = 2.3  # nepers that a bin may be louder than a steady sound that explains its mel
 NOISE_HEARD = 0.45  # log mel of noise of level 1, by the root of the window and the width of the triangle in bins
-MEL_HZ = 700.0  # the mel scale is the log of 1 + Hz / 700
 # Of the partials that the score knows, those that are heard one by one: with the network's own frequencies for them too the note F1 of
 # guided copies was 0.92 of the original's, with these 1.00; up to 7 kHz 0.99.
 KNOWN_TO_HZ, KNOWN_LEVEL = 2000.0, -8.0
@@ -271,8 +271,8 @@ class Vocoder(nn.Module):
         c = self.config
         if self.embed.weight.is_meta:
             return
-        low, high = (math.log1p(hz / MEL_HZ) for hz in (c.low_hz, c.high_hz))
-        grid_hz = MEL_HZ * torch.expm1(torch.linspace(low, high, c.mel_bins + 2, dtype=torch.float64))
+        low, high = hz_to_log(c.low_hz), hz_to_log(c.high_hz)
+        grid_hz = log_to_hz(torch.linspace(low, high, c.mel_bins + 2, dtype=torch.float64))
         self.bin_mel = (high - low) / (c.mel_bins + 1)
         self.register_buffer("centre_hz", grid_hz[1:-1][: c.oscillators].float(), persistent=False)
         self.register_buffer("spread_hz", ((grid_hz[2:] - grid_hz[:-2]) / 2)[: c.oscillators].float(), persistent=False)
@@ -436,7 +436,7 @@ class Vocoder(nn.Module):
         What is read from windows of 40 ms wavers from frame to frame, which low and close notes are lost in.
         """
         distance, level = partials.unbind(-1)
-        exact = (self.centre_hz + MEL_HZ) * torch.expm1(distance * self.bin_mel) / self.spread_hz
+        exact = hz_difference(self.centre_hz, distance * self.bin_mel) / self.spread_hz
         known = (level > KNOWN_LEVEL) & (self.centre_hz < KNOWN_TO_HZ)
         subframes = self.config.subframes
         return torch.where(known.repeat_interleave(subframes, 1), exact.repeat_interleave(subframes, 1), offset)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from specdiffd.base.formats import MelFormat
-from specdiffd.dsp.mel import hz_to_mel, log_mel, mel_filters, mel_to_hz
+from specdiffd.base.mel_scale import hz_to_mel, mel_to_hz
+from specdiffd.dsp.mel import log_mel, mel_filters
 
 PUBLISHED = MelFormat()
 
