@@ -16,7 +16,8 @@ from specdiffd.diffusion.network import ContextEncoder, Decoder, DecoderConfig, 
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
-from specdiffd.prior.network import NotePrior, PriorConfig
+from specdiffd.prior.config import PriorConfig
+from specdiffd.prior.network import NotePrior
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class MelFormat:
         """As :func:`first_frame_at`, of a moment in seconds."""
         return first_frame_at(time_s * self.sample_rate_hz, self)
 
-    def starts_s(self, first: int, frames: int) -> NDArray[np.float64]:
+    def starts_s(self, first: int, frames: int) -> NDArray[np.floating[Any]]:
         """Times (frames,) of the first samples of frames ``first`` and on, in seconds."""
         return (first + np.arange(frames)) * self.frame_s
 
@@ -84,7 +84,7 @@ class MelFormat:
 
 
 class GuideBin(NamedTuple):
-    """What the score says of one mel bin in one frame, for the vocoder: the last axis of a guide, in this order."""
+    """What the score says of one mel bin in one frame, for the vocoder: the last axis of a guide, in this order. Compiled loops read it too."""
 
     offset_bins: float  # from the bin's centre to the strongest partial near it
     log_amplitude: float  # of that partial, natural log

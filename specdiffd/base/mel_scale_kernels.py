@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from specdiffd.base.mel_scale import CORNER_HZ, MELS_PER_LOG
 
 # Typed: a Python float would make the loops compute in double precision.
 CORNER_HZ_32, MELS_PER_LOG_32 = np.float32(CORNER_HZ), np.float32(MELS_PER_LOG)
+SEMITONE = np.float32(math.log(2) / 12)  # natural log of the ratio of frequencies
+
+
+class MelAxis(NamedTuple):
+    """Where the centres of a format's mel bins lie."""
+
+    lowest_mel: np.float32  # the first bin's
+    bins_per_mel: np.float32
 
 
 @compiled

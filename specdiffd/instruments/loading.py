@@ -40,7 +40,8 @@ from specdiffd.instruments.layout import (
     read_json,
 )
 from specdiffd.instruments.published import PublishedInstrument, StreamingVocoder
-from specdiffd.prior.network import NotePrior, PriorConfig
+from specdiffd.prior.config import PriorConfig
+from specdiffd.prior.network import NotePrior
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.melgan import Vocoder, VocoderConfig
 from specdiffd.vocoder.onnx import OnnxVocoder

@@ -21,7 +21,9 @@ from specdiffd.diffusion.sampler import flow_step, flow_times
 from specdiffd.dsp.mel import log_mel
 from specdiffd.instruments.checkpoint import read_weights
 from specdiffd.instruments.layout import PRIOR
-from specdiffd.prior.network import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
+from specdiffd.prior.config import PriorConfig
+from specdiffd.prior.mixing import Contributions, log_mel_of, mean_roughness, summed
+from specdiffd.prior.network import NotePrior
 from specdiffd.prior.note_features import NoteFeatures, note_features
 from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.tokens.codec import PAD, Codec
@@ -70,7 +72,7 @@ def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
 def rough_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> tuple[Tensor, Tensor]:
     """Likewise, and its roughness, from which the mean learns nothing."""
     (notes, total), floor = _contributions(prior, windows), prior.config.log_floor
-    roughness = mean_roughness(notes.power.detach(), notes.rough, notes.frame, prior.beats, total.detach(), floor)
+    roughness = mean_roughness(notes.power.detach(), notes.rough_power, notes.frame, prior.beats, total.detach(), floor)
     parts = (len(windows), -1)
     return log_mel_of(total, floor).unflatten(0, parts), roughness.unflatten(0, parts)
 
