@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specdiffd.base.events import Event, Performance
+from specdiffd.base.formats import first_frame_at
 from specdiffd.base.instrument import Instrument, render
 from specdiffd.base.messages import NOTE_ON
 from specdiffd.dsp.files import Silence, array_file, sound_file
@@ -28,7 +29,6 @@ from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.midi.file import read_song
 from specdiffd.midi.published import published_performance
 from specdiffd.midi.score import KEPT_NOTES, Score
-from specdiffd.player.forecast import first_frame_after
 from specdiffd.player.ringing import SILENCE, forget, is_over
 
 STRETCH_FRAMES = 64
@@ -93,7 +93,7 @@ def stretches(instrument: Instrument[Any], events: Iterable[Event]) -> Iterator[
     i, score, waiting = instrument, Score(KEPT_NOTES), deque(events)
     frame_s, window_s = i.hop_samples / i.sample_rate_hz, i.window_samples / i.sample_rate_hz
     while (onset_s := _next_onset(score, waiting)) is not None:
-        at = first_frame_after(i, onset_s * i.sample_rate_hz)
+        at = first_frame_at(onset_s * i.sample_rate_hz, i)
         state = i.start(at, 1)
         over = False
         while not over:

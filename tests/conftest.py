@@ -21,7 +21,8 @@ from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.instruments.networks import Networks
 from specdiffd.io.output import Player
 from specdiffd.midi.score import Score
-from specdiffd.prior.network import NotePrior, PriorConfig
+from specdiffd.prior.config import PriorConfig
+from specdiffd.prior.network import NotePrior
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.config import VocoderConfig
 from specdiffd.vocoder.streaming import Vocoder

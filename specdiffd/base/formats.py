@@ -1,13 +1,41 @@
-"""The audio format of an instrument, as a value. No other module knows 16000 or 320."""
+"""The audio format of an instrument, as a value, and its frame arithmetic. No other module knows 16000 or 320."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Hops. A moment at a multiple of the hop is often a rounding error away from it in floating point; without this it would be counted to
+# the frame before.
+HOP_TOLERANCE = 1e-6
+
+
+class FrameGrid(Protocol):
+    """What places frames in time: frame i covers samples [hop * i, hop * i + window). Formats and instruments have it."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Samples a second."""
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame's beginning to the next one's."""
+
+    @property
+    def window_samples(self) -> int:
+        """Samples that a frame covers."""
+
+
+def first_frame_at(sample: float, grid: FrameGrid) -> int:
+    """The first frame whose window reaches beyond a moment, in samples at the grid's rate: the first that what begins there can change."""
+    return math.floor((sample - grid.window_samples) / grid.hop_samples + HOP_TOLERANCE) + 1
 
 
 @dataclass(frozen=True)
@@ -30,8 +58,12 @@ class MelFormat:
         return self.hop_samples / self.sample_rate_hz
 
     def first_frame_of(self, time_s: float) -> int:
-        """The first frame whose window reaches beyond ``time_s``: the first that can show what begins there."""
-        return math.floor((time_s * self.sample_rate_hz - self.window_samples) / self.hop_samples + 1e-6) + 1
+        """As :func:`first_frame_at`, of a moment in seconds."""
+        return first_frame_at(time_s * self.sample_rate_hz, self)
+
+    def starts_s(self, first: int, frames: int) -> NDArray[np.floating[Any]]:
+        """Times (frames,) of the first samples of frames ``first`` and on, in seconds."""
+        return (first + np.arange(frames)) * self.frame_s
 
     @property
     def log_floor(self) -> float:
@@ -51,8 +83,18 @@ class MelFormat:
         return (x + 1.0) / 2.0 * (self.log_ceiling - self.log_floor) + self.log_floor
 
 
-# What a vocoder is told of a mel bin where there is no score: no partial near it, and nothing has just begun (model.playing.PlayedPrior).
-NO_GUIDE = (0.0, -12.0, 1.0, 0.0, 0.0)
+class GuideBin(NamedTuple):
+    """What the score says of one mel bin in one frame, for the vocoder: the last axis of a guide, in this order. Compiled loops read it too."""
+
+    offset_bins: float  # from the bin's centre to the strongest partial near it
+    log_amplitude: float  # of that partial, natural log
+    sounding_share: float  # mean over the notes, by power, of how much of the frame's window lies after their onset, 0 to 1
+    onset_share: float  # of the power, what belongs to notes that begin within the frame's window, 0 to 1
+    onset_place: float  # where in the window the strongest of those begins, 0 to 1
+
+
+# Where there is no score: no partial near the bin, and nothing has just begun. The vocoder was trained with these values.
+NO_GUIDE = GuideBin(0.0, -12.0, 1.0, 0.0, 0.0)
 
 FORMATS = {
     "published": MelFormat(),

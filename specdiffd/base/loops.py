@@ -30,10 +30,22 @@ WAIT_S = 0.5  # between two looks at the lock; a child must say so more often th
 
 def compiled(function: F) -> F:
     """``function`` as machine code, made when it is first called, and kept: see :func:`_folder`."""
+    return _machine_code(function, inline=False)
+
+
+def inlined(function: F) -> F:
+    """As :func:`compiled`, for a part of a loop: its code becomes part of whatever compiled function calls it.
+
+    A call passes all arrays of its arguments one by one and counts a reference to each, which takes longer than a short loop does.
+    """
+    return _machine_code(function, inline=True)
+
+
+def _machine_code(function: F, inline: bool) -> F:
     folder, config = _folder(), cast(Any, numba.config)
     before, config.CACHE_DIR = config.CACHE_DIR, folder or config.CACHE_DIR
     try:
-        return cast(F, numba.njit(function, cache=folder is not None, nogil=True, fastmath=True, error_model="numpy"))
+        return cast(F, numba.njit(function, cache=folder is not None, nogil=True, fastmath=True, error_model="numpy", forceinline=inline))
     finally:
         config.CACHE_DIR = before
 

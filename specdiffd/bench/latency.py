@@ -82,7 +82,7 @@ def bench_vocoder(instrument: SpectrogramInstrument, frames: int, repeats: int) 
     fmt, prior, vocoder = instrument.format, instrument.prior, instrument.vocoder
     notes = [Note(0.0, pitch, velocity=100, program=0, channel=0) for pitch in range(40, 80, 5)]
     performance = Performance(notes, {0: Controllers()})
-    features = note_features(performance, np.arange(SIZES.pass_frames) * fmt.frame_s, prior.config.window_s, prior.config.ring_s)
+    features = note_features(performance, fmt.starts_s(0, SIZES.pass_frames), prior.config.window_s, prior.config.ring_s)
     heard = instrument.played(features)
     mel, guides = (x[None].to(instrument.device) for x in (heard.mel, heard.guide))
     state, settle = vocoder.init_state(1), finished(instrument.device)

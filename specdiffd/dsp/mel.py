@@ -15,23 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from specdiffd.base.formats import MelFormat
-
-
-def hz_to_mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """HTK mel scale."""
-    return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
-
-
-def mel_to_hz(mel: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Inverse of :func:`hz_to_mel`."""
-    return 700.0 * np.expm1(np.asarray(mel, np.float64) / 1127.0)
+from specdiffd.base.mel_scale import hz_to_mel, mel_to_hz
 
 
 @lru_cache
 def centres_hz(fmt: MelFormat) -> NDArray[np.float64]:
-    """Where the mel bins' triangles have their tops."""
-    edges = np.linspace(hz_to_mel(fmt.low_hz), hz_to_mel(fmt.high_hz), fmt.mel_bins + 2)
-    return np.asarray(mel_to_hz(edges))[1:-1]
+    """Frequencies (mel_bins,) of the peaks of the bins' triangles, in hertz."""
+    return mel_to_hz(_edges_mel(fmt))[1:-1]
+
+
+def _edges_mel(fmt: MelFormat) -> NDArray[np.float64]:
+    """Corners (mel_bins + 2,) of the triangles, in mels: triangle i rises from corner i to its peak at i + 1 and falls to i + 2."""
+    return np.linspace(hz_to_mel(fmt.low_hz), hz_to_mel(fmt.high_hz), fmt.mel_bins + 2)
 
 
 @lru_cache
@@ -41,7 +36,7 @@ def mel_filters(fmt: MelFormat) -> Tensor:
     As TensorFlow's ``tf.signal.linear_to_mel_weight_matrix`` computes it.
     """
     bins_mel = hz_to_mel(np.linspace(0.0, fmt.sample_rate_hz / 2, fmt.fft_size // 2 + 1))[1:, None]
-    edges = np.linspace(float(hz_to_mel(fmt.low_hz)), float(hz_to_mel(fmt.high_hz)), fmt.mel_bins + 2)
+    edges = _edges_mel(fmt)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     triangles = np.maximum(0.0, np.minimum((bins_mel - low) / (centre - low), (high - bins_mel) / (high - centre)))
     return torch.from_numpy(np.pad(triangles, ((1, 0), (0, 0))).astype(np.float32))

@@ -86,7 +86,7 @@ def copy_synthesis(instrument: SpectrogramInstrument, audio: Audio, score: Perfo
     mel = log_mel(torch.from_numpy(audio), fmt)[None]
     guides = None
     if score is not None:
-        starts_s = np.arange(mel.shape[1]) * fmt.frame_s
+        starts_s = fmt.starts_s(0, mel.shape[1])
         guides = instrument.played(note_features(score, starts_s, prior.config.window_s, prior.config.ring_s)).guide[None]
     out = instrument.vocoded(mel, guides)[0]
     return np.pad(out, (0, max(0, len(audio) - len(out))))[: len(audio)]

@@ -196,7 +196,7 @@ class SpectrogramInstrument:
 
     def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
         """Natural-log mel (B, frames, mel) of the notes, its texture, and the vocoder's guide (B, frames, mel, 5)."""
-        starts_s = (first_frame + np.arange(frames)) * self.format.frame_s
+        starts_s = self.format.starts_s(first_frame, frames)
         config = self.prior.config
         parts = []
         for performance in performances:

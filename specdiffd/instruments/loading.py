@@ -45,7 +45,8 @@ from specdiffd.instruments.layout import (
 from specdiffd.instruments.networks import Networks
 from specdiffd.instruments.published import PublishedInstrument
 from specdiffd.instruments.streaming import StreamingVocoder
-from specdiffd.prior.network import NotePrior, PriorConfig
+from specdiffd.prior.config import PriorConfig
+from specdiffd.prior.network import NotePrior
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.config import VocoderConfig
 from specdiffd.vocoder.onnx import OnnxVocoder

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from specdiffd.base.instrument import Instrument
-
-EDGE = 1e-6  # of a hop: a position that should be a frame's edge and is not, by rounding, counts as the edge
-
-
-def first_frame_after(instrument: Instrument[Any], position_samples: float) -> int:
-    """The first frame whose window ends after a position, in samples at the instrument's rate.
-
-    Sound that begins at the position is in this frame and later ones, and in none before.
-    """
-    return math.floor((position_samples - instrument.window_samples) / instrument.hop_samples + EDGE) + 1
 
 
 @dataclass

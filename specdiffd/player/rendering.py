@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specdiffd.base.formats import first_frame_at
 from specdiffd.base.instrument import Instrument, Rendered
 from specdiffd.dsp.reverb import to_room
 from specdiffd.midi.score import Score
 from specdiffd.player import policy
-from specdiffd.player.forecast import Forecast, first_frame_after
+from specdiffd.player.forecast import Forecast
 from specdiffd.player.policy import Moment
 from specdiffd.player.settings import Counters, EngineSettings
 from specdiffd.player.source import SourceBuffer
@@ -43,7 +44,7 @@ class Renderer:
 
     def first_frame(self, sample: int) -> int:
         """The first frame that contains sound from a timeline sample on: frames before it are not changed by that."""
-        return first_frame_after(self._instrument, sample * self._instrument.sample_rate_hz / self._settings.sample_rate_hz)
+        return first_frame_at(sample * self._instrument.sample_rate_hz / self._settings.sample_rate_hz, self._instrument)
 
     def state_at(self, forecast: Forecast, first_frame: int) -> Any:
         """The instrument's state to continue from ``first_frame`` on: one of the forecast's, or a fresh one after silence."""

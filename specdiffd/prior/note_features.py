@@ -1,8 +1,7 @@
-"""A performance as the note prior sees it: one row a sounding note, one column a frame.
+"""A performance as the note prior reads it: a row for each sounding note, a column for each frame.
 
-The features are fixed: pitch in float semitones (bend included), key, velocity, program, drum, gain (volume and
-expression, a log offset), pedal, modulation, seconds since onset, since release and since choke. Later training must
-not change them.
+The features are fixed: pitch in float semitones (bend included), key, velocity, program, drum, gain (volume and expression, a log offset),
+pedal, modulation, seconds since onset, since release and since choke. A checkpoint is of no use with others.
 """
 
 from __future__ import annotations
@@ -21,6 +20,18 @@ Times = NDArray[np.floating[Any]]
 NEVER_S = 1e3  # stands for "not yet released", "not choked"
 BEND_STEP_SEMITONES = 1 / 16  # finer bends are rounded: well below what 128 mels resolve
 NEPERS_PER_DB = math.log(10) / 20
+NO_GAIN_DB = Controllers().gain_db.initial  # volume 100, expression 127: what the instrument is trained around
+
+
+class OverTime(NamedTuple):
+    """What of notes changes with time, of one shape each. Ages are negative before the event, -NEVER_S where there is none."""
+
+    age_s: Tensor  # from the onset to the frame's first sample
+    release_s: Tensor  # since the release
+    choke_s: Tensor  # since the choke
+    pedal: Tensor  # 0 or 1
+    modulation: Tensor  # 0 to 1
+    gain: Tensor  # nepers
 
 
 class NoteFeatures(NamedTuple):
@@ -40,13 +51,30 @@ class NoteFeatures(NamedTuple):
     active: Tensor  # (N, F) bool: the row is the note's pitch in this frame, and the note may be heard
 
     @property
-    def over_time(self) -> tuple[Tensor, ...]:
-        """(N, F) each: ages since onset, release and choke, pedal, modulation, gain."""
-        return self.age_s, self.release_s, self.choke_s, self.pedal, self.modulation, self.gain
+    def over_time(self) -> OverTime:
+        """What changes with time: (N, F) each."""
+        return OverTime(self.age_s, self.release_s, self.choke_s, self.pedal, self.modulation, self.gain)
 
     def to(self, device: torch.device | str) -> NoteFeatures:
         """The same on another device."""
         return NoteFeatures(*(x.to(device) for x in self))
+
+
+class _Row(NamedTuple):
+    """A note at one of its pitches."""
+
+    note: Note
+    bend_semitones: float
+    frames: NDArray[np.bool_] | None  # (F,) in which this is its pitch; None: all
+
+
+class _Ages(NamedTuple):
+    """(N, F) each, as in `NoteFeatures`."""
+
+    age_s: NDArray[np.float32]
+    release_s: NDArray[np.float32]
+    choke_s: NDArray[np.float32]
+    active: NDArray[np.bool_]
 
 
 def note_features(performance: Performance, starts_s: Times, window_s: float, ring_s: float) -> NoteFeatures:
@@ -58,73 +86,74 @@ def note_features(performance: Performance, starts_s: Times, window_s: float, ri
         window_s: what one frame covers.
         ring_s: how long after its end a note may still be heard.
     """
+    centres_s = starts_s + window_s / 2
+    rows = _rows(performance, starts_s, centres_s, window_s, ring_s)
+    notes = [row.note for row in rows]
+    age_s, release_s, choke_s, active = _ages(rows, starts_s, window_s, ring_s)
+    key = torch.tensor([n.pitch for n in notes], dtype=torch.int64)
+    return NoteFeatures(
+        key=key,
+        pitch=key + torch.tensor([row.bend_semitones for row in rows], dtype=torch.float32),
+        velocity=torch.tensor([n.velocity / 127 for n in notes], dtype=torch.float32),
+        program=torch.tensor([n.program for n in notes], dtype=torch.int64),
+        drum=torch.tensor([n.is_drum for n in notes], dtype=torch.bool),
+        age_s=torch.from_numpy(age_s),
+        release_s=torch.from_numpy(release_s),
+        choke_s=torch.from_numpy(choke_s),
+        gain=(_controller("gain_db", notes, performance, centres_s) - NO_GAIN_DB) * NEPERS_PER_DB,
+        pedal=_controller("pedal", notes, performance, centres_s),
+        modulation=_controller("modulation", notes, performance, centres_s),
+        active=torch.from_numpy(active),
+    )
+
+
+def _rows(performance: Performance, starts_s: Times, centres_s: Times, window_s: float, ring_s: float) -> list[_Row]:
+    """The notes that may be heard in the frames, at each pitch that they have there."""
     first_s, last_s = float(starts_s[0]), float(starts_s[-1]) + window_s
     notes = [n for n in performance.notes if n.onset_s < last_s and n.heard_until_s(ring_s) > first_s]
-    centres = starts_s + window_s / 2
     bends = {
-        c: _rounded(curves.pitch_semitones.at(centres)) for c, curves in performance.controllers.items() if curves.pitch_semitones.times_s
+        c: _rounded(curves.pitch_semitones.at(centres_s)) for c, curves in performance.controllers.items() if curves.pitch_semitones.times_s
     }
-    rows: list[tuple[Note, float, NDArray[np.bool_] | None]] = []
+    rows: list[_Row] = []
     for note in notes:
         bend = None if note.is_drum else bends.get(note.channel)
         if bend is None:
-            fixed = (
-                0.0
-                if note.is_drum
-                else round(performance.controllers[note.channel].pitch_semitones.last / BEND_STEP_SEMITONES) * BEND_STEP_SEMITONES
-            )
-            rows.append((note, fixed, None))
+            rows.append(_Row(note, _fixed_bend(note, performance), None))
         else:
-            rows += [(note, float(value), bend == value) for value in np.unique(bend)]
-    return _table(rows, performance, starts_s, centres, window_s, ring_s)
+            rows += [_Row(note, float(value), bend == value) for value in np.unique(bend)]
+    return rows
+
+
+def _fixed_bend(note: Note, performance: Performance) -> float:
+    """Semitones by which a note is bent where the bend does not change."""
+    if note.is_drum:
+        return 0.0
+    return round(performance.controllers[note.channel].pitch_semitones.last / BEND_STEP_SEMITONES) * BEND_STEP_SEMITONES
 
 
 def _rounded(bend: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.round(bend / BEND_STEP_SEMITONES) * np.float32(BEND_STEP_SEMITONES)
 
 
-def _table(
-    rows: list[tuple[Note, float, NDArray[np.bool_] | None]],
-    performance: Performance,
-    starts_s: Times,
-    centres: Times,
-    window_s: float,
-    ring_s: float,
-) -> NoteFeatures:
-    notes = [note for note, _, _ in rows]
-    count, frames = len(notes), len(starts_s)
-    times = np.array([(n.onset_s, n.offset_s, n.choke_s, n.silent_s) for n in notes], np.float64).reshape(count, 4)
-    channels = np.array([n.channel for n in notes], np.int64)
+def _ages(rows: list[_Row], starts_s: Times, window_s: float, ring_s: float) -> _Ages:
+    """How long ago each row's note began and ended, and where it may be heard."""
+    events_s = [(n.onset_s, n.offset_s, n.choke_s, n.silent_s) for n, _, _ in rows]
+    onset_s, offset_s, choked_s, silent_s = np.array(events_s, np.float64).reshape(len(rows), 4, 1).swapaxes(0, 1)
     # The networks read a rounded age. One that is above -window_s only before it is rounded is to them an event that has not happened, and
     # what they say of such a note is chance: bursts up to 28 dB over the reference, wherever an onset lies at the end of a frame's window.
-    age = (starts_s - times[:, :1]).astype(np.float32)
-    release = np.maximum(starts_s - times[:, 1:2], -NEVER_S)
-    choke = np.maximum(starts_s - times[:, 2:3], -NEVER_S)
-    active = (age > np.float32(-window_s)) & (np.maximum(release, choke) < ring_s) & (starts_s < times[:, 3:4])
-    for row, (_, _, where) in enumerate(rows):
-        if where is not None:
-            active[row] &= where
-
-    def curves(name: str) -> Tensor:
-        used = {c: getattr(performance.controllers[c], name).at(centres) for c in set(channels.tolist())}
-        table = np.stack([used[c] for c in channels.tolist()]) if count else np.zeros((0, frames), np.float32)
-        return torch.from_numpy(table)
-
-    key = torch.tensor([n.pitch for n in notes], dtype=torch.int64)
-    return NoteFeatures(
-        key=key,
-        pitch=key + torch.tensor([bend for _, bend, _ in rows], dtype=torch.float32),
-        velocity=torch.tensor([n.velocity / 127 for n in notes], dtype=torch.float32),
-        program=torch.tensor([n.program for n in notes], dtype=torch.int64),
-        drum=torch.tensor([n.is_drum for n in notes], dtype=torch.bool),
-        age_s=torch.from_numpy(age),
-        release_s=torch.from_numpy(release.astype(np.float32)),
-        choke_s=torch.from_numpy(choke.astype(np.float32)),
-        gain=(curves("gain_db") - NO_GAIN_DB) * NEPERS_PER_DB,
-        pedal=curves("pedal"),
-        modulation=curves("modulation"),
-        active=torch.from_numpy(active),
-    )
+    age_s = (starts_s - onset_s).astype(np.float32)
+    release_s = np.maximum(starts_s - offset_s, -NEVER_S)
+    choke_s = np.maximum(starts_s - choked_s, -NEVER_S)
+    active = (age_s > np.float32(-window_s)) & (np.maximum(release_s, choke_s) < ring_s) & (starts_s < silent_s)
+    for row, (_, _, frames) in enumerate(rows):
+        if frames is not None:
+            active[row] &= frames
+    return _Ages(age_s, release_s.astype(np.float32), choke_s.astype(np.float32), active)
 
 
-NO_GAIN_DB = Controllers().gain_db.initial  # volume 100, expression 127: what the instrument is trained around
+def _controller(name: str, notes: list[Note], performance: Performance, centres_s: Times) -> Tensor:
+    """A controller (N, F) of each note's channel, at the frames' centres."""
+    used = {c: getattr(performance.controllers[c], name).at(centres_s) for c in {n.channel for n in notes}}
+    if not notes:
+        return torch.from_numpy(np.zeros((0, len(centres_s)), np.float32))
+    return torch.from_numpy(np.stack([used[n.channel] for n in notes]))

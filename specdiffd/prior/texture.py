@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specdiffd.prior.network import DRUM_PROGRAM
+from specdiffd.prior.config import DRUM_PROGRAM
 from specdiffd.prior.note_features import NoteFeatures
 
 # What a score leaves open at 50 frames a second and 160 bins is alike in close frames and bins. In bins as measured on
@@ -62,5 +62,5 @@ def noise(bins: int) -> Tensor:
 def rows(x: NoteFeatures, frame_s: float) -> Tensor:
     """Which row of :func:`noise` is that of a note in a frame: (N, F)."""
     program = torch.where(x.drum, DRUM_PROGRAM, x.program)
-    own = x.key * KEY_FRAMES + program * PROGRAM_FRAMES
-    return (own[:, None] + (x.age_s / frame_s + PHASE).floor().long()) % FRAMES
+    first = x.key * KEY_FRAMES + program * PROGRAM_FRAMES
+    return (first[:, None] + (x.age_s / frame_s + PHASE).floor().long()) % FRAMES

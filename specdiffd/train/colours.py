@@ -28,28 +28,16 @@ from specdiffd.base.formats import MelFormat
 from specdiffd.base.messages import DRUM_CHANNEL, PROGRAM
 from specdiffd.dsp.mel import log_mel
 from specdiffd.midi.score import Score
-from specdiffd.prior.network import (
-    BAND,
-    COLOUR_AGES_S,
-    COLOURED,
-    DETAIL_AGES,
-    DETAIL_AGES_S,
-    DETAIL_BINS,
-    DRUM_PROGRAM,
-    DYNAMICS,
-    PATTERNS,
-    NotePrior,
-    between,
-    laid_out,
-    shares_of,
-    summed,
-)
+from specdiffd.prior.config import BAND, COLOUR_AGES_S, COLOURED, DETAIL_AGES, DETAIL_AGES_S, DETAIL_BINS, DRUM_PROGRAM, DYNAMICS, PATTERNS
+from specdiffd.prior.gains import detail_gains, interpolation_place, interpolation_weights
+from specdiffd.prior.mixing import summed
+from specdiffd.prior.network import NotePrior
 from specdiffd.prior.note_features import note_features
 from specdiffd.reference.fluid import FluidRenderer
 from specdiffd.reference.parts import KIT, note
 from specdiffd.train.data import RENDER_RATE_HZ
 from specdiffd.train.loop import SAVE_EVERY_S, STATE, read_state, write_state
-from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, frame_times_s, steady
+from specdiffd.train.spectrogram import LEAST_ROUGHNESS, audible, deviation, steady
 
 log = logging.getLogger(__name__)
 # Velocities of a key's notes and how long they are held; their onsets lie in different places between frames.
@@ -182,11 +170,11 @@ def heard(renderer: FluidRenderer, fmt: MelFormat, prior: NotePrior, program: in
         audio = renderer.render(events, (frames + 3) * fmt.frame_s)
         audio = soxr.resample(audio, RENDER_RATE_HZ, fmt.sample_rate_hz, quality="HQ")
         score = Score().extend(events).performance
-        features = note_features(score, frame_times_s(fmt, 0, frames), prior.config.window_s, prior.config.ring_s)
+        features = note_features(score, fmt.starts_s(0, frames), prior.config.window_s, prior.config.ring_s)
         notes = prior.contributions(features)
         there = features.active[0]
         power = summed(notes.power, notes.frame, frames) + 1e-30
-        rough = summed(notes.rough, notes.frame, frames) / power
+        rough = summed(notes.rough_power, notes.frame, frames) / power
         mels = log_mel(torch.from_numpy(audio), fmt)[:frames], 0.5 * torch.log(power), rough
         age_s = features.age_s[0][there]
         target, predicted, rough = (mel[there] for mel in mels)
@@ -199,16 +187,16 @@ def fit_key(notes: Heard, log_floor: float, patterns: Tensor) -> tuple[Tensor, T
     colours, dynamics = _colours(notes, log_floor)
     details = _details(notes, log_floor, colours, dynamics)
     codes = torch.cdist(_cut(details), patterns).argmin(1).to(torch.uint8)
-    details = laid_out(patterns[codes.long()][None])[0]
-    fitted = _changed(notes, colours, dynamics) + shares_of(notes.age_s, DETAIL_AGES_S) @ details
+    details = detail_gains(patterns[codes.long()][None])[0]
+    fitted = _changed(notes, colours, dynamics) + interpolation_weights(notes.age_s, DETAIL_AGES_S) @ details
     before, after = (float((x.clamp_min(log_floor) - notes.target).abs().mean()) for x in (notes.predicted, fitted))
     return colours, dynamics, codes, unrest(notes, fitted, log_floor), before, after
 
 
 def _changed(notes: Heard, colours: Tensor, dynamics: Tensor) -> Tensor:
     """What is predicted with colours and dynamics."""
-    louder = shares_of(notes.velocity, DYNAMICS) @ dynamics.repeat_interleave(BAND, 1)
-    return notes.predicted + shares_of(notes.age_s, COLOUR_AGES_S) @ colours + louder
+    louder = interpolation_weights(notes.velocity, DYNAMICS) @ dynamics.repeat_interleave(BAND, 1)
+    return notes.predicted + interpolation_weights(notes.age_s, COLOUR_AGES_S) @ colours + louder
 
 
 def _missing(notes: Heard, predicted: Tensor, log_floor: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,7 +207,7 @@ def _missing(notes: Heard, predicted: Tensor, log_floor: float) -> tuple[Tensor,
 
 
 def _colours(notes: Heard, log_floor: float) -> tuple[Tensor, Tensor]:
-    ages, velocities = shares_of(notes.age_s, COLOUR_AGES_S), shares_of(notes.velocity, DYNAMICS)
+    ages, velocities = interpolation_weights(notes.age_s, COLOUR_AGES_S), interpolation_weights(notes.velocity, DYNAMICS)
     error, weight, silent = _missing(notes, notes.predicted, log_floor)
     dynamics = torch.zeros(velocities.shape[1], error.shape[1] // BAND)
     for _ in range(TURNS):
@@ -282,7 +270,7 @@ def least_absolute(basis: Tensor, error: Tensor, weight: Tensor, at_most: Tensor
 
 def least_absolute_between(x: Tensor, points: Sequence[float], error: Tensor, weight: Tensor, at_most: Tensor) -> Tensor:
     """Likewise, of linear interpolation between values at many ``points`` for places ``x`` (n,), where few factors meet: (J, mel)."""
-    after, share = between(x, points)
+    after, share = interpolation_place(x, points)
     share, count = share[:, None], len(points)
 
     def at_points(before: Tensor, behind: Tensor) -> Tensor:

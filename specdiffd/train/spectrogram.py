@@ -24,8 +24,10 @@ from specdiffd.diffusion.sampler import flow_step, flow_times
 from specdiffd.dsp.mel import log_mel
 from specdiffd.instruments.checkpoint import read_weights
 from specdiffd.instruments.layout import PRIOR
-from specdiffd.prior.network import Contributions, NotePrior, PriorConfig, log_mel_of, mean_roughness, summed
-from specdiffd.prior.note_features import NoteFeatures, Times, note_features
+from specdiffd.prior.config import PriorConfig
+from specdiffd.prior.mixing import Contributions, log_mel_of, mean_roughness, summed
+from specdiffd.prior.network import NotePrior
+from specdiffd.prior.note_features import NoteFeatures, note_features
 from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.tokens.codec import PAD, Codec
 from specdiffd.tokens.window import window_tokens
@@ -51,11 +53,6 @@ def mel_target(piece: Piece, fmt: MelFormat, start: int, frames: int) -> Tensor:
     return log_mel(torch.from_numpy(audio), fmt)[:frames]
 
 
-def frame_times_s(fmt: MelFormat, start: int, frames: int) -> Times:
-    """Times of the first samples of frames ``start`` and on."""
-    return (start + np.arange(frames)) * fmt.frame_s
-
-
 def concatenate(windows: Sequence[NoteFeatures]) -> NoteFeatures:
     """Rows of several windows behind each other."""
     return NoteFeatures(*(torch.cat(columns) for columns in zip(*windows, strict=True)))
@@ -78,7 +75,7 @@ def prior_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> Tensor:
 def rough_batch(prior: NotePrior, windows: Sequence[NoteFeatures]) -> tuple[Tensor, Tensor]:
     """Likewise, and its roughness, from which the mean learns nothing."""
     (notes, total), floor = _contributions(prior, windows), prior.config.log_floor
-    roughness = mean_roughness(notes.power.detach(), notes.rough, notes.frame, prior.beats, total.detach(), floor)
+    roughness = mean_roughness(notes.power.detach(), notes.rough_power, notes.frame, prior.beats, total.detach(), floor)
     parts = (len(windows), -1)
     return log_mel_of(total, floor).unflatten(0, parts), roughness.unflatten(0, parts)
 
@@ -150,7 +147,7 @@ def train_prior(
             while len(windows) < wanted:
                 piece = source.pieces[int(rng.integers(len(source.pieces)))]
                 first = int(rng.integers(-4, len(piece.audio) // fmt.hop_samples - frames))
-                features = note_features(piece.performance, frame_times_s(fmt, first, frames), config.window_s, config.ring_s)
+                features = note_features(piece.performance, fmt.starts_s(first, frames), config.window_s, config.ring_s)
                 if 0 < len(features.key) < 600:
                     windows.append(features.to(device))
                     targets.append(mel_target(piece, fmt, first, frames))
@@ -221,7 +218,7 @@ def window_example(bank: PieceBank, fmt: MelFormat, codec: Codec, prior: NotePri
     while True:
         piece = bank.pieces[int(rng.integers(len(bank.pieces)))]
         start = int(rng.integers(-frames // 4, len(piece.audio) // fmt.hop_samples - frames))
-        features = note_features(piece.performance, frame_times_s(fmt, start, frames), config.window_s, config.ring_s)
+        features = note_features(piece.performance, fmt.starts_s(start, frames), config.window_s, config.ring_s)
         if 0 < len(features.key) < 600:
             break
     tokens = window_tokens(piece.performance, start * fmt.frame_s, (start + frames) * fmt.frame_s, codec)

@@ -21,7 +21,8 @@ from specdiffd.diffusion.config import DecoderConfig, EncoderConfig
 from specdiffd.dsp.mel import centres_hz
 from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.instruments.layout import CONFIG, DECODER, INDEX, PRIOR, read_config
-from specdiffd.prior.network import NotePrior, PriorConfig
+from specdiffd.prior.config import PriorConfig
+from specdiffd.prior.network import NotePrior
 from specdiffd.prior.playing import PlayedPrior
 from specdiffd.reference.pieces import solo_piece
 from specdiffd.tokens.codec import Codec

@@ -22,7 +22,7 @@ from specdiffd.prior.playing import PlayedPrior
 from specdiffd.train.data import PieceBank
 from specdiffd.train.loop import Run, descend, reduced_precision
 from specdiffd.train.losses import Discriminators, adversarial_loss, discriminator_loss, frequency_loss, power_loss
-from specdiffd.train.spectrogram import begin, frame_times_s
+from specdiffd.train.spectrogram import begin
 from specdiffd.vocoder import oscillators
 from specdiffd.vocoder.config import VocoderConfig
 from specdiffd.vocoder.streaming import Vocoder
@@ -109,7 +109,7 @@ def crops(
         crop = around[fmt.hop_samples : -fmt.hop_samples]
         if crop.abs().max() < 1e-3 and rng.random() > 0.02:
             continue
-        features = note_features(piece.performance, frame_times_s(fmt, start, frames), prior.config.window_s, prior.config.ring_s)
+        features = note_features(piece.performance, fmt.starts_s(start, frames), prior.config.window_s, prior.config.ring_s)
         guided = rng.random() > 1 / 3 and len(features.key) < 400
         audio.append(crop)
         heard = prior(features) if guided else None

@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specdiffd.base.mel_scale import hz_difference
 from specdiffd.vocoder import oscillators
 from specdiffd.vocoder.config import VocoderConfig
 from specdiffd.vocoder.heads import Heads
 from specdiffd.vocoder.limits import MARGIN_NEPERS, audibility, log_level_limit
-from specdiffd.vocoder.mel_grid import MEL_BREAK_HZ, mel_grid
+from specdiffd.vocoder.mel_grid import mel_grid
 from specdiffd.vocoder.onset_gate import attack_samples, oscillator_gate
 from specdiffd.vocoder.state import VocoderState
 from specdiffd.vocoder.tones_kernels import LEAST_LOG_AMPLITUDE, MOST_LOG_AMPLITUDE, ToneConstants, ToneRows, ToneTargets, sum_tones
@@ -88,7 +89,7 @@ class ToneBank(nn.Module):
             (B, M, oscillators) in half widths.
         """
         distance, log_amplitude = partials.unbind(-1)
-        exact = (self.centre_hz + MEL_BREAK_HZ) * torch.expm1(distance * self.log_step) / self.half_width_hz
+        exact = hz_difference(self.centre_hz, distance * self.log_step) / self.half_width_hz
         known = (log_amplitude > KNOWN_LOG_AMPLITUDE) & (self.centre_hz < KNOWN_TO_HZ)
         subframes = self.config.subframes
         return torch.where(known.repeat_interleave(subframes, 1), exact.repeat_interleave(subframes, 1), offset)

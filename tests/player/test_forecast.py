@@ -1,12 +1,13 @@
+from specdiffd.base.formats import first_frame_at
 from specdiffd.instruments.sine import SineInstrument, SineState
-from specdiffd.player.forecast import Forecast, first_frame_after
+from specdiffd.player.forecast import Forecast
 
 SINE = SineInstrument()
 
 
 def test_sound_is_in_the_first_frame_that_reaches_over_its_onset() -> None:
     """Frame i covers the samples from 320 i to 320 i + 640."""
-    assert [first_frame_after(SINE, at) for at in (0, 639, 640, 641, 959.9999999, 960)] == [-1, 0, 1, 1, 2, 2]
+    assert [first_frame_at(at, SINE) for at in (0, 639, 640, 641, 959.9999999, 960)] == [-1, 0, 1, 1, 2, 2]
 
 
 def test_it_goes_back_to_the_shortest_state_that_has_all_frames_before() -> None:

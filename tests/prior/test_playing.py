@@ -8,8 +8,11 @@ from test_prior import CONFIG, features, played
 
 from specdiffd.base.events import Performance
 from specdiffd.base.formats import NO_GUIDE
-from specdiffd.prior.network import NotePrior, mean_roughness, summed
-from specdiffd.prior.playing import OVER_LOUDEST_NEPERS, PlayedPrior
+from specdiffd.base.mel_scale import hz_to_mel, mel_to_hz
+from specdiffd.prior.mixing import mean_roughness, summed
+from specdiffd.prior.mixing_kernels import OVER_LOUDEST_NEPERS
+from specdiffd.prior.network import NotePrior
+from specdiffd.prior.playing import PlayedPrior
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def test_it_is_the_note_prior(prior: NotePrior, playing: PlayedPrior, performanc
             assert torch.allclose(playing(x).mel, prior(x), atol=2e-3)
             assert torch.allclose(tight(x).mel, prior(x), atol=2e-3)
     assert float(prior(features(CONTROLLED)).std()) > 0.5
-    assert set(prior.timbres(features(RINGING)).lasting[:, 2].tolist()) == {0.0, 1.0}
+    assert set(prior.timbres(features(RINGING)).sustain.slow_attack.tolist()) == {False, True}
 
 
 def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -> None:
@@ -72,9 +75,10 @@ def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -
     heard = PlayedPrior(prior, noise)(x, rows)
     notes = prior.contributions(x)
     drawn, squares, total = (
-        summed(y, notes.frame, x.active.shape[1]) for y in (notes.rough * noise[rows[x.active]], notes.rough.square(), notes.power)
+        summed(y, notes.frame, x.active.shape[1])
+        for y in (notes.rough_power * noise[rows[x.active]], notes.rough_power.square(), notes.power)
     )
-    roughness = mean_roughness(notes.power, notes.rough, notes.frame, prior.beats, total, CONFIG.log_floor)
+    roughness = mean_roughness(notes.power, notes.rough_power, notes.frame, prior.beats, total, CONFIG.log_floor)
     mixed = drawn / (squares + math.exp(4 * CONFIG.log_floor)).sqrt()
     fresh = summed(notes.power * (x.age_s[x.active] < CONFIG.window_s)[:, None], notes.frame, x.active.shape[1])
     loudest, where = heard.mel.max(1, keepdim=True)
@@ -91,8 +95,7 @@ def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -
 def test_guide_points_at_the_partials(playing: PlayedPrior) -> None:
     x = features(played((0.0, 0x90, 69, 100)))
     found = playing(x).guide[20]
-    step = (1127 * math.log1p(8000 / 700)) / 129
-    where = 1127 * math.log1p(440 / 700) / step - 1
+    where = hz_to_mel(440.0) / CONFIG.mels_per_bin - 1
     nearest = round(where)
     assert found[nearest, 1] > NO_GUIDE[1]
     assert found[nearest, 0] == pytest.approx(where - nearest, abs=0.02)
@@ -101,14 +104,13 @@ def test_guide_points_at_the_partials(playing: PlayedPrior) -> None:
 
 def test_the_modulation_wheel_is_vibrato_in_the_guide(playing: PlayedPrior) -> None:
     """Half a semitone up and down, 8.176 times a second from the onset on; half of that for half a wheel, none for none."""
-    steps = (1127 * math.log1p(8000 / 700)) / 129
 
     def semitones(wheel: int) -> torch.Tensor:
         x = features(played((0.0, 0xB0, 1, wheel), (0.0, 0x90, 69, 100)))
         guide = playing(x).guide[4:34]
         sounding = [22 + int(frame[22:28, 1].argmax()) for frame in guide]  # the fundamental
-        mels = torch.tensor([(m + float(frame[m, 0]) + 1) * steps for m, frame in zip(sounding, guide, strict=True)])
-        return 12 * torch.log2(700 * torch.expm1(mels / 1127) / 440)
+        mels = torch.tensor([(m + float(frame[m, 0]) + 1) * CONFIG.mels_per_bin for m, frame in zip(sounding, guide, strict=True)])
+        return 12 * torch.log2(mel_to_hz(mels) / 440)
 
     age_s = features(played((0.0, 0x90, 69, 100))).age_s[0, 4:34] + CONFIG.window_s / 2
     turns = 8.176 * age_s
@@ -155,7 +157,7 @@ def test_any_number_of_wheels_makes_a_bounded_number_of_timbres(
     strokes = [(0.01, 0x90 | c, 50 + 3 * c, 100) for c in range(8)]
     x = features(played(*sorted([*strokes, *wheels])))
     made = []
-    monkeypatch.setattr(playing, "_make", lambda note, at, make=playing._make: (made.append(note), make(note, at)))
+    monkeypatch.setattr(playing.timbres, "make", lambda note, row, make=playing.timbres.make: (made.append(note), make(note, row)))
     monkeypatch.setattr(PlayedPrior, "BENT_PER_FRAME", 1)
     bounded = playing(x).mel
     frames = x.active.shape[1]
@@ -171,12 +173,14 @@ def test_any_number_of_wheels_makes_a_bounded_number_of_timbres(
 def test_timbres_make_room_for_others_in_the_order_of_use(prior: NotePrior, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PlayedPrior, "KEPT", 10)
     playing, made = PlayedPrior(prior), []
-    monkeypatch.setattr(playing, "_make", lambda note, at, make=playing._make: (made.append(note[0]), make(note, at)))
+    monkeypatch.setattr(
+        playing.timbres, "make", lambda note, row, make=playing.timbres.make: (made.append(note.stroke.key), make(note, row))
+    )
     for k in range(40):
         x = features(played((0.0, 0x90, 60, 100), (0.0, 0x90, 61 + k, 100)))
         assert torch.allclose(playing(x).mel, prior(x), atol=2e-3)
     assert sorted(made) == [*range(60, 101)]  # the one that is always heard is made once
-    assert len(playing._place) == 10
+    assert len(playing.timbres) == 10
     x = features(played(*((0.0, 0x90, 40 + k, 100) for k in range(15))))
     assert torch.allclose(playing(x).mel, prior(x), atol=2e-3)
     assert torch.allclose(playing(features(CONTROLLED)).mel, prior(features(CONTROLLED)), atol=2e-3)

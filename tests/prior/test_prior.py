@@ -6,24 +6,17 @@ import torch
 
 from specdiffd.base.events import Controllers, Event, Note, Performance
 from specdiffd.base.formats import MelFormat
+from specdiffd.base.mel_scale import hz_to_mel
 from specdiffd.dsp.mel import log_mel
 from specdiffd.instruments.checkpoint import load_weights
 from specdiffd.instruments.layout import BUILTIN, PRIOR, read_config
 from specdiffd.instruments.layout import CONFIG as CONFIG_FILE
 from specdiffd.midi.score import Score
-from specdiffd.prior.network import (
-    COLOUR_AGES_S,
-    COLOURED,
-    DETAIL_AGES_S,
-    DETAIL_BINS,
-    NotePrior,
-    PriorConfig,
-    harmonic_lobes,
-    mean_roughness,
-    mel_of,
-    summed,
-)
+from specdiffd.prior.config import COLOUR_AGES_S, COLOURED, DETAIL_AGES_S, DETAIL_BINS, PriorConfig
+from specdiffd.prior.mixing import mean_roughness, summed
+from specdiffd.prior.network import NotePrior
 from specdiffd.prior.note_features import NEVER_S, NoteFeatures, note_features
+from specdiffd.prior.partials import harmonic_lobes
 from specdiffd.prior.playing import PlayedPrior
 
 CONFIG = PriorConfig(shapes=4, harmonics=12, width=32, frame_width=16, memory=8)
@@ -81,16 +74,16 @@ def test_a_bent_note_takes_a_row_for_each_pitch() -> None:
 )
 def test_colours_are_moved_with_the_pitch(prior: NotePrior, key: int, bend: int | None, semitones: float) -> None:
     """A peak at 1 kHz of the key, or of the last one that has colours, lies where the note's pitch brings it."""
-    step = (mel_of(CONFIG.high_hz) - mel_of(CONFIG.low_hz)) / (CONFIG.mel_bins + 1)
+    step = CONFIG.mels_per_bin
     bins = torch.arange(CONFIG.mel_bins)
     of_key = prior.colours.weight.view(-1, len(COLOURED), len(COLOUR_AGES_S), CONFIG.mel_bins)
-    of_key[40, min(max(key, COLOURED[0]), COLOURED[-1]) - COLOURED[0]] = (-0.05 * (bins - (mel_of(1000.0) / step - 1)).square()).clamp_min(
-        -20
-    )
+    of_key[40, min(max(key, COLOURED[0]), COLOURED[-1]) - COLOURED[0]] = (
+        -0.05 * (bins - (hz_to_mel(1000.0) / step - 1)).square()
+    ).clamp_min(-20)
     x = features(played((0.0, 0xC0, 40, 0), *([] if bend is None else [(0.0, 0xE0, 0, bend)]), (0.0, 0x90, key, 100)))
     gains = prior.timbres(x).colours[-1, 2].log()
     near = (gains - gains.max()).exp().sqrt()
-    assert float((near * bins).sum() / near.sum()) == pytest.approx(mel_of(1000 * 2 ** (semitones / 12)) / step - 1, abs=0.1)
+    assert float((near * bins).sum() / near.sum()) == pytest.approx(hz_to_mel(1000 * 2 ** (semitones / 12)) / step - 1, abs=0.1)
 
 
 def test_details_are_patterns_of_ages_and_bins(prior: NotePrior) -> None:
@@ -138,7 +131,7 @@ def test_roughness_is_a_mean_over_the_notes_by_power_and_beats(prior: NotePrior)
         notes = prior.contributions(x)
         total = summed(notes.power, notes.frame, x.active.shape[1])
         of_bins = torch.full((CONFIG.mel_bins,), beats)
-        return mean_roughness(notes.power, notes.rough, notes.frame, of_bins, total, CONFIG.log_floor)
+        return mean_roughness(notes.power, notes.rough_power, notes.frame, of_bins, total, CONFIG.log_floor)
 
     torch.nn.init.normal_(prior.roughness.weight, std=2.0)
     one, other = (0.1, 0x90, 60, 127), (0.1, 0x90, 72, 100)
@@ -215,8 +208,8 @@ def test_a_note_let_go_while_it_rises_falls_from_where_it_was() -> None:
     slow, vibraphone = (93, 101, 122, 126), levels_db(11, 0.0625)
     assert [program for program in slow if rises(program) > 4] == []  # dB; it has another age, and colours of that
     with pytest.MonkeyPatch.context() as without:
-        for module in ("prior", "playing"):
-            without.setattr(f"specdiffd.model.{module}.TOLD_S", 1e3)
+        for module in ("extrapolation", "arrays"):
+            without.setattr(f"specdiffd.prior.{module}.RELEASE_KNOWN_S", 1e3)
         assert [program for program in slow if rises(program) < 7] == []
         assert torch.equal(levels_db(11, 0.0625), vibraphone)
 
@@ -226,6 +219,6 @@ def test_the_mean_learns_nothing_from_roughness(prior: NotePrior) -> None:
     prior.requires_grad_(True)
     torch.nn.init.normal_(prior.roughness.weight, std=0.5)
     with torch.enable_grad():
-        prior.contributions(features(played((0.1, 0x90, 60, 100)))).rough.sum().backward()
+        prior.contributions(features(played((0.1, 0x90, 60, 100)))).rough_power.sum().backward()
     learning = {name.split(".")[0] for name, weight in prior.named_parameters() if weight.grad is not None and weight.grad.any()}
     assert learning == {"roughness", "recall_roughness", "unrest"}

@@ -14,18 +14,9 @@ import torch
 from specdiffd.base.errors import Interrupted
 from specdiffd.base.formats import FORMATS
 from specdiffd.instruments.loading import load_builtin_family
-from specdiffd.prior.network import (
-    BAND,
-    COLOUR_AGES_S,
-    COLOURED,
-    DETAIL_AGES_S,
-    DRUM_PROGRAM,
-    DYNAMICS,
-    PATTERNS,
-    NotePrior,
-    laid_out,
-    shares_of,
-)
+from specdiffd.prior.config import BAND, COLOUR_AGES_S, COLOURED, DETAIL_AGES_S, DRUM_PROGRAM, DYNAMICS, PATTERNS
+from specdiffd.prior.gains import detail_gains, interpolation_weights
+from specdiffd.prior.network import NotePrior
 from specdiffd.prior.texture import NEXT_FRAME
 from specdiffd.reference.fluid import FluidRenderer
 from specdiffd.train import colours
@@ -54,12 +45,12 @@ def test_shares_are_those_of_linear_interpolation() -> None:
     places = torch.tensor([-9.0, 0.0, 0.5, 1.0, 2.5, 3.0, 9.0])
     points = (0.0, 1.0, 3.0)
     line = torch.tensor([5.0, 7.0, 1.0])
-    assert torch.allclose(shares_of(places, points) @ line, torch.tensor([5.0, 5.0, 6.0, 7.0, 2.5, 1.0, 1.0]))
+    assert torch.allclose(interpolation_weights(places, points) @ line, torch.tensor([5.0, 5.0, 6.0, 7.0, 2.5, 1.0, 1.0]))
 
 
 def test_a_few_wrong_frames_do_not_move_the_fit() -> None:
     generator = torch.Generator().manual_seed(0)
-    basis = shares_of(torch.linspace(-0.04, 2, 400), COLOUR_AGES_S)
+    basis = interpolation_weights(torch.linspace(-0.04, 2, 400), COLOUR_AGES_S)
     wanted = torch.randn(len(COLOUR_AGES_S), 8, generator=generator)
     error = basis @ wanted
     wrong = torch.rand(error.shape, generator=generator) < 0.15
@@ -79,7 +70,7 @@ def test_what_a_key_is_wrong_about_is_found() -> None:
     wanted = torch.randn(len(COLOUR_AGES_S), 40, generator=generator)
     louder = torch.randn(len(DYNAMICS), 40 // BAND, generator=generator).repeat_interleave(BAND, 1)
     empty = single_notes(torch.zeros(500, 40), -3.0)
-    bases = shares_of(empty.age_s, COLOUR_AGES_S), shares_of(empty.velocity, DYNAMICS)
+    bases = interpolation_weights(empty.age_s, COLOUR_AGES_S), interpolation_weights(empty.velocity, DYNAMICS)
     change = bases[0] @ wanted + bases[1] @ louder
     colours, dynamics, _, _, before, after = fit_key(single_notes(change, -3.0), FLOOR, NONE)
     assert before > 0.5
@@ -133,7 +124,7 @@ def test_details_are_what_each_age_is_wrong_about() -> None:
     age_s = torch.rand(1200, generator=generator) * 2 - 0.05
     age_s = age_s[(age_s < 0.3) | (age_s > 0.32)]
     wanted = torch.sin(torch.tensor(DETAIL_AGES_S)[:, None] * torch.arange(2, 10))
-    error = shares_of(age_s, DETAIL_AGES_S) @ wanted
+    error = interpolation_weights(age_s, DETAIL_AGES_S) @ wanted
     wrong = torch.rand(error.shape, generator=generator) < 0.1
     found = least_absolute_between(
         age_s, DETAIL_AGES_S, error + 3.0 * wrong, torch.ones_like(error), torch.zeros_like(error, dtype=torch.bool)
@@ -154,9 +145,9 @@ def test_patterns_are_those_that_details_have() -> None:
 def test_codes_of_a_key_stand_for_its_details() -> None:
     """What is one pattern in all frames is found as that."""
     patterns = torch.stack((torch.zeros(8), torch.tensor([0.5, -0.5, 0.25, -0.25]).repeat(2)))
-    alternating = laid_out(patterns[torch.ones(1, len(DETAIL_AGES_S) // 2 * 10, dtype=torch.int64)])[0]
+    alternating = detail_gains(patterns[torch.ones(1, len(DETAIL_AGES_S) // 2 * 10, dtype=torch.int64)])[0]
     notes = single_notes(torch.zeros(500, 40), -3.0)
-    notes = notes._replace(target=notes.target + shares_of(notes.age_s, DETAIL_AGES_S) @ alternating)
+    notes = notes._replace(target=notes.target + interpolation_weights(notes.age_s, DETAIL_AGES_S) @ alternating)
     details = colours._cut(colours._details(notes, FLOOR, torch.zeros(len(COLOUR_AGES_S), 40), torch.zeros(len(DYNAMICS), 10)))
     assert float((torch.cdist(details, patterns).argmin(1) == 1).float().mean()) == 1.0
 
