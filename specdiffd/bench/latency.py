@@ -8,13 +8,14 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from specdiffd.base.events import Controllers, Event, Note, Performance
+from specdiffd.base.messages import NOTE_OFF, NOTE_ON
 from specdiffd.base.metrics import Stopwatch
 from specdiffd.base.sizes import SIZES
 from specdiffd.instruments.builtin import SpectrogramInstrument
@@ -115,43 +116,8 @@ def bench_latency(
     timeline = Timeline()
     timeline.clear()
     engine = Engine(instrument, timeline, settings)
-    rng = np.random.default_rng(0)
-    rate = settings.sample_rate_hz
-    held = [int(p) for p in rng.choice(np.arange(36, 96), size=polyphony, replace=False)]
-    for pitch in held:
-        engine.play(Event(0.05, 0x90, pitch, 80))
-    totals: list[float] = []
-    wholes: list[float] = []
-    pieces: list[float] = []
-    laps: defaultdict[str, list[float]] = defaultdict(list)
-
-    def work() -> bool:
-        """What an event that comes amid it has to wait for."""
-        begun = time.perf_counter()
-        done = engine.work()
-        pieces.append(time.perf_counter() - begun)
-        return done
-
-    for k in range(revisions + revisions // 5):
-        if k == revisions // 5:
-            pieces.clear()
-        while work():
-            pass
-        timeline.header.playhead += int(rng.uniform(0.5, 1.5) * spacing_s * rate)
-        now_s = timeline.playhead / rate + 0.03
-        pitch = held[k % polyphony]
-        engine.play(Event(now_s, 0x80, pitch, 0))
-        engine.play(Event(now_s, 0x90, pitch, int(rng.integers(20, 127))))
-        started = time.perf_counter()
-        while engine.urgent:
-            work()
-        elapsed = time.perf_counter() - started
-        if k >= revisions // 5:
-            totals.append(engine.took_s)
-            wholes.append(elapsed)
-            for name, seconds in instrument.stopwatch.laps.items():
-                laps[name].append(seconds)
-    p50, p99 = np.percentile(totals, (50, 99)) * 1e3
+    times = _strike(engine, revisions, polyphony, spacing_s)
+    p50, p99 = np.percentile(times.totals_s, (50, 99)) * 1e3
     return {
         "machine": machine(instrument.device),
         "dtype": str(instrument.decoder.spec_out.weight.dtype).removeprefix("torch."),
@@ -159,13 +125,61 @@ def bench_latency(
         "steps": instrument.steps,
         "polyphony": polyphony,
         "urgent_frames": settings.urgent_frames,
-        "revisions": len(totals),
+        "revisions": len(times.totals_s),
         "p50_ms": round(float(p50), 2),
         "p99_ms": round(float(p99), 2),
-        "whole_p50_ms": round(float(np.median(wholes)) * 1e3, 2),
-        "piece_p95_ms": round(float(np.percentile(pieces, 95)) * 1e3, 2),
-        "waterfall_p50_ms": {name: round(float(np.median(values)) * 1e3, 2) for name, values in laps.items()},
+        "whole_p50_ms": round(float(np.median(times.wholes_s)) * 1e3, 2),
+        "piece_p95_ms": round(float(np.percentile(times.pieces_s, 95)) * 1e3, 2),
+        "waterfall_p50_ms": {name: round(float(np.median(values)) * 1e3, 2) for name, values in times.laps_s.items()},
     }
+
+
+@dataclass
+class _Times:
+    """Of revisions, in seconds."""
+
+    totals_s: list[float] = field(default_factory=list)  # until the first splice
+    wholes_s: list[float] = field(default_factory=list)
+    pieces_s: list[float] = field(default_factory=list)  # of work: what an event that comes amid it has to wait for
+    laps_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+def _strike(engine: Engine, revisions: int, polyphony: int, spacing_s: float) -> _Times:
+    """Hold ``polyphony`` notes and strike one after the other anew; the first sixth is not counted."""
+    rng, rate = np.random.default_rng(0), engine.settings.sample_rate_hz
+    held = [int(p) for p in rng.choice(np.arange(36, 96), size=polyphony, replace=False)]
+    for pitch in held:
+        engine.play(Event(0.05, NOTE_ON, pitch, 80))
+    times = _Times()
+    for k in range(revisions + revisions // 5):
+        if k == revisions // 5:
+            times = _Times()
+        while _work(engine, times):
+            pass
+        engine.timeline.header.playhead += int(rng.uniform(0.5, 1.5) * spacing_s * rate)
+        now_s, pitch = engine.timeline.playhead / rate + 0.03, held[k % polyphony]
+        engine.play(Event(now_s, NOTE_OFF, pitch, 0))
+        engine.play(Event(now_s, NOTE_ON, pitch, int(rng.integers(20, 127))))
+        _revise(engine, times)
+    return times
+
+
+def _work(engine: Engine, times: _Times) -> bool:
+    begun = time.perf_counter()
+    done = engine.work()
+    times.pieces_s.append(time.perf_counter() - begun)
+    return done
+
+
+def _revise(engine: Engine, times: _Times) -> None:
+    """One revision."""
+    started = time.perf_counter()
+    while engine.urgent:
+        _work(engine, times)
+    times.wholes_s.append(time.perf_counter() - started)
+    times.totals_s.append(engine.took_s)
+    for name, seconds in engine.instrument.stopwatch.laps.items():
+        times.laps_s[name].append(seconds)
 
 
 POLYPHONY, SPACINGS_S, STRETCHES = (1, 8, 32), (0.6, 0.08), (10, 24)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from specdiffd.base.errors import UsageError
-from specdiffd.midi.file import read_song
 
 SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 
@@ -51,5 +50,7 @@ def check_readable(paths: Sequence[Path], strict: bool) -> None:
     Raises:
         MidiFileError: it cannot be read or played.
     """
+    from specdiffd.midi.file import read_song
+
     if len(paths) == 1 and paths[0].is_file():
         read_song(paths[0], strict)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -136,53 +138,95 @@ def train(
     started = None if start is None else read_config(start / INDEX, MelFormat, "mel_format")
     fmt = FORMATS[format_name] if format_name else started or FORMATS["full-band"]
     donor = start if started == fmt else None
+    plan = _Plan(run, fmt, start, donor, pieces, batch, adversarial_from, device, soundfonts)
     wanted = [stage for stage in STAGES if stage in stages]
     with ExitStack() as banks:
         bank: PieceBank | None = None
         for stage in wanted:
-            out, budget = run / stage, minutes * STAGES[stage] / sum(STAGES[s] for s in wanted)
+            budget = minutes * STAGES[stage] / sum(STAGES[s] for s in wanted)
             if stage == "colours":
-                fit_colours(out, _prior(run, donor, fmt), fmt, soundfonts[0], minutes=budget, workers=torch.get_num_threads())
+                _train_colours(plan, budget)
                 continue
             if bank is None:
                 log.info("rendering %d pieces", pieces)
                 bank = banks.enter_context(PieceBank(songs, fmt.sample_rate_hz, pieces=pieces, soundfonts=soundfonts))
-            if stage == "prior":
-                shutil.rmtree(run / "colours", ignore_errors=True)  # those of the prior as it was
-                with PieceBank((), fmt.sample_rate_hz, 2 * pieces, soundfonts=soundfonts, compose=solo_piece, rest_s=0.3) as solos:
-                    train_prior(out, bank, solos, fmt, prior_config(fmt), start, minutes=budget, batch=batch or 12, device=device)
-            elif stage in ("decoder", "reflow"):
-                train_decoder(
-                    out,
-                    bank,
-                    fmt,
-                    _prior(run, donor, fmt),
-                    CODEC,
-                    encoder_config(fmt),
-                    decoder_config(fmt),
-                    _teacher(run, donor) if stage == "reflow" else start,
-                    minutes=budget,
-                    batch=batch or 4,
-                    device=device,
-                    reflow_steps=REFLOW_STEPS if stage == "reflow" else None,
-                )
-            else:
-                train_vocoder(
-                    out,
-                    bank,
-                    fmt,
-                    vocoder_config(fmt),
-                    PlayedPrior(_prior(run, donor, fmt)),
-                    start,
-                    minutes=budget,
-                    batch=batch or 5,
-                    adversarial_from=adversarial_from,
-                    device=device,
-                )
+            _TRAINERS[stage](plan, bank, budget)
     sources = {part: next((run / s for s in stages if (run / s / STATE).exists()), donor) for part, stages in MADE_BY.items()}
     if all(sources.values()):
         export(run / CHECKPOINT, fmt, {k: v for k, v in sources.items() if v is not None}, "builtin")
     return run / CHECKPOINT
+
+
+class _Plan(NamedTuple):
+    """What all stages of a run go by: the arguments of :func:`train`."""
+
+    run: Path
+    fmt: MelFormat
+    start: Path | None
+    donor: Path | None  # ``start``, if it has the same format
+    pieces: int
+    batch: int | None
+    adversarial_from: float
+    device: str
+    soundfonts: Sequence[str]
+
+    @property
+    def prior(self) -> NotePrior:
+        """The note prior that the other stages build upon."""
+        return _prior(self.run, self.donor, self.fmt)
+
+
+def _train_colours(plan: _Plan, minutes: float) -> None:
+    out, workers = plan.run / "colours", torch.get_num_threads()
+    fit_colours(out, plan.prior, plan.fmt, plan.soundfonts[0], minutes=minutes, workers=workers)
+
+
+def _train_prior(plan: _Plan, bank: PieceBank, minutes: float) -> None:
+    fmt, fonts = plan.fmt, plan.soundfonts
+    shutil.rmtree(plan.run / "colours", ignore_errors=True)  # those of the prior as it was
+    with PieceBank((), fmt.sample_rate_hz, 2 * plan.pieces, soundfonts=fonts, compose=solo_piece, rest_s=0.3) as solos:
+        out, config, batch = plan.run / "prior", prior_config(fmt), plan.batch or 12
+        train_prior(out, bank, solos, fmt, config, plan.start, minutes=minutes, batch=batch, device=plan.device)
+
+
+def _train_decoder(plan: _Plan, bank: PieceBank, minutes: float, reflow: bool = False) -> None:
+    train_decoder(
+        plan.run / ("reflow" if reflow else "decoder"),
+        bank,
+        plan.fmt,
+        plan.prior,
+        CODEC,
+        encoder_config(plan.fmt),
+        decoder_config(plan.fmt),
+        _teacher(plan.run, plan.donor) if reflow else plan.start,
+        minutes=minutes,
+        batch=plan.batch or 4,
+        device=plan.device,
+        reflow_steps=REFLOW_STEPS if reflow else None,
+    )
+
+
+def _train_vocoder(plan: _Plan, bank: PieceBank, minutes: float) -> None:
+    train_vocoder(
+        plan.run / "vocoder",
+        bank,
+        plan.fmt,
+        vocoder_config(plan.fmt),
+        PlayedPrior(plan.prior),
+        plan.start,
+        minutes=minutes,
+        batch=plan.batch or 5,
+        adversarial_from=plan.adversarial_from,
+        device=plan.device,
+    )
+
+
+_TRAINERS: dict[str, Callable[[_Plan, PieceBank, float], None]] = {
+    "prior": _train_prior,
+    "decoder": _train_decoder,
+    "reflow": partial(_train_decoder, reflow=True),
+    "vocoder": _train_vocoder,
+}
 
 
 def _prior(run: Path, donor: Path | None, fmt: MelFormat) -> NotePrior:
