@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import product
@@ -14,6 +15,7 @@ from pathlib import Path
 import jack
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from peers import RATE, Audio, Peer, Server, level, running_daemon
 from test_recovery import MEASURED, ORGAN, wait_until
 
@@ -22,7 +24,7 @@ from specdiffd.control.client import ControlClient
 pytestmark = pytest.mark.slow
 TARGETS = (("engine",), ("io",), ("standby",), ("engine", "io"), ("engine", "standby"), ("io", "standby"))
 ROUNDS = [*product((signal.SIGKILL, signal.SIGSTOP), TARGETS)] * 2  # 24
-BLOCK_S = 0.05
+BLOCK_S, STEP_S = 0.05, 3.0
 # Seconds until the sound is back, as the manual states them: noticing (at once, or 5 s without a sign of life) and starting anew.
 # What a standby and the forecast bridge is not missed at all.
 NOTICED_S = {signal.SIGKILL: 0.0, signal.SIGSTOP: 6.0}
@@ -58,11 +60,30 @@ def heard_by(peer: Peer, seconds: float) -> Audio:
     return audio
 
 
-def back_s(audio: Audio, usual: float) -> tuple[float, float]:
-    """When the sound is back for good, and how many seconds of silence there were before."""
+def silent_blocks(audio: Audio, usual: float) -> NDArray[np.intp]:
+    """Which blocks are far below the usual level."""
     samples = round(BLOCK_S * RATE)
-    silent = np.flatnonzero([level(block) < 0.3 * usual for block in audio[: len(audio) // samples * samples].reshape(-1, samples)])
-    return (float(silent[-1] + 1) * BLOCK_S, len(silent) * BLOCK_S) if len(silent) else (0.0, 0.0)
+    blocks = audio[: len(audio) // samples * samples].reshape(-1, samples)
+    return np.flatnonzero([level(block) < 0.3 * usual for block in blocks])
+
+
+def heard_until_back(client: ControlClient, peer: Peer, usual: float, deaths: int, longest_s: float) -> tuple[float, float]:
+    """Listen until nothing is silent any more and so many deaths are counted: when the sound was back, and how long it was away."""
+    started_s = time.monotonic()
+    back_s = silent_s = 0.0
+    while (begun_s := time.monotonic() - started_s) < longest_s:
+        silent = silent_blocks(heard_by(peer, STEP_S), usual)
+        silent_s += len(silent) * BLOCK_S
+        if len(silent):
+            back_s = begun_s + float(silent[-1] + 1) * BLOCK_S
+        elif counted(client) >= deaths:
+            break
+    return back_s, silent_s
+
+
+def counted(client: ControlClient) -> int:
+    """Deaths so far."""
+    return sum(client.call("status")["counters"]["restarts"].values())
 
 
 def rested(client: ControlClient, targets: tuple[str, ...]) -> bool:
@@ -91,10 +112,10 @@ def test_what_is_killed_or_stopped_comes_back(tmp_path: Path, load: str, loops: 
             bound = bound_s(number, targets, load, before["processes"]["standby"] is not None)
             for name in targets:
                 os.kill(before["processes"][name], number)
-            audio = heard_by(peer, max(10.0, bound + 5.0))
+            died = sum(before["counters"]["restarts"].values())
+            back, silent = heard_until_back(client, peer, usual, died + len(targets), bound + 15.0)
             after = client.call("status")
-            back, silent = back_s(audio, usual)
-            deaths = sum(after["counters"]["restarts"].values()) - sum(before["counters"]["restarts"].values())
+            deaths = sum(after["counters"]["restarts"].values()) - died
             kept = [n for n, pid in before["processes"].items() if pid and n not in targets and pid not in after["processes"].values()]
             row = {"signal": number.name, "of": "+".join(targets), "back_s": round(back, 2), "silent_s": round(silent, 2), "bound_s": bound}
             rows.append(row | {"deaths": deaths, "lost": kept})
