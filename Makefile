@@ -13,7 +13,7 @@ FAST := not slow and not gpu and not live
 PLAY_PACKAGES := libportaudio2
 TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 libfluidsynth3 fluid-soundfont-gm
 
-.PHONY: play test check coverage lint docs lowest fuzz archive rounds test-slow test-live test-gpu goldens bench train evaluate clean
+.PHONY: play test check lint docs lowest fuzz archive rounds test-slow test-live test-gpu goldens bench train evaluate clean
 .DELETE_ON_ERROR:
 
 play: $(VENV)/.play
@@ -22,10 +22,8 @@ play: $(VENV)/.play
 test: $(VENV)/.dev
 	$(BIN)/pytest -q -m "$(FAST)" $(ARGS)
 
-check: lint test
-
-# How much of the package the same tests reach; tracing makes them half as long again.
-coverage: $(VENV)/.dev
+# The same tests as make test. Tracing them costs little: the time goes into networks and compiled loops.
+check: lint
 	$(BIN)/pytest -q -m "$(FAST)" --cov --cov-report=term $(ARGS)
 
 lint: $(VENV)/.dev
