@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from peers import RATE, Peer, Server, loudest_hz, running_daemon
 from test_keyboards import ON, SINES, sounding, until
+
+from specdiffd.daemon.children import Work
 
 
 def test_the_daemon_takes_the_servers_rate(tmp_path: Path) -> None:
@@ -39,3 +42,24 @@ def test_a_rate_that_the_server_has_not_is_named(tmp_path: Path) -> None:
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 3
     assert "audio.sample_rate_hz is 48000, the device has 44100 (auto takes that)" in result.stderr.splitlines()[-1]
+
+
+def test_it_waits_for_a_device_says_so_once_and_begins(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """In one process, which costs next to nothing."""
+    with Server(tmp_path) as server:
+        server.stop()
+        with running_daemon(tmp_path, *SINES, "--wait", "-o", "midi.api=none") as client:
+            until(lambda: client.call("status")["audio"]["waiting"], 20)
+            io = client.call("status")["processes"]["io"]
+            before_s, started_s = Work.of(io).processor_s, time.monotonic()
+            time.sleep(5)
+            used = (Work.of(io).processor_s - before_s) / (time.monotonic() - started_s)
+            server.start()
+            until(lambda: client.call("status")["audio"]["output"], 20)
+            assert client.call("status")["processes"]["io"] == io
+            with Peer(keys=False) as peer:
+                client.call("note_on", pitch=81)
+                assert loudest_hz(peer.play([], 1.5)[RATE // 2 :]) == pytest.approx(880, abs=3)
+    said = [line for line in capfd.readouterr().err.splitlines() if "specdiffd.daemon" in line and "audio" in line.lower()]
+    assert len([line for line in said if "ERROR" in line]) == 1, said
+    assert used < 0.1
