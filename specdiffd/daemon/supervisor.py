@@ -256,8 +256,10 @@ class Daemon:
         """The standby takes over, from the score as the engine knew it and everything that was played since."""
         if self._engine.pid is None and self._standby.loaded:
             log.info("the standby takes over")
-            self._standby.name, self._standby.failures = self._engine.name, self._engine.failures
-            self._engine, self._standby = self._standby, Child("standby", self._create_standby)
+            promoted = self._standby
+            promoted.name, promoted.failures = self._engine.name, self._engine.failures
+            promoted.create = self._create_engine  # the next one in its place must not load behind other programs
+            self._engine, self._standby = promoted, Child("standby", self._create_standby)
         elif self._engine.due:
             self._engine.start()
         if self._engine.loaded and not self._engine.went and self._stream:

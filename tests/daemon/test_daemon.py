@@ -17,7 +17,9 @@ import soundfile
 import zmq
 from running import children, daemon, loudness, wait_until
 
+from specdiffd.base.config import Config
 from specdiffd.base.errors import ControlError
+from specdiffd.daemon.supervisor import Daemon
 from specdiffd.instruments.sine import SineInstrument
 from specdiffd.player.rehearsal import measure, rehearse
 from specdiffd.player.settings import settings_for
@@ -229,6 +231,16 @@ def test_a_standby_that_hangs_is_replaced_before_and_after_it_takes_over(tmp_pat
         wait_until(lambda: client.call("status")["counters"]["restarts"]["engine"] >= 2)
         wait_until(lambda: client.call("status")["forecast_s"] > 1)
         assert [n["pitch"] for n in client.call("status")["sounding_notes"]] == [60]
+
+
+def test_what_follows_a_standby_that_took_over_goes_behind_nobody() -> None:
+    behind_others = []
+    supervisor = Daemon(Config(), fake=True)
+    supervisor._create_engine = lambda pipe, background=False: behind_others.append(background)  # type: ignore
+    supervisor._standby.loaded = True
+    supervisor._mend_engine()  # there is no engine: the standby takes over
+    supervisor._engine.create(None)  # type: ignore[arg-type]
+    assert behind_others == [False]
 
 
 def test_a_supervisor_that_stands_still_silences_nothing(tmp_path: Path) -> None:
