@@ -98,9 +98,9 @@ def release_like_longer(
     ages_s = np.array([length_s + known_s, ATTACK_LAST_S + known_s])
     just_released = np.empty((2, weights.shape[1]), np.float32)
     shape_weights(net, envelope, moments(ages_s, known_s, net.scale.never_s), np.ones(2, np.bool_), just_released)
-    ratio, longest = just_released[0], just_released[1]
+    ratio, attack_long = just_released[0], just_released[1]
     for k in range(len(ratio)):
-        ratio[k] /= longest[k]
+        ratio[k] /= attack_long[k]
     choke_s = np.full(len(early), -net.scale.never_s, np.float32)
     longer_at = Moments(ATTACK_LAST_S + at.release_s, at.release_s, choke_s, at.pedal, at.modulation, held.gain)
     longer = np.empty(weights.shape, np.float32)
