@@ -1,1 +1,1 @@
-"""How a network is run: by PyTorch as it is, or compiled by OpenVINO."""
+"""Backends that run networks: PyTorch, or OpenVINO."""

@@ -1,7 +1,7 @@
 """The interface between networks and what runs them.
 
-A network keeps whatever streams (caches, masks, positions) outside of a few pure functions of tensors, such as `Decoder.lower` and
-`Vocoder.read`. It describes each of them as a `Kernel` and calls it through the `Backend` that it was made with.
+A network's arithmetic is in a few pure functions of tensors, such as `Decoder.lower` and `Vocoder.read`; caches, masks and positions are
+computed outside of them. The network describes each function as a `Kernel` and calls it through the `Backend` that it was made with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 Function = Callable[..., tuple[Tensor, ...]]  # of a module and tensors
-Sizes = Mapping[str, tuple[int, ...] | int]  # by name: those to compile for, ascending; or a number whose multiples one graph takes
+Sizes = Mapping[str, tuple[int, ...] | int]  # by name: the sizes to compile for, ascending; or a number: one graph takes its multiples
 Report = Callable[[str], object]
 
 
@@ -23,7 +23,7 @@ class Input(NamedTuple):
     shape: tuple[int | str, ...]  # a name stands for a size that varies from call to call
     fill: float = 0.0  # of the padding
     exact: bool = False  # float32, whatever the kernel's dtype
-    masked: bool = False  # the padding may hold anything, since another argument masks it
+    masked: bool = False  # the padding may have any values, since another argument masks it
 
     @property
     def axes(self) -> dict[int, str]:
@@ -32,7 +32,7 @@ class Input(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """A pure function of a module's weights and of tensors, with what a compiler needs to know of it."""
+    """A pure function of a module's weights and of tensors, and the shapes and types that a compiler needs."""
 
     function: Function
     module: nn.Module
@@ -51,7 +51,7 @@ class Backend(Protocol):
 
     @property
     def missed(self) -> int:
-        """Calls of sizes that nothing was compiled for: they are slow."""
+        """Calls with sizes that nothing was compiled for, which are slow."""
 
     def add(self, kernels: Sequence[Kernel]) -> None:
         """Get ready to run these kernels with the weights that their modules have now."""
@@ -60,4 +60,4 @@ class Backend(Protocol):
         """The results of ``function(module, *arguments)``. They may lie in memory that the next run of it overwrites."""
 
     def warm_up(self, report: Report) -> None:
-        """Do what is slow the first time. ``report`` is called with the name of each piece of work before it begins."""
+        """Do the work that the first calls would wait for. ``report`` is called with the name of each piece before it begins."""

@@ -1,4 +1,4 @@
-"""Networks run by PyTorch, operation by operation: to train, and to play on a GPU."""
+"""PyTorch as a backend, operation by operation: to train, and to play on a GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from specdiffd.backends.base import Function, Kernel, Report
 
 @dataclass(frozen=True)
 class Eager:
-    """Calls functions as they are.
+    """Calls the functions directly.
 
     Args:
         loops: signal processing runs as compiled loops; only for networks on a CPU that are not trained.
@@ -22,14 +22,14 @@ class Eager:
     missed: int = 0
 
     def add(self, kernels: Sequence[Kernel]) -> None:
-        """Nothing has to be compiled."""
+        """Nothing to do."""
 
     def run(self, function: Function, module: nn.Module, *arguments: Tensor) -> tuple[Tensor, ...]:
         """The results of ``function(module, *arguments)``, with gradients where PyTorch records them."""
         return function(module, *arguments)
 
     def warm_up(self, report: Report) -> None:
-        """Nothing is slow the first time."""
+        """Nothing to do."""
 
 
 EAGER = Eager()  # for networks that are trained, on any device

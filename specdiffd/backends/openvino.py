@@ -1,9 +1,9 @@
-"""Networks compiled by OpenVINO: to play on a CPU.
+"""OpenVINO as a backend, to play on a CPU.
 
-A revision is hundreds of small operations, and PyTorch spends more time on calling them than on computing them. A graph is one call.
+A revision is hundreds of small operations, and PyTorch takes longer to call them than to compute them. A graph is one call.
 
 Graphs of fixed sizes are the fastest. So there are graphs of a few sizes, each compiled when it is first needed, and a call is padded to
-the next larger one. Masks and causality keep the padding from being heard. The batch is not padded: each part costs its full time.
+the next larger one. Masks and causality keep the padding out of the results. The batch is not padded, since every part takes its full time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class OpenVino:
     """Runs each kernel as graphs.
 
     Args:
-        threads: that compute.
+        threads: for computation.
     """
 
     loops = True
@@ -40,12 +40,12 @@ class OpenVino:
         self._graphs: dict[tuple[nn.Module, Function], Graph] = {}
 
     def __deepcopy__(self, memo: dict[int, object]) -> OpenVino:
-        """Itself: a network is copied to be traced, and what runs it is not part of it."""
+        """Itself: a network is copied for tracing, and the copy needs no backend."""
         return self
 
     @property
     def missed(self) -> int:
-        """Calls that no graph was large enough for."""
+        """Calls for which no graph was large enough."""
         return sum(graph.missed for graph in self._graphs.values())
 
     def add(self, kernels: Sequence[Kernel]) -> None:
@@ -71,10 +71,10 @@ class OpenVino:
 class Graph:
     """One kernel, compiled for each of its sizes.
 
-    Where no graph is large enough, PyTorch computes the call, sometimes much more slowly. This is counted, and logged the first time.
+    If no graph is large enough, PyTorch computes the call, sometimes much more slowly. This is counted, and logged the first time.
 
     Attributes:
-        missed: calls that no graph was large enough for.
+        missed: calls for which no graph was large enough.
     """
 
     def __init__(self, kernel: Kernel, threads: int) -> None:
@@ -118,7 +118,7 @@ class Graph:
             self(*_zeros(self._kernel, dict(zip(names, combination, strict=True)), self._kernel.dtype))
 
     def _without(self, arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """A call that no graph is large enough for, by PyTorch."""
+        """A call for which no graph is large enough, by PyTorch."""
         self.missed += 1
         module = self._kernel.module
         if self.missed == 1:
@@ -127,7 +127,7 @@ class Graph:
         return self._kernel.function(module, *arguments)
 
     def _padded_sizes(self, sizes: Numbers) -> dict[str, int] | None:
-        """The next sizes that there is a graph for; None if there is none."""
+        """The next larger sizes of a graph; None if there are none."""
         padded: dict[str, int] = {}
         for name, size in sizes.items():
             choices = self._kernel.sizes[name]
@@ -141,7 +141,7 @@ class Graph:
         return padded
 
     def _request(self, sizes: Numbers) -> Any:
-        """The graph of these sizes, compiled if there is none yet. A size given as a multiple stays open."""
+        """The graph of these sizes, compiled at the first request. A size given as a multiple stays dynamic."""
         fixed = {name: size for name, size in sizes.items() if not isinstance(self._kernel.sizes[name], int)}
         key = tuple(fixed.values())
         if key not in self._requests:
@@ -152,7 +152,7 @@ class Graph:
         return self._requests[key]
 
     def _shared(self, x: Tensor) -> Any:
-        """OpenVINO's tensor of the same memory. It keeps only the address. NumPy has no bfloat16."""
+        """An OpenVINO tensor of the same memory, which must stay alive: only its address is kept. NumPy has no bfloat16."""
         if x.dtype != torch.bfloat16:
             return self._openvino.Tensor(x.numpy(), shared_memory=True)
         return self._openvino.Tensor(x.view(torch.int16).numpy(), self._openvino.Shape(x.shape), self._openvino.Type.bf16)
@@ -167,23 +167,23 @@ class Graph:
 
 
 def _converted(kernel: Kernel) -> Any:
-    """The kernel as OpenVINO's model, in float32, of open sizes."""
+    """The kernel as an OpenVINO model, in float32, with dynamic sizes."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     sizes = {name: size if isinstance(size, int) else size[0] for name, size in kernel.sizes.items()}
     traceable = _Traceable(copy.deepcopy(kernel.module).float(), kernel.function)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the tracer, which says that fixed sizes become part of the graph
+        warnings.simplefilter("ignore")  # the tracer warns that fixed sizes become part of the graph
         traced = torch.jit.trace(traceable, _zeros(kernel, sizes, torch.float32), check_trace=False)
-        # not by openvino.convert_model, which reports its use to Google Analytics from a forked process
-        # The frontend reads from the decoder until it has converted it, without holding it.
+        # Not openvino.convert_model: it reports its use to Google Analytics from a forked process.
+        # The frontend holds no reference to the decoder that it converts, so the decoder must stay in a variable.
         decoder, frontend = TorchScriptPythonDecoder(traced), FrontEndManager().load_by_framework("pytorch")
         return frontend.convert(frontend.load(decoder))
 
 
 def _in_bfloat16(model: Any, kernel: Kernel) -> Any:
-    """The model with arguments and results of bfloat16, but for those that are exact."""
+    """The model with arguments and results in bfloat16, except for exact arguments."""
     from openvino import Type
     from openvino.preprocess import PrePostProcessor
 
@@ -201,21 +201,21 @@ def _sized(given: Input, sizes: Numbers) -> list[int]:
 
 
 def _zeros(kernel: Kernel, sizes: Numbers, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Arguments of these sizes."""
+    """Zero arguments of these sizes."""
     return tuple(torch.zeros(_sized(given, sizes), dtype=torch.float32 if given.exact else dtype) for given in kernel.inputs)
 
 
 def _padded(x: Tensor, given: Input, sizes: Numbers) -> Tensor:
     """An argument, padded at the end of each axis that varies."""
-    wanted = _sized(given, sizes)
-    if given.masked and x.stride() == tuple(math.prod(wanted[axis + 1 :]) for axis in range(x.ndim)):
-        return x.as_strided(wanted, x.stride())  # it lies in a buffer of just this size (diffusion.caches.Growing)
-    padding = [end for size, wide in zip(reversed(x.shape), reversed(wanted), strict=True) for end in (0, wide - size)]
+    shape = _sized(given, sizes)
+    if given.masked and x.stride() == tuple(math.prod(shape[axis + 1 :]) for axis in range(x.ndim)):
+        return x.as_strided(shape, x.stride())  # the first rows of a buffer of this shape (diffusion.caches.Growing)
+    padding = [end for size, wide in zip(reversed(x.shape), reversed(shape), strict=True) for end in (0, wide - size)]
     return (F.pad(x, padding, value=given.fill) if any(padding) else x).contiguous()
 
 
 class _Traceable(nn.Module):
-    """A function of a module, as the tracer takes it."""
+    """A function of a module, in the form that the tracer needs."""
 
     def __init__(self, module: nn.Module, function: Function) -> None:
         super().__init__()

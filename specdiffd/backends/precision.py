@@ -7,15 +7,15 @@ from functools import lru_cache
 
 import torch
 
-BF16_GAIN = 1.3  # processors with units for bfloat16 gain more; a smaller gain may be chance, and would not be worth the rounding
+BF16_GAIN = 1.3  # least speed-up: with bfloat16 units it is larger; a smaller one may be noise, and not worth the rounding
 
 
 @lru_cache
 def bfloat16_is_faster(device: str) -> bool:
     """Whether networks compute faster in bfloat16 on a torch device.
 
-    A GPU of NVIDIA has units for it from compute capability 8 on, one of AMD under ROCm has them; a product that is small enough to try
-    would time the launching of kernels there. Others (mps, xpu) stay with float32, in which every operation is known to work.
+    NVIDIA GPUs have units for it from compute capability 8 on, and so have AMD GPUs under ROCm. They are not measured: a small product
+    would time the launch of its kernel. Devices of other kinds (mps, xpu) use float32, in which every operation is known to work.
     """
     kind = torch.device(device).type
     if kind == "cuda":
@@ -25,7 +25,7 @@ def bfloat16_is_faster(device: str) -> bool:
 
 @torch.inference_mode()
 def _processor_gains() -> bool:
-    """Whether a typical matrix product is faster: measured, since processors that emulate bfloat16 are slower with it."""
+    """Whether a typical matrix product is faster. Measured, since processors that emulate bfloat16 are slower with it."""
 
     def seconds(dtype: torch.dtype) -> float:
         a, b = torch.ones(64, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)

@@ -17,12 +17,18 @@ class PassSizes:
     late_frames: int = 4  # a revision may begin so many frames before its splice; with fewer it can take in fewer of the events that follow
     pass_frames: int = 64  # longer stretches are cut into passes of so many
     pass_tokens: int = 48  # more tokens are cut into passes of so many; an event can interrupt only between passes
+    prepared_frames: int = 48  # windows are prepared so far ahead of the next slice; with fewer, a slice may wait for its window
     cache_rows: int = 256  # keys and values get room for so many more at a time; with less, they are copied more often
 
     @property
     def longest_revision_frames(self) -> int:
         """Frames of a revision that begins before its splice."""
         return self.revision_frames + self.late_frames
+
+    @property
+    def unprepared_frames(self) -> int:
+        """A draft is left unfinished if so many known frames must be read first: with more, finishing it would take longer than it lasts."""
+        return 2 * self.revision_frames
 
     @property
     def decoder_frames(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What is kept of earlier tokens and frames, so that the next ones need not compute it again. All of it are values."""
+"""Caches of earlier tokens and frames for the next ones. All are values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from specdiffd.base.sizes import SIZES
 from specdiffd.diffusion.layers import CausalConv2d
 
 KeysValues = tuple[Tensor, Tensor]  # (B, heads, S, d) each
-NEVER_VISIBLE = 1 << 30  # stands in Conditioning.visible_from for padding: later than any frame
+NEVER_VISIBLE = 1 << 30  # of padding, in Conditioning.visible_from: later than any frame
 
 
 class Growing:
     """A tensor (n, B, c, S, d) that grows along S without copying the rows it has.
 
-    A value: its rows never change. Appending writes into the spare room of the buffer behind them, unless another value that shares the
-    buffer has rows there; then the rows are copied to a new buffer.
+    A value: its rows never change. Appending writes after them into the spare rows of the buffer. If another value that shares the buffer
+    has rows there, the rows are copied to a new buffer first.
     """
 
     __slots__ = ("__weakref__", "_buffer", "_users", "count")
@@ -33,7 +33,7 @@ class Growing:
 
     @property
     def tensor(self) -> Tensor:
-        """The rows there are, (n, B, c, count, d)."""
+        """The rows (n, B, c, count, d)."""
         return self._buffer[:, :, :, : self.count]
 
     def first(self, count: int) -> Growing:
@@ -61,7 +61,7 @@ def layer_of(stacked: Tensor, layer: int) -> KeysValues:
 
 
 def stack_layers(layers: Sequence[KeysValues]) -> Tensor:
-    """(2 layers, B, heads, S, d): one tensor is cut, joined and handed on by one operation."""
+    """All layers' keys and values in one tensor (2 layers, B, heads, S, d), which one operation cuts or joins."""
     return torch.stack([x for pair in layers for x in pair])
 
 
@@ -81,10 +81,10 @@ class NotesState(NamedTuple):
 
 
 class Conditioning(NamedTuple):
-    """Encodings that the decoder attends to besides its own frames; made once per window and kept."""
+    """Encodings for the decoder's cross-attention; made once per window and kept."""
 
     keys_values: Growing  # (2 layers, B, heads, S, d)
-    visible_from: Tensor  # (B, S) the first frame of the window that may look at each encoding
+    visible_from: Tensor  # (B, S) the first frame of the window that may attend to each encoding
 
     def first(self, encodings: int) -> Conditioning:
         """The first ``encodings`` encodings."""
@@ -97,7 +97,7 @@ class Conditioning(NamedTuple):
 
 
 class DecoderState(NamedTuple):
-    """Frames of a window that others follow, as the causal decoder keeps them."""
+    """The causal decoder's cache of the first frames of a window."""
 
     keys_values: Growing  # (2 layers, B, heads, frames, d)
     images: tuple[Growing, ...]  # (1, B, C, 2 + frames, mel) each convolution's inputs, two empty frames before them

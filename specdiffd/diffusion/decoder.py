@@ -1,8 +1,8 @@
 """FiLM decoder of Spectrogram Diffusion (arXiv 2206.05408, section 3.3).
 
-With the default config this is the published network. The built-in instrument turns on two fields: ``causal`` (a frame attends to itself
-and earlier frames, and only to tokens that it can have heard, so that keys and values are kept for the frames that follow) and
-``stem_channels`` (small causal 2-D convolutions around the transformer, which also read the note prior).
+With the default config this is the published network. The built-in instrument sets two fields. With ``causal`` a frame attends to itself
+and earlier frames, and to tokens whose events it contains or follows, so keys and values can be kept for later frames. ``stem_channels``
+adds small causal 2-D convolutions around the transformer, which also read the note prior.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from specdiffd.diffusion.layers import CausalConv2d, FiLM, RMSNorm, joined_bias,
 
 
 class Schedule(NamedTuple):
-    """FiLM tables of a few diffusion times: they depend on nothing else, so they are made once."""
+    """FiLM tables of a few diffusion times. They depend on the time alone, so they are made once."""
 
-    layers: Tensor  # (times, 2 layers, 2, d): of each layer the self-attention's and the feed-forward's
+    layers: Tensor  # (times, 2 layers, 2, d): for each layer those of self-attention and of feed-forward
     stem: Tensor | None  # (times, 2, channels)
 
     def at(self, place: Tensor) -> Schedule:
-        """The tables of each frame, whose time is number ``place`` (B, F)."""
+        """The tables for frames whose diffusion times have the indices ``place`` (B, F)."""
         return Schedule(self.layers[place], None if self.stem is None else self.stem[place])
 
 
@@ -42,7 +42,7 @@ class Decoder(nn.Module):
         backend: runs :meth:`step` and :meth:`condition`.
     """
 
-    HEAD_CHANNELS = 8
+    HEAD_CHANNELS = 8  # that the transformer adds to the stem's; checkpoints have weights for these
 
     def __init__(self, config: DecoderConfig, backend: Backend = EAGER) -> None:
         super().__init__()
@@ -67,10 +67,10 @@ class Decoder(nn.Module):
 
         Args:
             encodings: (B, S, d).
-            visible_from: (B, S) the first frame of the window that may look at each encoding.
+            visible_from: (B, S) the first frame of the window that may attend to each encoding.
         """
         (keys_values,) = self.backend.run(Decoder.cross_keys_values, self, encodings)
-        return Conditioning(Growing(keys_values.clone()), visible_from)  # the next run may overwrite what this one gives
+        return Conditioning(Growing(keys_values.clone()), visible_from)  # the next run may overwrite the result
 
     def cross_keys_values(self, encodings: Tensor) -> tuple[Tensor]:
         """A kernel: (B, S, d) to (2 layers, B, heads, S, d)."""
@@ -165,10 +165,10 @@ class Decoder(nn.Module):
             past_bias, bias, notes_bias: (1, past), (F, F) and (B, 1, F, S), added to the attention's scores.
             x, prior: (B, F, mel).
             positions: (F, d).
-            before: (B, C, 2, mel) what each convolution read last.
+            before: (B, C, 2, mel) last input frames of each convolution.
 
         Returns:
-            hidden (B, F, d), the frames' keys and values, what each convolution read (B, C, F, mel), and the stem's features.
+            hidden (B, F, d), the frames' keys and values, inputs of each convolution (B, C, F, mel), and the stem's features.
         """
         first = torch.stack((x, prior, (x - prior) / self.config.noise_scale), 1)  # (B, 3, F, mel)
         factor, shift = stem_films.permute(2, 0, 3, 1)[..., None]  # (B, C, F, 1) each
@@ -194,10 +194,10 @@ class Decoder(nn.Module):
 
         Args:
             films, past, notes, past_bias, bias, notes_bias, before: as those of :meth:`lower`.
-            h, stem: (B, F, d) and (B, C, F, mel), what :meth:`lower` returns as hidden and as features.
+            h, stem: (B, F, d) and (B, C, F, mel), hidden and features from :meth:`lower`.
 
         Returns:
-            velocities (B, F, mel), the frames' keys and values, and what each convolution read (B, C, F, mel).
+            velocities (B, F, mel), the frames' keys and values, and inputs of each convolution (B, C, F, mel).
         """
         h, new = _through(self.decoders[self.lower_layers :], h, films, past, notes, joined_bias(past_bias, bias), notes_bias)
         features = self.spec_out(self.decoder_norm(h)).unflatten(-1, (self.HEAD_CHANNELS, self.config.input_dims)).transpose(1, 2)
@@ -206,7 +206,7 @@ class Decoder(nn.Module):
         return self.head[1](fourth, before[1]).squeeze(1), new, third, fourth
 
     def _biases(self, frames: int, conditioning: Conditioning, known: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Where the frames after ``known`` may look: earlier frames (1, known), their own (F, F) and encodings (B, 1, F, S)."""
+        """Attention biases of F frames after ``known`` ones: to those (1, known), to each other (F, F), to encodings (B, 1, F, S)."""
         dtype, device = self.spec_out.weight.dtype, conditioning.visible_from.device
         columns = torch.arange(known, known + frames, device=device)
         rows = columns if self.config.causal else torch.full_like(columns, NEVER_VISIBLE - 1)
@@ -218,7 +218,7 @@ class Decoder(nn.Module):
 def _through(
     layers: Iterable[nn.Module], h: Tensor, films: Tensor, past: Tensor, notes: Tensor, bias: Tensor, notes_bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Hidden (B, F, d) behind the layers, and their new keys and values (2 layers, B, heads, F, d)."""
+    """Hidden (B, F, d) after the layers, and their new keys and values (2 layers, B, heads, F, d)."""
     new: list[KeysValues] = []
     for k, layer in enumerate(layers):
         h, added = layer(h, films[:, :, 2 * k : 2 * k + 2], layer_of(past, k), bias, layer_of(notes, k), notes_bias)

@@ -1,7 +1,7 @@
 """Notes encoder and context encoder of Spectrogram Diffusion (arXiv 2206.05408, section 3.3).
 
-With the default config these are the published networks. With ``causal`` a token attends to itself and to earlier tokens only, so that keys
-and values are kept for the tokens that follow.
+With the default config these are the published networks. With ``causal`` a token attends to itself and to earlier tokens only, so keys and
+values can be kept for later tokens.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ class ContextEncoder(nn.Module):
     def forward(self, frames: Tensor, valid: Tensor | None = None) -> Tensor:
         """(B, n, mel) to (B, n, d); n <= targets_context_length, the last frame is the one just before the window.
 
-        Positions count from the end: n frames take the last n positions, as in the training code of the published checkpoints (diffusers
-        differs for n other than 0 and 256).
+        Positions count from the end: n frames take the last n positions, as in the training code of the published checkpoints. diffusers
+        differs unless n is 0 or 256.
 
         Args:
             frames: in the model's range.

@@ -1,4 +1,4 @@
-"""What the encoders and the decoder run through their backends when they play, with all sizes that it is compiled for."""
+"""The kernels of the encoders and the decoder for playing, with the sizes that they are compiled for."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def decoder_kernels(decoder: Decoder, parts: int) -> list[Kernel]:
 
 
 def _image(c: DecoderConfig, channels: int, parts: int) -> Input:
-    """What a convolution of ``channels`` read last."""
+    """The last input frames of a convolution with ``channels`` input channels."""
     return Input((parts, channels, CausalConv2d.TAPS - 1, c.input_dims))
 
 
 def _attention(c: DecoderConfig, layers: int, parts: int) -> tuple[Input, ...]:
-    """What ``layers`` layers take besides their frames: FiLM tables, keys and values of frames and encodings, and three biases."""
+    """Inputs of ``layers`` layers in addition to hidden frames: FiLM tables, keys and values of frames and encodings, three biases."""
     return (
         Input((parts, "F", 2 * layers, 2, c.d_model)),
         Input((2 * layers, parts, c.num_heads, "K", c.d_kv), masked=True),

@@ -30,7 +30,7 @@ class RMSNorm(nn.Module):
 class FusedModule(nn.Module):
     """A module whose state dict shows some of its parameters in parts, under the names of the hub layout.
 
-    One matrix product of three stacked weights is faster than three of one, and small products are what a revision is.
+    One product with three stacked weights is faster than three products, and a revision consists of small products.
     """
 
     FUSED: ClassVar[dict[str, tuple[str, ...]]] = {}  # parameter: the names of its parts, stacked along dimension 0
@@ -70,7 +70,7 @@ class DenseReluDense(FusedModule):
         return self.wo(F.gelu(gate, approximate="tanh") * value)
 
 
-NOWHERE = -1e30  # in a float: it swallows any score, and scaled it is no infinity yet
+NOWHERE = -1e30  # masks any score; finite in bfloat16 too, and after scaling
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -82,11 +82,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale
     """Attention over heads: (B, heads, T, d) to (B, T, heads * d).
 
     Args:
-        bias: from :func:`mask_bias`, broadcastable to (B, heads, T, S); None: every query may look everywhere.
+        bias: from :func:`mask_bias`, broadcastable to (B, heads, T, S); None: every query may attend to every key.
         scale: 1 in the published networks, 1 / sqrt(d) in the built-in ones.
     """
     if scale != 1:
-        query = query * scale  # there are fewer of them than keys
+        query = query * scale  # cheaper than scaling the keys: there are more of those
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0).transpose(1, 2).flatten(2)
 
 
@@ -96,17 +96,16 @@ def following(past: tuple[Tensor, Tensor] | None, key: Tensor, value: Tensor) ->
 
 
 def mask_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the scores where ``mask`` is False.
+    """A bias on the scores: 0 where ``mask`` is True, ``NOWHERE`` elsewhere.
 
-    Finite (in bfloat16 too, whatever ``dtype`` is), so that a row without any True attends uniformly, as it does in the
-    public code.
+    It is finite in float32 and bfloat16, so that a row without any True attends uniformly, as in the public code.
     """
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, NOWHERE)
 
 
-def joined_bias(past: Tensor, own: Tensor) -> Tensor:
-    """(T, S + T) from that of earlier keys (1, S), the same for every query, and that of the queries' own (T, T)."""
-    return torch.cat((past.expand(own.shape[0], -1), own), 1)  # sizes are taken from shapes: the tracer makes a constant of a len()
+def joined_bias(past: Tensor, present: Tensor) -> Tensor:
+    """Bias (T, S + T) from that on earlier keys (1, S), the same for every query, and that on the T new keys (T, T)."""
+    return torch.cat((past.expand(present.shape[0], -1), present), 1)  # not len(): the tracer would make it a constant
 
 
 class SelfAttention(FusedModule):
@@ -138,7 +137,7 @@ class Attention(FusedModule):
 
 
 class DecoderSelfAttention(Attention):
-    """Frames to frames."""
+    """Attention from frames to frames."""
 
     FUSED: ClassVar = {"to_qkv": ("to_q", "to_k", "to_v")}
 
@@ -153,7 +152,7 @@ class DecoderSelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """Frames to encodings."""
+    """Attention from frames to encodings."""
 
     FUSED: ClassVar = {"to_kv": ("to_k", "to_v")}
 
@@ -180,7 +179,7 @@ class FiLM(nn.Module):
         self.scale_bias = nn.Linear(inputs, 2 * width, bias=False)
 
     def table(self, embedding: Tensor) -> Tensor:
-        """Embeddings (..., inputs) to 1 + scale and shift, (..., 2, width): depends on the time alone, so it is made once."""
+        """Embeddings (..., inputs) to 1 + scale and shift (..., 2, width). They depend on the time alone, so they are made once."""
         table = self.scale_bias(embedding).unflatten(-1, (2, -1))
         return table + torch.tensor([[1.0], [0.0]], dtype=table.dtype, device=table.device)
 
@@ -192,7 +191,7 @@ def modulate(x: Tensor, table: Tensor) -> Tensor:
 
 
 def sinusoid_positions(length: int, width: int, max_period: float = 10000.0) -> Tensor:
-    """Fixed positions (length, width): sine half, cosine half. Published checkpoints bring their own."""
+    """Fixed positions (length, width): sine half, cosine half. Published checkpoints contain theirs."""
     rates = torch.exp(-math.log(max_period) * torch.arange(width // 2) / (width // 2))
     angles = torch.arange(length)[:, None] * rates
     return F.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, width % 2))

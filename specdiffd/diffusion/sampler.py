@@ -19,7 +19,7 @@ from torch import Tensor
 
 from specdiffd.diffusion.schedule import DiffusionConfig, DiffusionSchedule
 
-NOISE_BLOCK_FRAMES = 64
+NOISE_BLOCK_FRAMES = 64  # frames drawn from one key; another number would give every seed different noise
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def frame_noise(seed: int, first_frame: int, frames: int, width: int) -> Tensor:
 
 
 def part_noise(seed: int, parts: int, first: int, frames: int, bins: int) -> Tensor:
-    """(parts, frames, bins) of :func:`frame_noise`, another for each part."""
+    """Noise (parts, frames, bins) of :func:`frame_noise`, with a different seed for each part."""
     return torch.stack([frame_noise(seed + 7919 * part, first, frames, bins) for part in range(parts)])
 
 
@@ -89,7 +89,7 @@ Draw = Callable[[], Tensor] | None
 
 
 def _alphas(schedule: DiffusionSchedule, number: int, final: Tensor) -> tuple[Tensor, Tensor]:
-    """Cumulated alphas at a step's timestep and at the one that it leads to."""
+    """Cumulated alphas at a step's timestep and at the next one; ``final`` after the last."""
     config = schedule.config
     t = schedule.timesteps[number]
     before = t - config.num_train_timesteps // len(schedule.timesteps)
@@ -137,7 +137,7 @@ def _ddpm_step(output: Tensor, x: Tensor, number: int, schedule: DiffusionSchedu
 
 
 def _ddim_step(output: Tensor, x: Tensor, number: int, schedule: DiffusionSchedule, draw: Draw) -> Tensor:
-    """Equation 12 of arXiv 2010.02502 without noise."""
+    """Equation 12 of arXiv 2010.02502 with sigma = 0."""
     config = schedule.config
     now, after = _alphas(schedule, number, torch.tensor(1.0) if config.set_alpha_to_one else schedule.alphas_cumprod[0])
     clean = _clean(output, x, now, config)
@@ -152,7 +152,7 @@ def _ddim_step(output: Tensor, x: Tensor, number: int, schedule: DiffusionSchedu
 
 
 def _solve(predict: Callable[[Tensor, int], Tensor], x: Tensor, schedule: DiffusionSchedule) -> Tensor:
-    """DPM-Solver++(2M), algorithm 2 of arXiv 2211.01095. It does not clip; thresholding it knows."""
+    """DPM-Solver++(2M), algorithm 2 of arXiv 2211.01095. It ignores ``clip_sample``, as diffusers does, but not ``thresholding``."""
     config, count = schedule.config, len(schedule.timesteps)
     every = (((1 - schedule.alphas_cumprod) / schedule.alphas_cumprod) ** 0.5).numpy()
     last = float(every[0]) if config.final_sigmas_type == "sigma_min" else 0.0

@@ -1,7 +1,7 @@
 """Noise schedules of published checkpoints: what ``scheduler/scheduler_config.json`` says, with diffusers' arithmetic.
 
-Sums and products are done in float32 in the same order, since a schedule of a thousand steps whose last
-alpha is near 0 shows every rounding.
+Sums and products are computed in float32 in the same order as there: the last alpha of a thousand steps is near 0,
+so its rounding is visible in the result.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class DiffusionSchedule(NamedTuple):
 
 
 def diffusion_schedule(config: DiffusionConfig, kind: str, steps: int) -> DiffusionSchedule:
-    """The timesteps that ``kind`` takes.
+    """The timesteps of the scheduler ``kind`` for a number of steps.
 
     Raises:
         ValueError: an unknown kind, or more steps than the network was trained with.
@@ -129,7 +129,7 @@ def betas(config: DiffusionConfig) -> Tensor:
 
 
 def _cosine(t: float) -> float:
-    """Share of the signal that is left at time t (arXiv 2102.09672, equation 17)."""
+    """Share of the signal left at time t (arXiv 2102.09672, equation 17)."""
     return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
 
@@ -155,7 +155,7 @@ def _timesteps(config: DiffusionConfig, steps: int) -> NDArray[np.int64]:
 
 
 def _solver_timesteps(config: DiffusionConfig, alphas: Tensor, steps: int) -> NDArray[np.int64]:
-    """As DPM-Solver spaces them: it leaves the last one out and may not begin at the noisiest."""
+    """Spaced as in diffusers' DPM-Solver: the last one is left out, and ``lambda_min_clipped`` may leave out the noisiest."""
     lambdas = torch.log(alphas.sqrt()) - torch.log((1 - alphas).sqrt())
     clipped = int(torch.searchsorted(lambdas.flip(0), config.lambda_min_clipped))
     n, last = config.num_train_timesteps, config.num_train_timesteps - clipped

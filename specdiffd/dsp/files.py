@@ -1,4 +1,4 @@
-"""Sound files that appear under their name when they are whole."""
+"""Sound files, written under a temporary name until they are complete."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from specdiffd.base.errors import SpecdiffdError, UsageError
 STANDARD_OUTPUT = Path("-")
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 OTHER_SOUND = {".aac", ".aif", ".aiff", ".alac", ".au", ".caf", ".m4a", ".mp3", ".opus", ".raw", ".w64", ".wma"}
-WAV_BYTES = (1 << 32) - (1 << 16)  # of samples: a WAV file's own count of its bytes has 32 bits
-PROBE_BYTES = 1 << 16
+WAV_BYTES = (1 << 32) - (1 << 16)  # largest size of a WAV file's samples: its header counts bytes in 32 bits
+PROBE_BYTES = 1 << 16  # written to find out whether a disk has room: fewer may fit where a file does not
 
 
 def is_sound_file(path: Path) -> bool:
@@ -36,10 +36,10 @@ def is_sound_file(path: Path) -> bool:
 
 
 def check_writable(path: Path, force: bool) -> None:
-    """Find out before the work begins whether a file can be made; folders that are missing are made.
+    """Check before the work begins whether a file can be written. Missing folders are made.
 
     Raises:
-        UsageError: it exists, or is no file.
+        UsageError: it exists and ``force`` is not set, or it is not a file.
         SpecdiffdError: it cannot be made; the text says why.
     """
     if path == STANDARD_OUTPUT:
@@ -55,33 +55,33 @@ def check_writable(path: Path, force: bool) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A file to write, which takes the name of ``path`` at the end; nothing of it is left after an error, or ``discard``.
+    """A file that is renamed to ``path`` when it is complete, and removed after an error or when it is discarded.
 
     Yields:
-        its path until then, and a function that says that it is not wanted.
+        its temporary path, and a function that discards it.
 
     Raises:
         SpecdiffdError: it cannot be written; the text says why.
     """
     folder = Path(tempfile.gettempdir()) if path == STANDARD_OUTPUT else path.parent
     part = folder / f".{path.name}.{os.getpid()}.part"
-    wanted = [True]
+    kept = [True]
     if folder.exists() and not folder.is_dir():
         raise SpecdiffdError(f"cannot write {path}: {folder} is no folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        yield part, wanted.clear
-        if wanted and path == STANDARD_OUTPUT:
+        yield part, kept.clear
+        if kept and path == STANDARD_OUTPUT:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
-        elif wanted:
+        elif kept:
             os.replace(part, path)
     except BrokenPipeError:
-        raise  # whoever reads has had enough
+        raise  # the reader has closed the pipe
     except OSError as error:
         raise SpecdiffdError(f"cannot write {path}: {error.strerror or error}") from error
-    except RuntimeError as error:  # soundfile's, which names no cause
+    except RuntimeError as error:  # soundfile's errors name no cause
         raise SpecdiffdError(f"cannot write {path}: {_cause(part) or error}") from error
     finally:
         with suppress(OSError):
@@ -89,7 +89,7 @@ def whole_file(path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
 
 
 def _cause(part: Path) -> str | None:
-    """Why no more can be written to a file, as the system says."""
+    """The system's reason why a file cannot grow, if there is one."""
     try:
         with part.open("ab", buffering=0) as file:
             file.write(bytes(PROBE_BYTES))
@@ -100,13 +100,13 @@ def _cause(part: Path) -> str | None:
 
 @contextmanager
 def sound_file(path: Path, sample_rate_hz: int, channels: int, most_samples: int) -> Iterator[Any]:
-    """A `soundfile.SoundFile` of the format that the name asks for; RF64 where a WAV file could not count its bytes.
+    """A `soundfile.SoundFile` in the format of the path's suffix; RF64 if the samples may be too many for a WAV file.
 
     Args:
-        path: of the whole file.
+        path: of the complete file.
         sample_rate_hz: of the audio.
         channels: of the audio.
-        most_samples: that it may have.
+        most_samples: upper limit of its length.
 
     Raises:
         SpecdiffdError: as :func:`whole_file`.
@@ -123,13 +123,13 @@ def sound_file(path: Path, sample_rate_hz: int, channels: int, most_samples: int
 
 
 class Silence:
-    """Zeros in pieces: hours of them in no more memory than a second."""
+    """Writes zeros in pieces: hours of silence need little memory."""
 
     def __init__(self, channels: int, samples: int = 1 << 16) -> None:
         self._zeros = np.zeros((samples, channels), np.float32)
 
     def write(self, file: Any, samples: int) -> None:
-        """``samples`` of silence to a `soundfile.SoundFile`."""
+        """Write ``samples`` of silence to a `soundfile.SoundFile`."""
         for first in range(0, samples, len(self._zeros)):
             file.write(self._zeros[: samples - first])
 
@@ -147,7 +147,7 @@ def is_ours(path: Path) -> bool:
 
 @contextmanager
 def array_file(path: Path, width: int) -> Iterator[Callable[[NDArray[np.float32]], object]]:
-    """A .npy file (1, rows, ``width``), written as its rows come.
+    """A .npy file (1, rows, ``width``), written row by row.
 
     Yields:
         a function that takes the next rows (n, ``width``).

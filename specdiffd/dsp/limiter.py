@@ -1,4 +1,4 @@
-"""Gains that move evenly: fades, and a limiter that keeps loud chords from clipping."""
+"""Smooth gains: fades, and a limiter that keeps loud chords from clipping."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Audio = NDArray[np.float32]
-CEILING = 0.98
-# How far the limiter looks ahead, and how long a change of gain from nothing to 1 takes: shorter, both click; longer, loud notes are turned
-# down audibly before they come.
+CEILING = 0.98  # largest magnitude after the limiter; at 1 or more, conversion to integers would clip
+# The limiter's lookahead, and the duration of a fade from 0 to 1. Shorter, both click; longer, the gain falls audibly before a loud note.
 RAMP_S = 256 / 48000
-RELEASE_PER_S = 4.0  # of the limiter's gain, upwards: faster, a chord's end is heard as a jump of level
+RELEASE_PER_S = 4.0  # rise of the limiter's gain: faster, the end of a chord is heard as a jump of level
 
 
 class Fader:
-    """A gain that goes to where it should be by 1 in ``RAMP_S``, whatever the size of a block.
+    """A gain that moves towards a target by 1 per ``RAMP_S``, whatever the size of a block.
 
     Args:
         sample_rate_hz: of the audio.
@@ -29,17 +28,17 @@ class Fader:
         self.gain = gain
 
     def apply(self, block: Audio, target: float) -> None:
-        """Scale ``block`` (samples, channels) in place, on the way to ``target``."""
+        """Scale ``block`` (samples, channels) in place, moving towards ``target``."""
         if self.gain == target == 1.0:
             return
-        way = np.arange(1, len(block) + 1, dtype=np.float32)[:, None] * np.float32(self._step)
-        gains = np.maximum(self.gain - way, target) if target < self.gain else np.minimum(self.gain + way, target)
+        change = np.arange(1, len(block) + 1, dtype=np.float32)[:, None] * np.float32(self._step)
+        gains = np.maximum(self.gain - change, target) if target < self.gain else np.minimum(self.gain + change, target)
         np.multiply(block, gains, out=block)
         self.gain = float(gains[-1, 0])
 
 
 class Limiter:
-    """Is told what follows a block, so that the gain is down before a peak comes.
+    """A limiter that reads ahead, so that the gain is down before a peak comes.
 
     Args:
         sample_rate_hz: of the audio.
@@ -51,26 +50,26 @@ class Limiter:
         self.ahead_samples = 2 * self._ramp_samples
 
     def apply(self, block: Audio, ahead: Audio) -> bool:
-        """Scale ``block`` (samples, channels) in place; returns whether that was necessary.
+        """Scale ``block`` (samples, channels) in place; returns whether a peak made that necessary.
 
         Args:
-            block: is limited.
-            ahead: the ``ahead_samples`` that follow it; fewer where no more is known.
+            block: to limit.
+            ahead: the ``ahead_samples`` samples that follow it; fewer if no more are known.
         """
         size = -(-len(block) // -(-len(block) // self._ramp_samples))  # of equal pieces, none longer than a ramp
         ahead = ahead[: -(-self._ramp_samples // size) * size]  # a ramp and the rest of a piece
         if self._gain == 1.0 and max(peak(block), peak(ahead)) <= CEILING:
             return False
-        own = _peaks(block, size)
-        peaks = np.concatenate((own, _peaks(ahead, size)))
-        for k in range(len(own)):
-            self._turn(block[k * size : (k + 1) * size], peaks[k : len(peaks) - len(own) + k + 1])
+        block_peaks = _peaks(block, size)
+        peaks = np.concatenate((block_peaks, _peaks(ahead, size)))
+        for k in range(len(block_peaks)):
+            self._turn(block[k * size : (k + 1) * size], peaks[k : len(peaks) - len(block_peaks) + k + 1])
         return True
 
     def _turn(self, piece: Audio, peaks: NDArray[np.float32]) -> None:
-        """Scale a piece by its own peak and those that follow, as many samples each.
+        """Scale a piece, given its peak and those of the pieces that follow, all of one length.
 
-        The gain goes down as fast as it must to be there in time, at once where a peak follows next, and up slowly.
+        The gain falls just fast enough for each peak, at once for the next piece's, and rises slowly.
         """
         limits = CEILING / np.maximum(peaks, CEILING)
         down = self._gain + (limits[1:] - self._gain) / np.arange(1, len(limits))
@@ -81,7 +80,7 @@ class Limiter:
 
 
 def peak(audio: Audio) -> float:
-    """The largest magnitude, 0 of nothing."""
+    """The largest magnitude; 0 if there are no samples."""
     return float(max(audio.max(), -audio.min())) if len(audio) else 0.0
 
 

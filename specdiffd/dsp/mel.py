@@ -1,4 +1,4 @@
-"""The log-mel front end of Spectrogram Diffusion, and its format as a value.
+"""The log-mel front end of Spectrogram Diffusion.
 
 Published format (arXiv 2206.05408, section 3.1, and the released code): 16 kHz, hop 320, Hann window 640 zero-padded to
 an FFT of 1024, 128 HTK mels over 0-8000 Hz with TensorFlow's filter shapes, magnitude, natural log. Frames are not
@@ -46,7 +46,7 @@ def log_mel(audio: Tensor, fmt: MelFormat) -> Tensor:
     """Natural-log mel spectrogram.
 
     Args:
-        audio: (..., samples) at ``fmt.sample_rate_hz``; zeros follow its end.
+        audio: (..., samples) at ``fmt.sample_rate_hz``; padded with zeros at the end.
         fmt: the format.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Rational resampling over the absolute sample index: stateless, so chunked equals whole and a revision can go back."""
+"""Rational resampling by absolute sample index. It has no state, so chunks equal the whole and a revision can go back."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-HALF_WIDTH = 24  # input samples to either side at the lower of the two rates
-KAISER_BETA = 9.0  # about 90 dB
+HALF_WIDTH = 24  # samples to either side, at the lower rate; fewer widen the transition band
+KAISER_BETA = 9.0  # about 90 dB of stopband; more widens the transition band
 
 
 class Resampler:
@@ -31,7 +31,7 @@ class Resampler:
         return blocks[0] * self.down - self.reach, blocks[1] * self.down + self.reach
 
     def ready(self, inputs: int) -> int:
-        """How many output samples (from 0 on) can be computed when inputs before ``inputs`` are there."""
+        """How many output samples, from 0 on, can be computed from the first ``inputs`` input samples."""
         return max(0, (inputs - self.reach) // self.down * self.up)
 
     def apply(self, inputs: NDArray[np.float32], first: int, last: int) -> NDArray[np.float32]:

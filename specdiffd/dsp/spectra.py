@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# FFT sizes at 16 kHz; hop a quarter. The long ones tell noise from a comb of steady oscillators, which the others do not resolve.
+# FFT sizes at 16 kHz; hop a quarter. Only the long ones tell noise from a comb of steady oscillators.
 RESOLUTIONS = (128, 256, 512, 1024, 2048, 4096, 8192)
 
 

@@ -9,12 +9,12 @@ Audio = NDArray[np.float32]
 
 
 def ramp(samples: int) -> Audio:
-    """Raised cosine from 0 to 1, (samples, 1); the ends themselves are not included."""
+    """Raised cosine (samples, 1) from 0 to 1, both excluded."""
     return (0.5 - 0.5 * np.cos(np.pi * (np.arange(samples) + 0.5) / max(1, samples))).astype(np.float32)[:, None]
 
 
 def crossfade(old: Audio, new: Audio) -> Audio:
-    """Equal-gain fade from ``old`` to ``new``, both (samples, channels): right for like signals."""
+    """Equal-gain fade from ``old`` to ``new``, both (samples, channels): right for correlated signals."""
     up = ramp(len(new))
     return old * (1 - up) + new * up
 

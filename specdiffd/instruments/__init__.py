@@ -1,1 +1,1 @@
-"""Checkpoints, and what plays them."""
+"""Instruments: checkpoints, loading, and rendering with them."""

@@ -30,18 +30,18 @@ from specdiffd.prior.playing import PlayedPrior
 from specdiffd.tokens.codec import Codec
 from specdiffd.vocoder.state import VocoderState
 
-# Below, single partials are heard, and what differs from them at random is taken for notes; above, it is texture. (Drawn everywhere,
-# note F1 falls from 0.71 to 0.45; from here on it stays, and contrast, variance and Frechet distance are nearly the same.)
-DRAWN_FROM_HZ = 2000.0
+# Texture is added from this frequency on. Below it single partials are heard, and noise between them is taken for notes. With texture in
+# all bins note F1 falls from 0.71 to 0.45; from 2 kHz on it stays, and contrast, variance and Frechet distance are nearly the same.
+TEXTURE_FROM_HZ = 2000.0
 
 
 class SpectrogramInstrument:
     """Note prior, causal encoders and decoder, streaming vocoder.
 
     Args:
-        hop_frames: that the window rolls by.
+        hop_frames: by which the window rolls.
         flow: None: one step.
-        parts: scores that are rendered at once in :meth:`warm_up`; what the networks' kernels were added to the backend for.
+        parts: scores that :meth:`warm_up` renders at once: the batch that the backend's kernels were made for.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class SpectrogramInstrument:
         self.ring_s = self.prior.config.ring_s
         self.backend, self._parts = self.decoder.backend, parts
         self.stopwatch = Stopwatch()
-        drawn_bins = torch.from_numpy((centres_hz(fmt) >= DRAWN_FROM_HZ).astype(np.float32))
-        self.played = PlayedPrior(self.prior, texture.noise(fmt.mel_bins) * drawn_bins)
+        texture_bins = torch.from_numpy((centres_hz(fmt) >= TEXTURE_FROM_HZ).astype(np.float32))
+        self.played = PlayedPrior(self.prior, texture.noise(fmt.mel_bins) * texture_bins)
         windows = Windows(fmt, codec, self.notes_encoder, self.context_encoder, self.decoder, hop_frames, self.settings.use_context)
         sampler = Sampler(fmt, self.decoder, self.steps, self.settings.seed, self.settings.noise)
         self._refiner = Refiner(windows, sampler, lambda name: self.stopwatch.lap(name))  # a bench replaces the stopwatch
@@ -77,12 +77,12 @@ class SpectrogramInstrument:
 
     @property
     def without_graph(self) -> int:
-        """Calls of networks that no graph was made for."""
+        """Calls of networks for which there was no graph."""
         return self.backend.missed
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The networks' device."""
         return self.decoder.spec_out.weight.device
 
     @torch.inference_mode()
@@ -124,10 +124,10 @@ class SpectrogramInstrument:
 
     @torch.inference_mode()
     def prepare(self, performances: Sequence[Performance], state: StreamState, frames: int) -> Preparation[StreamState] | None:
-        """A little of what rendering the next ``frames`` frames will need besides.
+        """One piece of work that rendering the next ``frames`` frames will need.
 
         Returns:
-            stages that return the state with it; None when there is nothing left to do.
+            stages that return the state with that work done; None when there is nothing left to do.
         """
         stages = self._refiner.prepare(performances, state, frames) if self.settings.use_decoder else None
         return None if stages is None else self._prepared(stages)
@@ -138,7 +138,7 @@ class SpectrogramInstrument:
         return (yield from stages)
 
     def unprepared(self, state: StreamState, frames: int) -> int:
-        """How many known frames rendering the next ``frames`` frames must go through first."""
+        """How many known frames the decoder must read before it can render the next ``frames`` frames."""
         return self._refiner.unprepared(state, frames) if self.settings.use_decoder else 0
 
     @torch.inference_mode()
@@ -149,20 +149,20 @@ class SpectrogramInstrument:
 
         Args:
             performances: of each part.
-            state: from which the frames go on.
+            state: that before ``first_frame``, or a later one.
             first_frame: absolute.
             frames: how many.
-            draft: first yield the same audio as the note prior alone has it, and the state that goes on from it.
+            draft: first yield the audio of the note prior's draft frames, and the state after them.
 
         Returns:
             stages of a few milliseconds, which return audio (parts, frames * hop_samples) and the next state.
         """
         state = self.rewind(state, first_frame)
-        prior, drawn, guides = self._prior(performances, first_frame, frames)
+        prior, textures, guides = self._prior(performances, first_frame, frames)
         self.stopwatch.lap("prior")
         yield None
         if draft and self.settings.use_decoder:
-            sketch, vocoder = yield from self._voice(prior + drawn, guides, state, first_frame)
+            sketch, vocoder = yield from self._voice(prior + textures, guides, state, first_frame)
             self.stopwatch.lap("draft")
             yield sketch, self._kept(state.followed_by(prior, prior), vocoder)
         if self.settings.use_decoder:
@@ -172,38 +172,38 @@ class SpectrogramInstrument:
         mel = sampled.mel[:, -frames:]
         self.stopwatch.lap("decoder")
         yield None
-        # The state has the frames without what was drawn: fed back, it would make the next window louder, and that the next.
-        rendered, vocoder = yield from self._voice(mel + drawn, guides, state, first_frame)
+        # The state has the frames without texture: as context, texture would make each window louder than the one before.
+        rendered, vocoder = yield from self._voice(mel + textures, guides, state, first_frame)
         self.stopwatch.lap("vocoder")
         return rendered, self._kept(sampled, vocoder)
 
     @torch.inference_mode()
     def vocoded(self, mel: Tensor, guides: Tensor | None = None) -> NDArray[np.float32]:
-        """Audio (B, F * hop_samples) that the vocoder makes of a whole spectrogram (B, F, mel_bins), natural log, on any device.
+        """The vocoder's audio (B, F * hop_samples) for a whole spectrogram (B, F, mel_bins), natural log, on any device.
 
         Args:
-            mel: from silence on.
-            guides: (B, F, mel_bins, 5) as :class:`specdiffd.prior.playing.PlayedPrior` makes them; None: without a score.
+            mel: silence comes before it.
+            guides: (B, F, mel_bins, 5) from :class:`specdiffd.prior.playing.PlayedPrior`; None: there is no score.
         """
         state, audio = self.vocoder.init_state(len(mel)), []
         for first in range(0, mel.shape[1], SIZES.pass_frames):
-            some = slice(first, first + SIZES.pass_frames)
-            guide = None if guides is None else guides[:, some].to(self.device)
-            hops, state = self.vocoder.step(mel[:, some].to(self.device), state, guide)
+            frames = slice(first, first + SIZES.pass_frames)
+            guide = None if guides is None else guides[:, frames].to(self.device)
+            hops, state = self.vocoder.step(mel[:, frames].to(self.device), state, guide)
             audio.append(hops.cpu())
         audio.append(self.vocoder.finish(state).cpu())
         return torch.cat(audio, 1)[:, self.lookahead_frames * self.hop_samples :].numpy()
 
     def _prior(self, performances: Sequence[Performance], first_frame: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Natural-log mel (B, frames, mel) of the notes, its texture, and the vocoder's guide (B, frames, mel, 5)."""
+        """The notes' natural-log mel and texture (B, frames, mel), and the vocoder's guide (B, frames, mel, 5)."""
         starts_s = self.format.starts_s(first_frame, frames)
         config = self.prior.config
         parts = []
         for performance in performances:
             features = note_features(performance, starts_s, config.window_s, config.ring_s)
             parts.append(self.played(features, texture.rows(features, self.format.frame_s)))
-        mels, drawn, guides = (torch.stack(x).to(self.device) for x in zip(*parts, strict=True))
-        return mels, self.settings.noise * drawn, guides
+        mels, textures, guides = (torch.stack(x).to(self.device) for x in zip(*parts, strict=True))
+        return mels, self.settings.noise * textures, guides
 
     def _voice(
         self, mel: Tensor, guides: Tensor, state: StreamState, first_frame: int
@@ -211,15 +211,15 @@ class SpectrogramInstrument:
         """The vocoder's networks, then its synthesis, on frames (natural log) that follow those of ``state``."""
         after = state.vocoder
         audio: list[Tensor] = []
-        for some, guide in zip(mel.split(SIZES.pass_frames, 1), guides.split(SIZES.pass_frames, 1), strict=True):
+        for frames, guide in zip(mel.split(SIZES.pass_frames, 1), guides.split(SIZES.pass_frames, 1), strict=True):
             if audio:
                 yield
-            heads, seen = self.vocoder.analyse(some, after, guide)
+            heads, analysed = self.vocoder.analyse(frames, after, guide)
             yield
-            hops, after = self.vocoder.voice(heads, seen, after)
+            hops, after = self.vocoder.voice(heads, analysed, after)
             audio.append(hops.cpu())
         return Rendered(torch.cat(audio, 1).numpy(), first_frame - self.lookahead_frames, mel), after
 
     def _kept(self, state: StreamState, vocoder: VocoderState) -> StreamState:
-        """The state with the frames that windows can still see, and what the vocoder needs next."""
+        """The state with no more frames than windows can still read, and the vocoder's state."""
         return state.last(2 * self.window_frames)._replace(vocoder=vocoder)

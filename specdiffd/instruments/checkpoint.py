@@ -15,8 +15,8 @@ from specdiffd.base.errors import CheckpointError, SpecdiffdError
 from specdiffd.instruments.layout import CONFIG, PICKLED_WEIGHTS, WEIGHTS, write_json
 
 M = TypeVar("M", bound=nn.Module)
-SCALE = ".scale"  # behind the name of a matrix in whole numbers: what 1 is in each row
-MOST = 127  # of them
+SCALE = ".scale"  # suffix of the tensor with the value of 1 in each row of an eight-bit matrix
+LARGEST = 127  # eight-bit weight
 Shape = tuple[int, ...]
 
 
@@ -31,14 +31,14 @@ def load_weights(folder: Path, make: Callable[[], M], dtype: torch.dtype = torch
     """
     with torch.device("meta"):
         module = make()
-    own = module.state_dict()
-    path, tensors = _read(folder, {key: tuple(weight.shape) for key, weight in own.items()})
+    expected = module.state_dict()
+    path, tensors = _read(folder, {key: tuple(weight.shape) for key, weight in expected.items()})
     weights = {}
     for key, tensor in tensors.items():
-        codes = not own[key].is_floating_point()
-        if tensor.dtype != own[key].dtype if codes else not tensor.is_floating_point():
+        codes = not expected[key].is_floating_point()
+        if tensor.dtype != expected[key].dtype if codes else not tensor.is_floating_point():
             raise CheckpointError(
-                f"{path}: {key} has values of type {tensor.dtype}, expected {own[key].dtype if codes else 'floating point'}"
+                f"{path}: {key} has values of type {tensor.dtype}, expected {expected[key].dtype if codes else 'floating point'}"
             )
         weights[key] = tensor if codes else tensor.to(dtype)
         if not bool(torch.isfinite(weights[key]).all()):
@@ -52,14 +52,14 @@ def load_weights(folder: Path, make: Callable[[], M], dtype: torch.dtype = torch
 
 @runtime_checkable
 class HasConstants(Protocol):
-    """A module with buffers that follow from its config."""
+    """A module with buffers that follow from its config and are not part of a checkpoint."""
 
     def make_constants(self) -> None:
-        """Make them."""
+        """Make these buffers."""
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The component's weights as they are.
+    """The component's weights, unchecked.
 
     Raises:
         CheckpointError: there are none, or the file is damaged.
@@ -68,7 +68,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _read(folder: Path, expected: Mapping[str, Shape] | None) -> tuple[Path, dict[str, torch.Tensor]]:
-    """The component's weights, safetensors before pickle, if they are what is expected (None: anything)."""
+    """The path and tensors of the component's weights: safetensors, else a pickle. Checked against ``expected`` shapes unless that is None."""
     path = folder / WEIGHTS
     if path.exists():
         try:
@@ -84,7 +84,7 @@ def _read(folder: Path, expected: Mapping[str, Shape] | None) -> tuple[Path, dic
         raise CheckpointError(f"{folder / WEIGHTS} is missing, and so is {PICKLED_WEIGHTS}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever the damage, or the forbidden content, leads to
+    except Exception as error:  # damage and forbidden content raise errors of many kinds
         raise CheckpointError(f"{path} is damaged or holds more than weights: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()):
         raise CheckpointError(f"{path}: expected tensors by name, found something else")
@@ -116,20 +116,20 @@ def save_component(
     dtype: torch.dtype = torch.float16,
     whole_numbers: bool = False,
 ) -> None:
-    """Write config.json and the weights, floating point tensors as ``dtype``, those of eight bits as they are.
+    """Write config.json and the weights: floating point tensors as ``dtype``, eight-bit ones unchanged.
 
     Args:
-        whole_numbers: matrices are stored in eight bits, as multiples of a number for each row.
+        whole_numbers: store matrices as eight-bit integers, with a scale for each row.
 
     Raises:
-        SpecdiffdError: the weights cannot be written, for want of room, say.
+        SpecdiffdError: the weights cannot be written, for example because the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)
     stored: dict[str, torch.Tensor] = {}
     for key, weight in weights.items():
         if whole_numbers and weight.is_floating_point() and weight.dim() == 2:
-            scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-30) / MOST
+            scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-30) / LARGEST
             stored[key], stored[key + SCALE] = (weight / scale).round().to(torch.int8), scale
         else:
             stored[key] = weight.to(dtype) if weight.is_floating_point() and weight.itemsize > 1 else weight

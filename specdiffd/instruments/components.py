@@ -30,7 +30,7 @@ class Loader:
         self.folder, self.device, self.dtype, self.random_weights = folder, device, dtype, random_weights
 
     def __call__(self, part: str, make: Callable[[], M], dtype: torch.dtype | None = None) -> M:
-        """The network that ``make`` makes, with the weights of the component ``part``; ``dtype``: other than the loader's.
+        """The network that ``make`` makes, with the weights of the component ``part``, in ``dtype`` (None: the loader's).
 
         Raises:
             CheckpointError: they are missing, damaged, or of other shapes.
@@ -41,7 +41,7 @@ class Loader:
         return load_weights(self.folder / part, make, kind).to(self.device)
 
     def config(self, part: str, kind: type[Any], key: str | None = None) -> Any:
-        """The configuration of the component ``part``, or what it has under ``key``, as a ``kind``.
+        """The config of the component ``part``, or the object under its ``key``, as a ``kind``.
 
         Raises:
             CheckpointError: it is missing, damaged, or has other fields.
@@ -49,15 +49,15 @@ class Loader:
         return read_config(self.folder / part / (SCHEDULER_CONFIG if part == SCHEDULER else CONFIG), kind, key)
 
 
-def check_causal(folder: Path, wanted: bool, notes: EncoderConfig, decoder: DecoderConfig) -> None:
+def check_causal(folder: Path, causal: bool, notes: EncoderConfig, decoder: DecoderConfig) -> None:
     """Instruments with a note prior are rendered causally, published ones a window at a time.
 
     Raises:
         CheckpointError: an encoder or decoder is of the other kind.
     """
     for part, found in ((NOTES_ENCODER, notes.causal), (DECODER, decoder.causal)):
-        if found != wanted:
-            raise CheckpointError(f"{folder / part / CONFIG}: causal is {found}, expected {wanted} for an instrument of this kind")
+        if found != causal:
+            raise CheckpointError(f"{folder / part / CONFIG}: causal is {found}, expected {causal} for an instrument of this kind")
 
 
 def check_widths(folder: Path, fmt: MelFormat, notes: EncoderConfig, context: EncoderConfig, decoder: DecoderConfig) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints by name: what is here, what is in them, pulling from the hub, converting."""
+"""Checkpoints by name: list, describe, pull from the hub, convert."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from specdiffd.instruments.layout import (
 from specdiffd.instruments.loading import AnyInstrument, load_instrument
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# The files of the layout: a repository may hold others, of any size.
+# The files of the layout; a repository may hold other files, of any size, which are not pulled.
 PATTERNS = [
     INDEX,
     f"*/{CONFIG}",
@@ -65,7 +65,7 @@ def list_instruments() -> list[dict[str, Any]]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What an instrument is made of; loads it, so a damaged one is found out.
+    """An instrument's sizes and parts. Loads it, so damage is found.
 
     Raises:
         CheckpointError: it is missing or damaged.
@@ -95,8 +95,8 @@ def pull(hub_id: str, revision: str | None = None) -> Path:
     """Fetch a checkpoint into the hub's shared cache, going on where an earlier attempt stopped, and check every file.
 
     Raises:
-        UsageError: the id has no hub's form.
-        CheckpointError: it cannot be had, is no checkpoint of this layout, or a file is not what the hub says.
+        UsageError: it is not a hub id.
+        CheckpointError: the hub cannot be reached, it is no checkpoint of this layout, or a file's hash is wrong.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -122,7 +122,7 @@ def pull(hub_id: str, revision: str | None = None) -> Path:
 
 
 def _verify(path: Path) -> str | None:
-    """The cache calls each file by its hash: SHA-256 of large files, git's SHA-1 of small ones. Removes what is wrong."""
+    """What is wrong with a file of the cache, if anything; then it is removed. Its name is its SHA-256 (large files) or git's SHA-1."""
     blob = path.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", blob.name):
         digest = hashlib.sha256()

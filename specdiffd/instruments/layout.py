@@ -1,4 +1,4 @@
-"""Where things are in a checkpoint: a directory with a config.json and weights for each component (the hub layout)."""
+"""The layout of a checkpoint: a directory with a config.json and weights for each component (the hub layout)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ NOTES_ENCODER, CONTEXT_ENCODER, DECODER, PRIOR, VOCODER = "notes_encoder", "cont
 SCHEDULER, SCHEDULER_CONFIG = "scheduler", "scheduler_config.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 BUILTIN = Path(__file__).parents[1] / "weights" / "builtin"
-STAND_IN = Path(__file__).parents[1] / "weights" / "published"  # the vocoder of checkpoints that have none
+STAND_IN = Path(__file__).parents[1] / "weights" / "published"  # has the vocoder for published checkpoints without one
 
 C = TypeVar("C")
 
 
 class WindowLength(msgspec.Struct, frozen=True):
-    """Of a decoder's config, for those that need no network."""
+    """The window's length from a decoder's config, for code that does not load the network."""
 
     targets_length: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 256  # frames
 
 
 def checkpoint_folder(name: str) -> Path:
-    """Where the instrument called ``builtin``, the checkpoint in a directory, or one pulled from the hub lies.
+    """The folder of the instrument called ``builtin``, of a checkpoint in a directory, or of one pulled from the hub.
 
     Raises:
         CheckpointError: there is no such directory, it may not be looked at, or it has not been pulled.
@@ -55,7 +55,7 @@ def checkpoint_folder(name: str) -> Path:
 
 
 def pulled_folder(hub_id: str) -> Path | None:
-    """Where the hub's cache keeps a checkpoint, if it is there; asks nobody."""
+    """The folder of a checkpoint in the hub's cache, if it is there; does not use the network."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(hub_id, INDEX)
@@ -63,10 +63,10 @@ def pulled_folder(hub_id: str) -> Path | None:
 
 
 def read_config(path: Path, kind: type[C], key: str | None = None) -> C:
-    """A JSON file (or the object under one of its keys) as ``kind``; missing fields take their defaults, others are ignored.
+    """A JSON file (or the object under one of its keys) as ``kind``; missing fields take their defaults, unknown ones are ignored.
 
     Raises:
-        CheckpointError: the file is missing or not what it should be.
+        CheckpointError: the file is missing, or its values have wrong types.
     """
     raw = read_json(path)
     if key is not None:

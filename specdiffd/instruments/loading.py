@@ -54,7 +54,7 @@ from specdiffd.vocoder.streaming import Vocoder
 
 AnyInstrument = SpectrogramInstrument | PublishedInstrument
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# What a published checkpoint consists of, and the classes that its index may name.
+# The components of a published checkpoint, and the classes that its index may name for each.
 PUBLISHED_PARTS: dict[str, set[str | None]] = {
     NOTES_ENCODER: {"SpectrogramNotesEncoder"},
     CONTEXT_ENCODER: {"SpectrogramContEncoder"},
@@ -82,11 +82,11 @@ def load_instrument(
         dtype: of the networks: float32, bfloat16, or auto (bfloat16 where the device has units for it).
         random_weights: keep the shapes, leave the weights untrained (to measure speed).
         threads: of the networks on a CPU; None: as many as there are cores.
-        parts: how many scores will be rendered at once: on a CPU networks run as graphs, which are made for so many.
-        graphs: False: on a CPU too networks are run by PyTorch (to compare sizes that there is no graph of).
+        parts: how many scores are rendered at once. On a CPU networks run as graphs, which are made for one batch size.
+        graphs: False: PyTorch runs the networks on a CPU too (to compare sizes without a graph).
 
     Raises:
-        CheckpointError: it is missing, damaged, of another kind, or does not know what ``settings`` ask for.
+        CheckpointError: it is missing, damaged or of an unknown kind, or does not support ``settings``.
         UsageError: an unknown ``dtype``.
     """
     folder = checkpoint_folder(name)
@@ -122,14 +122,14 @@ def _load_builtin(load: Loader, backend: Backend, settings: RenderSettings, hop_
     )
     backend.add(networks.kernels(parts))
     if isinstance(backend, OpenVino):
-        # What is left to PyTorch is small, and its threads, which spin while they wait, would disturb those of the graphs.
+        # PyTorch's threads spin while they wait, and would disturb those of the graphs; the work left to PyTorch is small.
         torch.set_num_threads(1)
     codec, flow = load.config(NOTES_ENCODER, Codec, "codec"), load.config(SCHEDULER, FlowConfig)
     return SpectrogramInstrument(fmt, codec, networks, settings, hop_frames, flow, parts)
 
 
 def _backend(device: str, graph_threads: int | None) -> Backend:
-    """What plays networks on a device: on a CPU graphs of ``graph_threads`` threads, or PyTorch if that is None; elsewhere PyTorch."""
+    """The backend for a device: on a CPU graphs with ``graph_threads`` threads, or PyTorch if that is None; elsewhere PyTorch."""
     if torch.device(device).type != "cpu":
         return Eager()
     return Eager(loops=True) if graph_threads is None else OpenVino(graph_threads)
@@ -187,7 +187,7 @@ def _published_classes(path: Path, index: dict[str, Any]) -> dict[str, Any]:
 
 
 def _published_vocoder(load: Loader, fmt: MelFormat) -> StreamingVocoder:
-    """The checkpoint's own if it has one, else that of the published mel format which comes with the package."""
+    """The checkpoint's vocoder if it has one, else the package's vocoder for the published mel format."""
     for path in (load.folder / ONNX_VOCODER / ONNX_WEIGHTS, load.folder / VOCODER / ONNX_WEIGHTS):
         if path.exists():
             return OnnxVocoder(path, fmt)
@@ -208,10 +208,10 @@ def load_builtin_family(
     threads: int | None = None,
     graphs: bool = True,
 ) -> SpectrogramInstrument:
-    """As :func:`load_instrument`, for what only instruments with a note prior can do.
+    """As :func:`load_instrument`, for work that needs a note prior.
 
     Raises:
-        CheckpointError: also where it is a published checkpoint.
+        CheckpointError: as :func:`load_instrument`, or it is a published checkpoint.
     """
     instrument = load_instrument(name, device, dtype, settings, random_weights=random_weights, threads=threads, graphs=graphs)
     if not isinstance(instrument, SpectrogramInstrument):
@@ -235,7 +235,11 @@ def pick_device(name: str) -> str:
 
 
 def _dtype(name: str, device: str) -> torch.dtype:
-    """Raises: UsageError: there is none of that name that networks run in."""
+    """The dtype of the networks.
+
+    Raises:
+        UsageError: an unknown name.
+    """
     if name in DTYPES:
         return DTYPES[name]
     if name != "auto":

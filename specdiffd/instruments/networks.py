@@ -1,4 +1,4 @@
-"""The networks of the built-in family, and what they are compiled for."""
+"""The networks of the built-in family, and their kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from specdiffd.vocoder.streaming import Vocoder
 
 
 class Networks(NamedTuple):
-    """The networks of an instrument, all on one device and, but for the prior, made with one backend."""
+    """The networks of an instrument, on one device. All but the prior have the same backend."""
 
     notes_encoder: NotesEncoder
     context_encoder: ContextEncoder
@@ -22,7 +22,7 @@ class Networks(NamedTuple):
     prior: NotePrior
 
     def kernels(self, parts: int) -> list[Kernel]:
-        """All that they run through their backend, for a batch of ``parts``."""
+        """All kernels that they run through the backend, for a batch of ``parts``."""
         return [
             *notes_kernels(self.notes_encoder, parts),
             *context_kernels(self.context_encoder, parts),

@@ -1,4 +1,4 @@
-"""What the sampler of a published checkpoint calls at each step: the decoder, with classifier-free guidance."""
+"""The prediction at each step of sampling a published checkpoint: the decoder, with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Predict = Callable[[Tensor, int], Tensor]  # of x_t (B, F, mel) and the number o
 def predictor(decoder: Decoder, schedule: DiffusionSchedule, guidance: float) -> Callable[[Conditioning], Predict]:
     """The decoder at the times of a schedule. Its FiLM tables are made once.
 
-    Guidance (arXiv 2207.12598) of weight w is w times the prediction plus 1 - w times that without notes and context. Encodings of zeros
-    have values of zeros, so for those cross-attention adds nothing, whatever the mask.
+    Guidance (arXiv 2207.12598) of weight w is w times the prediction plus 1 - w times the prediction without notes and context. For the
+    latter the encodings are zeros: their values are zeros too, so cross-attention adds nothing, whatever the mask.
     """
     device, weight = decoder.spec_out.weight.device, decoder.spec_out.weight
     tables = decoder.schedule(torch.tensor(schedule.timesteps, device=device) / schedule.config.num_train_timesteps)
@@ -28,10 +28,10 @@ def predictor(decoder: Decoder, schedule: DiffusionSchedule, guidance: float) ->
         if guidance == 1:
             return lambda x, step: decoder(x, films[step], conditioning)
         zeros = weight.new_zeros(*conditioning.visible_from.shape, decoder.config.d_model)
-        nothing = decoder.condition(zeros, torch.zeros_like(conditioning.visible_from))
+        unconditional = decoder.condition(zeros, torch.zeros_like(conditioning.visible_from))
 
         def guided(x: Tensor, step: int) -> Tensor:
-            return guidance * decoder(x, films[step], conditioning) + (1 - guidance) * decoder(x, films[step], nothing)
+            return guidance * decoder(x, films[step], conditioning) + (1 - guidance) * decoder(x, films[step], unconditional)
 
         return guided
 

@@ -1,8 +1,8 @@
 """The published family: diffusion from noise over whole windows, as in arXiv 2206.05408 and its public code.
 
-Offline a song is cut into windows, each sampled on the one before it: `song` gives what the public pipeline gives,
-draw for draw. Live, the window rolls; frames that were heard stay as they are (at each step they are replaced by
-themselves with that step's noise, as in arXiv 2201.09865), the others are sampled around them.
+Offline a song is cut into windows, each conditioned on the one before it: `song` gives what the public pipeline gives,
+draw for draw. Live, the window rolls. Known frames are kept: at each step they are replaced by themselves with that
+step's noise, as in arXiv 2201.09865, and the rest of the window is sampled to continue them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from specdiffd.tokens.window import song_windows, window_start, window_tokens
 log = logging.getLogger(__name__)
 OFFLINE_STEPS = 100  # the public pipeline's default
 LIVE_SCHEDULER, LIVE_STEPS = "dpmsolver++", 8
-RING_S = 2.0  # the longest release that is waited for
+RING_S = 2.0  # rendering goes on for so long after the last note: a longer release would be cut off
 
 
 class PublishedState(NamedTuple):
@@ -40,12 +40,12 @@ class PublishedState(NamedTuple):
     origin: int
     first_frame: int  # of mel
     mel: Tensor  # (B, frames, mel) natural log
-    window: tuple[object, Conditioning] | None  # what it was made from, and it
+    window: tuple[object, Conditioning] | None  # start and tokens of the last window, and its conditioning
     vocoder: Any
 
     @property
     def next_frame(self) -> int:
-        """The first frame that is not there yet."""
+        """The first frame after the spectrogram."""
         return self.first_frame + self.mel.shape[1]
 
 
@@ -64,7 +64,7 @@ class PublishedInstrument:
         ValueError: the schedule does not have as many steps as the settings ask for.
     """
 
-    without_graph = 0  # PyTorch runs its networks, on a CPU too: it samples whole windows in many steps, meant for a GPU
+    without_graph = 0  # PyTorch runs its networks on any device: sampling whole windows in many steps needs a GPU anyway
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class PublishedInstrument:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The networks' device."""
         return self.decoder.spec_out.weight.device
 
     # -- offline -------------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class PublishedInstrument:
     # -- live ----------------------------------------------------------------------------------------------------
 
     def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """Nothing is slow the first time only."""
+        """Nothing to do."""
 
     def start(self, frame: int, parts: int) -> PublishedState:
         """Silence before ``frame``."""
@@ -158,7 +158,7 @@ class PublishedInstrument:
         return None
 
     def unprepared(self, state: PublishedState, frames: int) -> int:
-        """None: known frames are not gone through."""
+        """0: known frames are sampled again with the rest of their window."""
         return 0
 
     @torch.inference_mode()
@@ -169,21 +169,21 @@ class PublishedInstrument:
 
         Args:
             performances: of each part.
-            state: from which the frames go on.
+            state: that before ``first_frame``, or a later one.
             first_frame: absolute.
             frames: how many.
-            draft: changes nothing, there are no drafts.
+            draft: ignored: there are no drafts.
 
         Returns:
             three stages, which return audio (parts, frames * hop_samples) and the next state.
         """
         state = self.rewind(state, first_frame)
-        heard = state.mel
+        past = state.mel
         start = window_start(state.origin, first_frame + frames, self.window_frames, self.hop_frames)
-        made_from, conditioning = self._window(performances, state, heard, start)
+        made_from, conditioning = self._window(performances, state, start)
         self.stopwatch.lap("encoder")
         yield None
-        known = self._scaled(heard, state.first_frame, start, first_frame)
+        known = self._scaled(past, state.first_frame, start, first_frame)
         x = self._sample_after(known, conditioning, start)
         mel = self.format.unscale(x[:, first_frame - start : first_frame - start + frames])
         mel = mel.clamp(self.format.log_floor, 2 * self.format.log_ceiling)
@@ -191,13 +191,13 @@ class PublishedInstrument:
         yield None
         audio, vocoder = self.vocoder.step(mel, state.vocoder)
         self.stopwatch.lap("vocoder")
-        everything = torch.cat((heard, mel), 1)
+        everything = torch.cat((past, mel), 1)
         drop = max(0, everything.shape[1] - 2 * self.window_frames)
         after = PublishedState(state.origin, state.first_frame + drop, everything[:, drop:], (made_from, conditioning), vocoder)
         return Rendered(audio.cpu().numpy(), first_frame - self.lookahead_frames, mel), after
 
-    def _window(self, performances: Sequence[Performance], state: PublishedState, heard: Tensor, start: int) -> tuple[object, Conditioning]:
-        """The conditioning of the window at ``start``; the last one if it was made from the same."""
+    def _window(self, performances: Sequence[Performance], state: PublishedState, start: int) -> tuple[object, Conditioning]:
+        """The conditioning of the window at ``start``, with its start and tokens; the last one if these are the same."""
         frame_s = self.format.frame_s
         ids = [window_tokens(p, start * frame_s, (start + self.window_frames) * frame_s, self.codec).ids for p in performances]
         self.stopwatch.lap("tokens")
@@ -205,7 +205,7 @@ class PublishedInstrument:
         if state.window is not None and state.window[0] == made_from:
             return state.window
         first = max(state.first_frame, start - self.window_frames)
-        context = self._scaled(heard, state.first_frame, first, start) if first < start else None
+        context = self._scaled(state.mel, state.first_frame, first, start) if first < start else None
         return made_from, self._conditioning(ids, context)
 
     def _scaled(self, mel: Tensor, first_frame: int, first: int, last: int) -> Tensor:
@@ -220,12 +220,12 @@ class PublishedInstrument:
         count = known.shape[1]
         alphas = [float(self.live.alphas_cumprod[t]) for t in self.live.timesteps]
 
-        def around(x: Tensor, step: int) -> Tensor:
+        def predict_after(x: Tensor, step: int) -> Tensor:
             alpha = alphas[step]
             past = alpha**0.5 * known + (1 - alpha) ** 0.5 * noise[:, :count]
             return predict(torch.cat((past, x[:, count:]), 1), step)
 
-        return sample_diffusion(around, noise, self.live)
+        return sample_diffusion(predict_after, noise, self.live)
 
     # -- both ----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Draft frames to refined ones: each is sampled in the window that it belongs to, and windows are prepared before they are needed."""
+"""Draft frames to refined frames: each is sampled in its window, and windows are prepared before they are needed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from specdiffd.tokens.window import WindowTokens
 
 
 class Refiner:
-    """Windows and the sampler, one after the other.
+    """Encodes windows and samples frames in them.
 
     Args:
-        lap: is called with the name of each piece of work that is done.
+        lap: called with the name of each piece of work after it is done.
     """
 
     def __init__(self, windows: Windows, sampler: Sampler, lap: Callable[[str], object]) -> None:
@@ -28,7 +28,7 @@ class Refiner:
     def refined(self, performances: Sequence[Performance], state: StreamState, prior: Tensor) -> Generator[None, None, StreamState]:
         """Sample the frames of ``prior``, which follow those of ``state``, in stages of half a step.
 
-        A frame comes out the same whichever stretch it is part of, and a revision near a roll goes on as the forecast did.
+        A frame is the same whichever stretch it is part of, so a revision near a roll of the window continues as the forecast did.
 
         Args:
             performances: of each part.
@@ -53,10 +53,10 @@ class Refiner:
         return state
 
     def prepare(self, performances: Sequence[Performance], state: StreamState, frames: int) -> Preparation[StreamState] | None:
-        """A little of what the window of the next ``frames`` frames needs: its context, a pass of tokens, or some known frames.
+        """One piece of work on the window of the next ``frames`` frames: its context, a pass of tokens, or some known frames.
 
         Returns:
-            stages that return the state with it; None when there is nothing left to do.
+            stages that return the state with that work done; None when there is nothing left to do.
         """
         start = self._windows.start_of(state, state.next_frame + frames)
         old = state.window_at(start)
@@ -70,7 +70,7 @@ class Refiner:
         return _with_window(state, self._sampler.remembered(state, window, SIZES.revision_frames))
 
     def unprepared(self, state: StreamState, frames: int) -> int:
-        """How many known frames the decoder must go through before it samples the next ``frames`` frames."""
+        """How many known frames the decoder must read before it samples the next ``frames`` frames."""
         start = self._windows.start_of(state, state.next_frame + frames)
         window = state.window_at(start)
         return state.next_frame - start - (window.frames if window else 0)

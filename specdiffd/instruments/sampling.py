@@ -1,7 +1,7 @@
-"""The few-step flow within a window: draft frames to refined ones.
+"""The few-step flow within a window: draft frames to refined frames.
 
-At each step frames look at the earlier frames of their window as those were at that step. So all frames of a window are one sample, however
-it is cut into stretches.
+At each step frames attend to the earlier frames of their window as these were at that step. So all frames of a window are one sample, however
+the window is cut into stretches.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Sampler:
     Args:
         steps: of the flow.
         seed: of its noise, which is a function of the seed and the absolute frame.
-        noise: factor on the noise that the flow begins with.
+        noise: factor on the flow's initial noise.
     """
 
     def __init__(self, fmt: MelFormat, decoder: Decoder, steps: int, seed: int, noise: float) -> None:
@@ -39,7 +39,7 @@ class Sampler:
 
         Args:
             prior: (B, F, mel) natural log.
-            window: that they are sampled in.
+            window: of these frames.
 
         Returns:
             mel (B, F, mel) natural log, and the window with these frames in the decoder's memory.
@@ -78,7 +78,7 @@ class Sampler:
         return fmt.scale(mel), fmt.scale_unclipped(prior)
 
     def _noisy(self, prior: Tensor, first: int) -> Tensor:
-        """Where the flow begins for frames ``first`` and on of ``prior``, both (B, F, mel) in the model's range."""
+        """The flow's initial value for ``prior``, whose first frame is ``first``; both (B, F, mel) in the model's range."""
         parts, frames, bins = prior.shape
         noise = part_noise(self._seed, parts, first, frames, bins)
         return prior + self._noise_scale * noise.to(prior)

@@ -1,4 +1,4 @@
-"""An instrument without networks: ``specdiffd run --fake`` plays it, and tests prove the engine with it sample by sample."""
+"""An instrument without networks, for ``specdiffd run --fake`` and for tests that check the engine sample by sample."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from specdiffd.base.metrics import Stopwatch
 
 
 class SineState(NamedTuple):
-    """Where the sine instrument is."""
+    """The sine instrument's position."""
 
     origin: int
     next_frame: int
 
 
 class SineInstrument:
-    """A sine for every note, a pure function of score and absolute time: what should be heard is known exactly."""
+    """A sine for every note: a pure function of score and absolute time, so the expected audio is known exactly."""
 
     sample_rate_hz = 16000
     hop_samples = 320
@@ -36,18 +36,18 @@ class SineInstrument:
         self.stopwatch = Stopwatch()
 
     def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """Nothing is slow the first time only."""
+        """Nothing to do."""
 
     def start(self, frame: int, parts: int) -> SineState:
         """Silence before ``frame``."""
         return SineState(frame, frame)
 
     def with_caches(self, state: SineState, newer: SineState) -> SineState:
-        """``state``: nothing is kept on the way."""
+        """``state``: there are no caches."""
         return state
 
     def without_caches(self, state: SineState) -> SineState:
-        """``state``: nothing is kept on the way."""
+        """``state``: there are no caches."""
         return state
 
     def rewind(self, state: SineState, frame: int) -> SineState:
@@ -61,17 +61,17 @@ class SineInstrument:
         return state._replace(next_frame=frame)
 
     def prepare(self, performances: Sequence[Performance], state: SineState, frames: int) -> Preparation[SineState] | None:
-        """Nothing needs to be prepared."""
+        """Nothing to do."""
         return None
 
     def unprepared(self, state: SineState, frames: int) -> int:
-        """Nothing."""
+        """0: there is nothing to prepare."""
         return 0
 
     def stages(
         self, performances: Sequence[Performance], state: SineState, first_frame: int, frames: int, draft: bool = False
     ) -> Stages[SineState]:
-        """Audio (parts, frames * hop_samples) of frames ``first_frame`` and on, and the next state, in two stages; there are no drafts."""
+        """Audio (parts, frames * hop_samples) from ``first_frame`` on, and the next state, in two stages. ``draft`` is ignored."""
         state = self.rewind(state, first_frame)
         first_hop = first_frame - self.lookahead_frames
         samples = np.arange(first_hop * self.hop_samples, (first_hop + frames) * self.hop_samples)
@@ -82,7 +82,7 @@ class SineInstrument:
 
     @classmethod
     def sound(cls, performance: Performance, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The audio at ``times_s``: attack and release are raised cosines of 5 and 50 ms, so that it is band-limited."""
+        """The audio at ``times_s``: attack and release are raised cosines of 5 and 50 ms, which limit its band."""
         out = np.zeros(len(times_s))
         first_s, last_s = (times_s[0], times_s[-1]) if len(times_s) else (0.0, 0.0)
         for n in performance.notes:

@@ -1,4 +1,4 @@
-"""What the built-in instrument knows between two stretches: the spectrogram so far, and all that was computed on the way. All of it are values."""
+"""The built-in instrument's state between two stretches: the spectrogram so far, and everything cached on the way. All are values."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from torch import Tensor
 from specdiffd.diffusion.caches import Conditioning, DecoderState, NotesState
 from specdiffd.vocoder.state import VocoderState
 
-WINDOWS = 5  # kept: the one that plays, those that the forecast has rolled to, and the next; with fewer, going back encodes them again
+WINDOWS = 5  # in the state: the playing one, those of the forecast, and the next; with fewer, going back encodes them again
 
 
 class Window(NamedTuple):
-    """One position of the rolling window. Its encodings are those of the context, then those of the tokens."""
+    """One position of the rolling window. The encodings of the context come first, then those of the tokens."""
 
     start: int  # absolute frame
     ids: list[list[int]]  # per part, the tokens that are encoded
     notes: NotesState
     conditioning: Conditioning
     context_frames: int
-    decoder: tuple[DecoderState, ...]  # of each step of sampling
+    decoder: tuple[DecoderState, ...]  # one for each step of sampling
 
     @property
     def frames(self) -> int:
-        """How many of its frames the decoder remembers."""
+        """How many of its frames are in the decoder's cache."""
         return self.decoder[0].frames
 
 
 class StreamState(NamedTuple):
-    """The spectrogram so far, and everything derived from it that is worth keeping."""
+    """The spectrogram so far, and the caches derived from it."""
 
     origin: int  # where the sound began after silence: the first window starts here
     first_frame: int  # of mel and prior
@@ -41,7 +41,7 @@ class StreamState(NamedTuple):
 
     @property
     def next_frame(self) -> int:
-        """The first frame that is not there yet."""
+        """The first frame after the spectrogram."""
         return self.first_frame + self.mel.shape[1]
 
     def window_at(self, start: int) -> Window | None:
@@ -49,7 +49,7 @@ class StreamState(NamedTuple):
         return next((w for w in self.windows if w.start == start), None)
 
     def with_window(self, window: Window) -> StreamState:
-        """The state with a window added or replaced. The oldest goes where there are more than ``WINDOWS``."""
+        """The state with a window added or replaced. The oldest is dropped if there are more than ``WINDOWS``."""
         rest = tuple(w for w in self.windows if w.start != window.start)
         return self._replace(windows=(*rest, window)[-WINDOWS:])
 
@@ -66,7 +66,7 @@ class StreamState(NamedTuple):
         """The state without frame ``frame`` and those after it.
 
         Args:
-            vocoder: as it was then.
+            vocoder: its state before ``frame``.
         """
         known = frame - self.first_frame
         windows = tuple(

@@ -1,4 +1,4 @@
-"""What an instrument needs to know of a vocoder that came with its checkpoint."""
+"""The interface of a published checkpoint's vocoder."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from torch import Tensor
 
 
 class StreamingVocoder(Protocol):
-    """What turns mel frames into audio, a stretch at a time; states are values."""
+    """Turns mel frames into audio, a stretch at a time. States are values: an earlier one stays valid."""
 
     @property
     def lookahead_frames(self) -> int:
-        """How many frames the audio comes behind."""
+        """Frames by which the audio is late."""
 
     def init_state(self, batch: int = 1, frame: int = 0) -> Any:
-        """Nothing before absolute frame ``frame``."""
+        """The state before absolute frame ``frame``, after silence."""
 
     def step(self, mel: Tensor, state: Any, guide: Tensor | None = None) -> tuple[Tensor, Any]:
-        """(B, T, mel) natural log to (B, T * hop), and the next state."""
+        """Natural-log mel (B, T, mel) to audio (B, T * hop), and the next state. ``guide`` (B, T, mel, 5) comes from the note prior, if there is one."""
 
     def rewind(self, state: Any, frames: int) -> Any:
-        """The state as it was so many frames earlier."""
+        """The state ``frames`` frames earlier.
+
+        Raises:
+            ValueError: the history does not reach that far.
+        """
 
     def finish(self, state: Any) -> Tensor:
-        """What is still owed when no more frames come."""
+        """The rest of the audio (B, n * hop), when no more frames come."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from specdiffd.base.sizes import SIZES
 from specdiffd.player.settings import EngineSettings
 from specdiffd.shared.timeline import Timeline
 
@@ -18,8 +19,6 @@ SMOOTHING = 0.1  # weight of the newest duration in a mean: more, and one stall 
 SCARCE_S = 0.08  # with less forecast a slice comes as a draft first: a whole slice with a new window may take as long
 OUTLASTS = 2.0  # the forecast should last this times what rendering takes: less, and it ends while the next slice is made
 REVISION_LASTS_S = 0.1  # about what a revision of ``urgent_frames`` leaves of forecast: where that must last longer, a revision is longer
-# A draft is kept if so many known frames must be read first: finishing it would take longer than it lasts.
-UNPREPARED_FRAMES = 20
 # During dense playing more forecast is made only to be replaced, and takes the processor from the musician's other programs.
 BUSY_FORECAST_S = 0.25
 CALM_S = 0.15  # since the last revision: playing is dense until then
@@ -131,7 +130,7 @@ def keeps_draft(now: Moment, unprepared_frames: int) -> bool:
         now: just after the draft was spliced in.
         unprepared_frames: that finishing it must read first.
     """
-    return unprepared_frames >= UNPREPARED_FRAMES or _would_run_dry(now)
+    return unprepared_frames >= SIZES.unprepared_frames or _would_run_dry(now)
 
 
 def _would_run_dry(now: Moment) -> bool:

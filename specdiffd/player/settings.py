@@ -26,7 +26,7 @@ class EngineSettings:
     urgent_frames: int = SIZES.revision_frames  # of a revision, from its splice on
     most_frames: int = SIZES.longest_revision_frames  # of a revision that begins before its splice, because a draft had not been finished
     slice_frames: int = SIZES.revision_frames
-    prepared_frames: int = 48  # ahead of the next slice
+    prepared_frames: int = SIZES.prepared_frames  # ahead of the next slice
     drafts: bool = True  # splice in a draft first, where the instrument can make one
     eager: bool = True  # render an event as soon as it comes; else as late as possible, together with all that comes until then
     lead_samples: int = 0  # how much earlier than as late as possible

@@ -1,4 +1,4 @@
-"""A trained note prior's weights as the arrays that its compiled form reads."""
+"""The weights of a trained note prior as arrays for its compiled form."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from specdiffd.prior.note_features import NEVER_S
 from specdiffd.prior.partials_kernels import LobeTable
 from specdiffd.prior.timbre_kernels import NoteArrays
 
-WEIGHT_STEPS = 32767  # of a weight of a large layer: to read the weights from memory is most of what a new note costs
+WEIGHT_STEPS = 32767  # weights of large layers are 16-bit integers: a new note spends most of its time reading weights from memory
 
 
 class Affine(NamedTuple):
@@ -42,7 +42,7 @@ class Affine(NamedTuple):
 
 
 def array(x: Tensor) -> Floats:
-    """A tensor of any shape as an array, contiguous; without a copy where that is possible."""
+    """A tensor of any shape as a contiguous array, without a copy if possible."""
     return np.ascontiguousarray(x.detach().float().cpu().numpy())
 
 
@@ -53,14 +53,14 @@ def float_layer(layer: nn.Linear | Affine) -> Layer:
 
 
 def short_layer(layer: nn.Linear | Affine) -> Layer:
-    """A layer in half the memory; the error of a weight is 1 part in 65,000 of its output's largest weight."""
+    """A layer with 16-bit weights. A weight is wrong by at most 1 part in 65,000 of its output's largest weight."""
     weight, _, bias = float_layer(layer)
     scale = np.maximum(np.abs(weight).max(0), 1e-30) / WEIGHT_STEPS
     return Layer(np.round(weight / scale).astype(np.int16), scale.astype(np.float32), bias)
 
 
 def note_arrays(prior: NotePrior) -> NoteArrays:
-    """What makes the timbre of a note."""
+    """The weights that make a note's timbre."""
     c = prior.config
     first, second = (layer for layer in prior.note if isinstance(layer, nn.Linear))
     harmonics, spectrum, inharmonicity, envelope = prior.recall.weight.split(prior.recalled)
@@ -83,7 +83,7 @@ def note_arrays(prior: NotePrior) -> NoteArrays:
 
 
 def _with_memory(head: nn.Linear, recall: Tensor) -> Affine:
-    """A head and what the memory adds to it, as one layer that reads both."""
+    """A head and the memory's addition to it, as one layer that reads both."""
     return Affine(torch.cat((head.weight, recall), 1), head.bias)
 
 
@@ -104,7 +104,7 @@ def _gain_tables(prior: NotePrior) -> GainTables:
 
 
 def envelope_arrays(prior: NotePrior) -> EnvelopeArrays:
-    """What makes the weights of a note's shapes of its ages."""
+    """The envelope network: from a note's ages to the weights of its shapes."""
     c = prior.config
     hidden, out = (layer for layer in prior.weights if isinstance(layer, nn.Linear))
     rows = prior.frame.weight.T
@@ -119,7 +119,7 @@ def envelope_arrays(prior: NotePrior) -> EnvelopeArrays:
         bias=array(prior.frame.bias),
         hidden=float_layer(hidden),
         out=float_layer(out),
-        scale=AgeScale(np.array(DECAYS_S, np.float32), f32(HAT_S), f32(c.window_s), f32(NEVER_S)),
+        scale=AgeScale(np.array(DECAYS_S, np.float32), np.array([HAT_S], np.float32), f32(c.window_s), f32(NEVER_S)),
         release_known_s=f32(RELEASE_KNOWN_S),
     )
 

@@ -12,46 +12,46 @@ DRUM_PROGRAM = 128  # the row of the program tables that all drums share
 KEYS = 128
 # Keys that have rows in the gain tables: a piano's. A key outside takes the nearest one's row, transposed to its pitch.
 COLOURED = range(21, 109)
-# Ages at which a key has colours, from its onset to a frame's first sample; gains between them are interpolated. Single notes that were
-# not learned from are 0.56 nepers wrong without colours, 0.38 with one, 0.34 with three, 0.31 with these six, 0.28 with sixteen.
+# Ages at which a key has colours: seconds from the onset to a frame's first sample. Gains are interpolated between them. The error on
+# single notes outside the training set is 0.56 nepers without colours, 0.38 with one, 0.34 with three, 0.31 with these six, 0.28 with 16.
 COLOUR_AGES_S = (-0.03, 0.0, 0.06, 0.2, 0.6, 1.6)
-# Velocities, 0 to 1, at which a key has dynamics: many programs have other recordings for loud notes. With six colours, other single notes
-# are 0.29 nepers wrong; with dynamics of each bin 0.24, of bands of two, four and eight bins 0.243, 0.247 and 0.251.
+# Velocities, 0 to 1, at which a key has dynamics: many programs have separate recordings for loud notes. The same error with the colours
+# alone is 0.29 nepers; with dynamics of each bin 0.24, of bands of two, four and eight bins 0.243, 0.247 and 0.251.
 DYNAMICS = (0.15, 0.35, 0.55, 0.75, 0.95)
 BAND = 4  # bins that share one gain of dynamics and of roughness
-# Ages at which a key has details, what a recording does besides: closest where notes begin. Single notes that were not learned from are
-# 0.203 nepers wrong without details, 0.160 with some 40 ages, 0.148 with 76 of them.
+# Ages at which a key has details: the rest of what its recording does. They are densest where notes begin. The same error is 0.203 nepers
+# without details, 0.160 with some 40 ages, 0.148 with 76.
 DETAIL_AGES_S = (
     *(round(0.01 * k, 2) for k in range(-4, 20)),
     *(round(0.02 * k, 2) for k in range(10, 25)),
     *(round(0.05 * k, 2) for k in range(10, 22)),
     *(round(0.1 * k, 1) for k in range(11, 20)),
 )
-DETAIL_AGES, DETAIL_BINS = 2, 4  # a detail's code stands for a pattern of so many ages and bins
+DETAIL_AGES, DETAIL_BINS = 2, 4  # a detail's code stands for a pattern of 2 ages and 4 bins
 PATTERNS = 256  # the codes are bytes
-PITCH_OCTAVES = tuple(2 ** (0.9 * k) for k in range(6))  # frequencies of the sinusoids that the networks read a pitch as
+PITCH_OCTAVES = tuple(2 ** (0.9 * k) for k in range(6))  # frequencies of the sinusoids that encode a pitch for the networks
 PITCH_FEATURES = 1 + 2 * len(PITCH_OCTAVES)
 VELOCITY_FEATURES = 3
 PROGRAM_WIDTH, KEY_WIDTH = 32, 16  # of the embeddings
-HAT_S = 0.005  # distance of the hat functions that an age is read as: fine enough to say where in a frame an event lies
-HATS_AFTER_S = 0.06  # how far the hats reach beyond the event
-DECAYS_S = (0.02, 0.06, 0.2, 0.6, 2.0, 6.0)  # time constants of the exponentials that an age is read as
+HAT_S = 0.005  # distance of the hat functions that encode an age: fine enough to tell where in a frame an event lies
+HATS_AFTER_S = 0.06  # the hats end this long after the event
+DECAYS_S = (0.02, 0.06, 0.2, 0.6, 2.0, 6.0)  # time constants of the exponentials that encode an age
 
 
 class Ages(NamedTuple):
-    """Two ages of a note, in seconds, between which its level is compared."""
+    """Two ages of a note, in seconds, whose levels are compared."""
 
     first_s: float
     last_s: float
 
 
-# Whether a held note sustains is decided by its level between the first two ages, how fast it decays between the others. Training knows
-# notes of some seconds, so later ages would compare chance.
+# A held note sustains or not by its levels at SUSTAIN_AGES; how fast it decays is measured at DECAY_AGES. The training notes last some
+# seconds, so the network's levels at later ages are arbitrary.
 SUSTAIN_AGES, DECAY_AGES = Ages(4.0, 6.0), Ages(8.0, 12.0)
-ATTACK_AGES = Ages(0.06, 0.5)  # a note whose attack is slow is louder at the second
+ATTACK_AGES = Ages(0.06, 0.5)  # a note with a slow attack is louder at the last
 SUSTAIN_NEPERS_PER_S = 0.09  # 0.8 dB: a note that decays more slowly sustains
-# Behind a note's release, how long the networks tell a short note from one as long as the attack. The ends of 768 notes of up to 0.42 s, a
-# random key and velocity of each program, are 0.108 nepers wrong without `extrapolation.released_early`, 0.097 with 0.1, 0.2 and 0.3 s alike.
+# For this long after a release the networks tell a short note from one as long as its attack. The error at the ends of 768 notes of up to
+# 0.42 s, with random keys and velocities of each program, is 0.108 nepers without `extrapolation.released_early`, 0.097 with 0.1 to 0.3 s.
 RELEASE_KNOWN_S = 0.25
 
 
@@ -75,7 +75,7 @@ class PriorConfig:
 
     @property
     def window_s(self) -> float:
-        """What one frame covers, in seconds."""
+        """Length of a frame's window, in seconds."""
         return self.window_samples / self.sample_rate_hz
 
     @property
@@ -95,15 +95,15 @@ class PriorConfig:
 
     @property
     def hats(self) -> int:
-        """Hat functions of an age, from a window before the event on."""
+        """Hat functions of an age; the first lies one window before the event."""
         return round((self.window_s + HATS_AFTER_S) / HAT_S) + 1
 
     @property
     def age_features(self) -> int:
-        """What the envelope network reads of one age: hats, exponentials, a logarithm and whether the event has happened."""
+        """Inputs of the envelope network for one age: hats, exponentials, a logarithm, and whether the event has happened."""
         return self.hats + len(DECAYS_S) + 2
 
     @property
     def frame_features(self) -> int:
-        """What the envelope network reads of a frame: three ages, pedal and modulation."""
+        """Inputs of the envelope network for a frame: three ages, pedal and modulation."""
         return 3 * self.age_features + 2

@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 f32 = np.float32
 # Typed: a Python float would make the loops compute in double precision.
 ZERO, HALF, ONE, TWO = f32(0), f32(0.5), f32(1), f32(2)
-LOWEST_EXPONENT = f32(-80)  # `exp` is wrong below it; e to the power of it is nothing
+LOWEST_EXPONENT = f32(-80)  # `exp` is wrong below it; its exponential is as good as 0
 ROOT_HALF, ERF_P = f32(math.sqrt(0.5)), f32(0.3275911)
 ERF_A = tuple(f32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))
 
@@ -38,14 +38,14 @@ def gelu(x: np.float32) -> np.float32:
 
 @inlined
 def gelu_all(x: Floats) -> None:
-    """`gelu` of every number of ``x``, in place."""
+    """`gelu` of each element of ``x``, in place."""
     for o in range(len(x)):
         x[o] = gelu(x[o])
 
 
 @inlined
 def product(x: Floats, weight: NDArray[Any], y: Floats) -> None:
-    """``y`` (outputs,) = ``x`` (inputs,) @ ``weight``; eight inputs at a time, since each pass goes through all outputs."""
+    """``y`` (outputs,) = ``x`` (inputs,) @ ``weight``. Eight inputs at a time: each pass reads and writes all outputs."""
     inputs, outputs = len(x), len(y)
     eights = inputs // 8 * 8
     y[:] = ZERO

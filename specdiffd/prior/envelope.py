@@ -1,4 +1,4 @@
-"""A note over time: the weights of its spectral shapes in a frame, from how long ago it began, was released and was choked.
+"""A note over time: the weights of its spectral shapes in a frame, from the times since its onset, release and choke.
 
 `envelope_kernels` computes the same for playing.
 """
@@ -19,7 +19,7 @@ class EnvelopeNetwork(NamedTuple):
     """The layers that give the weights of a note's shapes in a frame."""
 
     frame: nn.Linear  # reads the features of the frame
-    weights: nn.Sequential  # reads their sum with what is known of the note
+    weights: nn.Sequential  # reads the result plus the note's ``envelope``
     config: PriorConfig
 
 
@@ -28,8 +28,8 @@ def shape_weights(net: EnvelopeNetwork, envelope: Tensor, at: OverTime) -> Tenso
 
     Args:
         net: the layers.
-        envelope: (..., frame_width) what the network knows of the notes.
-        at: (...) each, of the notes in the frames.
+        envelope: (..., frame_width) the notes' input to the network, from the note network.
+        at: (...) each: ages and controllers of the notes in the frames.
     """
     ages = [age_features(x, net.config) for x in (at.age_s, at.release_s, at.choke_s)]
     frames = net.frame(torch.cat((*ages, at.pedal[..., None], at.modulation[..., None]), -1)) + envelope
@@ -37,9 +37,9 @@ def shape_weights(net: EnvelopeNetwork, envelope: Tensor, at: OverTime) -> Tenso
 
 
 def age_features(age_s: Tensor, config: PriorConfig) -> Tensor:
-    """What the network reads of an age (...) in seconds: (..., config.age_features).
+    """Encodes ages (...) in seconds as inputs of the network: (..., config.age_features).
 
-    Piecewise linear around the event, exponential and logarithmic after it; all zero in a frame that ends before the event.
+    Hat functions around the event, exponentials and a logarithm after it; all zero in a frame that ends before the event.
     """
     happened = (age_s > -config.window_s)[..., None].to(age_s.dtype)
     middles_s = (torch.arange(config.hats) * HAT_S - config.window_s).to(age_s.device)

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from specdiffd.base.loops import compiled, exp, inlined
 from specdiffd.prior.dense_kernels import LOWEST_EXPONENT, ONE, TWO, ZERO, Floats, Layer, add_scaled, affine, f32, gelu_all
@@ -24,9 +25,9 @@ class AgeScale(NamedTuple):
     """How an age is turned into features."""
 
     decays_s: Floats  # time constants of the exponentials
-    hat_s: np.float32  # distance of the hats
-    window_s: np.float32  # of a frame: the first hat lies so long before the event
-    never_s: np.float32  # ages beyond it are all the same
+    hat_s: Floats  # (1,) distance of the hats; if it were a number, the loop would multiply by its reciprocal, which rounds differently
+    window_s: np.float32  # of a frame: the first hat lies this long before the event
+    never_s: np.float32  # older ages have the same features
 
 
 class EnvelopeArrays(NamedTuple):
@@ -44,60 +45,65 @@ class EnvelopeArrays(NamedTuple):
     release_known_s: np.float32  # see `config.RELEASE_KNOWN_S`
 
 
-class Moment(NamedTuple):
-    """One note in one frame, as `note_features.OverTime`."""
+class Moments(NamedTuple):
+    """One note at P moments, (P,) each, as `note_features.OverTime`."""
 
-    age_s: np.float32
-    release_s: np.float32
-    choke_s: np.float32
-    pedal: np.float32
-    modulation: np.float32
-    gain: np.float32
-
-
-class EnvelopeWork(NamedTuple):
-    """Room for intermediate results, (frame_width,) each."""
-
-    first: Floats
-    second: Floats
+    age_s: Floats
+    release_s: Floats
+    choke_s: Floats
+    pedal: Floats
+    modulation: Floats
+    gain: Floats
 
 
 @inlined
-def add_age(age_s: np.float32, rows: AgeWeights, scale: AgeScale, y: Floats) -> None:
-    """Add to ``y`` (frame_width,) what the features of an age do in the first layer; nearly all hats are 0."""
-    since = age_s + scale.window_s
-    if since <= ZERO:
-        return
-    place, hats = since / scale.hat_s, len(rows.hats)
-    if place < f32(hats):
-        hat = int(place)
-        fraction = place - f32(hat)
-        add_scaled(ONE - fraction, rows.hats[hat], y)
-        if hat + 1 < hats:
-            add_scaled(fraction, rows.hats[hat + 1], y)
-    past = max(age_s, ZERO)
-    for d in range(len(scale.decays_s)):
-        add_scaled(exp(max(-past / scale.decays_s[d], LOWEST_EXPONENT)), rows.decays[d], y)
-    add_scaled(f32(math.log1p(min(past, scale.never_s) * f32(50))) * f32(0.25), rows.log, y)
-    add_scaled(ONE, rows.happened, y)
+def add_ages(ages_s: Floats, mask: NDArray[np.bool_], rows: AgeWeights, scale: AgeScale, y: Floats) -> None:
+    """Add to ``y`` (P, frame_width) what the features of ages (P,) add in the first layer, where ``mask`` (P,) is set. Nearly all hats are 0."""
+    hats, decays, log, happened, decays_s, hat_s = rows.hats, rows.decays, rows.log, rows.happened, scale.decays_s, scale.hat_s
+    for p in range(len(ages_s)):
+        since = ages_s[p] + scale.window_s
+        if not mask[p] or since <= ZERO:
+            continue
+        place = since / hat_s[0]
+        if place < f32(len(hats)):
+            hat = int(place)
+            fraction = place - f32(hat)
+            add_scaled(ONE - fraction, hats[hat], y[p])
+            if hat + 1 < len(hats):
+                add_scaled(fraction, hats[hat + 1], y[p])
+        past = max(ages_s[p], ZERO)
+        for d in range(len(decays_s)):
+            add_scaled(exp(max(-past / decays_s[d], LOWEST_EXPONENT)), decays[d], y[p])
+        add_scaled(f32(math.log1p(min(past, scale.never_s) * f32(50))) * f32(0.25), log, y[p])
+        add_scaled(ONE, happened, y[p])
 
 
 @compiled
-def shape_weights(net: EnvelopeArrays, envelope: Floats, at: Moment, work: EnvelopeWork, weights: Floats) -> None:
-    """`envelope.shape_weights`: fill ``weights`` (K,) with those of a note's shapes in a frame; ``envelope`` (frame_width,)."""
-    x, y = work.first, work.second
-    for o in range(len(x)):
-        x[o] = envelope[o] + net.bias[o]
-    add_age(at.age_s, net.age, net.scale, x)
-    add_age(at.release_s, net.release, net.scale, x)
-    add_age(at.choke_s, net.choke, net.scale, x)
-    if at.pedal != ZERO:
-        add_scaled(at.pedal, net.pedal, x)
-    if at.modulation != ZERO:
-        add_scaled(at.modulation, net.modulation, x)
-    gelu_all(x)
-    affine(x, net.hidden, y)
-    gelu_all(y)
-    affine(y, net.out, weights)
-    for k in range(len(weights)):
-        weights[k] = exp(max(TWO * (min(max(weights[k], f32(-16)), f32(6)) + at.gain), LOWEST_EXPONENT))
+def shape_weights(net: EnvelopeArrays, envelope: Floats, at: Moments, mask: NDArray[np.bool_], weights: Floats) -> None:
+    """`envelope.shape_weights` of one note: fill the rows of ``weights`` (P, K) where ``mask`` (P,) is set; ``envelope`` (frame_width,).
+
+    One call takes all moments. Each call counts references to every array of the network: with a call for each moment that was a third of
+    the prior's time.
+    """
+    first, second = np.empty((len(mask), len(envelope)), np.float32), np.empty(len(envelope), np.float32)
+    bias, pedal, modulation = net.bias, net.pedal, net.modulation
+    for p in range(len(mask)):
+        for o in range(len(envelope)):
+            first[p, o] = envelope[o] + bias[o]
+    add_ages(at.age_s, mask, net.age, net.scale, first)
+    add_ages(at.release_s, mask, net.release, net.scale, first)
+    add_ages(at.choke_s, mask, net.choke, net.scale, first)
+    hidden, out = net.hidden, net.out
+    for p in range(len(mask)):
+        if not mask[p]:
+            continue
+        if at.pedal[p] != ZERO:
+            add_scaled(at.pedal[p], pedal, first[p])
+        if at.modulation[p] != ZERO:
+            add_scaled(at.modulation[p], modulation, first[p])
+        gelu_all(first[p])
+        affine(first[p], hidden, second)
+        gelu_all(second)
+        affine(second, out, weights[p])
+        for k in range(weights.shape[1]):
+            weights[p, k] = exp(max(TWO * (min(max(weights[p, k], f32(-16)), f32(6)) + at.gain[p]), LOWEST_EXPONENT))

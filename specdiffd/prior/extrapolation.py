@@ -1,4 +1,4 @@
-"""Notes that training knows too little of: those held for very long, and those released while they still rise.
+"""Two kinds of notes that are rare in training: those held for very long, and those released while they still rise.
 
 `extrapolation_kernels` computes the same for playing.
 """
@@ -16,17 +16,17 @@ from specdiffd.prior.note_features import NEVER_S, OverTime
 
 
 class Sustain(NamedTuple):
-    """How notes go on where training ends, and whether they have a slow attack; (N,) each."""
+    """How notes go on after the longest training notes end, and whether their attack is slow; (N,) each."""
 
-    start_s: Tensor  # the age from which on it goes on like this
+    start_s: Tensor  # the age from which the level changes at ``rate``
     rate: Tensor  # nepers a second, not above 0
     slow_attack: Tensor  # bool
 
 
 def sustain_of(net: EnvelopeNetwork, envelope: Tensor, shapes: Tensor) -> Sustain:
-    """How notes go on when they are held for longer than training knows, which is some seconds.
+    """How notes go on when they are held for longer than training notes, which last some seconds.
 
-    What sustains there stays as it is from then on; what decays goes on decaying as fast.
+    A note that sustains keeps its level from then on; a note that decays goes on decaying at the same rate.
 
     Args:
         net: of the envelope.
@@ -46,17 +46,17 @@ def sustain_of(net: EnvelopeNetwork, envelope: Tensor, shapes: Tensor) -> Sustai
 
 
 def held_on(at: OverTime, sustain: Sustain) -> OverTime:
-    """Ages and gains (P,) as the envelope network knows them: no age is beyond ``sustain`` (P,), the decay since then is in the gain."""
+    """Ages and gains (P,) for the envelope network: ages end at ``sustain.start_s`` (P,), and the gain has the decay since then."""
     start_s, rate, _ = sustain
     gain = at.gain + rate * (at.age_s - start_s).clamp_min(0.0)
     return at._replace(age_s=torch.minimum(at.age_s, start_s), gain=gain)
 
 
 def released_early(net: EnvelopeNetwork, weights: Tensor, envelope: Tensor, slow_attack: Tensor, at: OverTime) -> Tensor:
-    """Weights (P, K) in which a note that was released during a slow attack falls from the level that it had reached.
+    """Weights (P, K) with which a note released during a slow attack falls from the level it had reached.
 
-    Shortly after the release the network knows how long the note had been held. Later the features of the ages no longer tell, and it gave a
-    short note the release of a long one, up to 20 dB too loud. From there on its shapes fall as a longer note's do, or faster.
+    Shortly after the release the network knows how long the note was held. Later the features of the ages no longer tell, and a short note
+    got the release of a long one, up to 20 dB too loud. So from then on its shapes fall as those of a longer note, or faster.
 
     Args:
         net: of the envelope.

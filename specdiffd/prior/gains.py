@@ -1,7 +1,7 @@
-"""The gain tables: what no network says of a key of a program, since every few keys are another recording.
+"""The gain tables: corrections for each key of each program. A soundfont changes its recording every few keys, which no network learned.
 
-A row of a table belongs to a key of a program. Colours are log gains of each mel bin at some ages of the note, dynamics of each band at some
-velocities, details of patterns at many ages. `gains_kernels` computes the same for playing.
+A row of a table belongs to a key of a program. Colours are log gains of each mel bin at a few ages, dynamics log gains of each band at a few
+velocities, details codes of patterns of log gains at many ages. `gains_kernels` computes the same for playing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from specdiffd.prior.config import BAND, COLOUR_AGES_S, COLOURED, DETAIL_AGES, D
 
 
 def interpolation_place(x: Tensor, points: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Between which of the ascending ``points`` each of ``x`` (N,) lies.
+    """Which two of the ascending ``points`` each ``x`` (N,) lies between.
 
     Returns:
         The index (N,) of the upper point, and the fraction (N,) of the way from the lower to the upper one, 0 to 1.
@@ -42,7 +42,7 @@ def detail_gains(patterns: Tensor) -> Tensor:
 
 
 def table_key(key: Tensor) -> Tensor:
-    """The key (N,) whose row of the gain tables a key (N,) takes."""
+    """The keys (N,) whose rows of the gain tables are used for keys (N,)."""
     return key.clamp(COLOURED[0], COLOURED[-1])
 
 
@@ -59,7 +59,7 @@ def colour_gains(colours: Tensor) -> Tensor:
 
 
 def transposed_gains(gains: Tensor, semitones: Tensor, config: PriorConfig) -> Tensor:
-    """Log gains (N, J, mel) of sounds that are played ``semitones`` (N,) above their recording, whose spectrum moves as a whole."""
+    """Log gains (N, J, mel) of recordings played ``semitones`` (N,) higher: the whole spectrum moves."""
     bins, step = config.mel_bins, config.mels_per_bin
     centres_mel = config.lowest_mel + step * torch.arange(1, bins + 1, device=gains.device)
     source_mel = transposed_mel(centres_mel, torch.exp(-semitones[:, None] * (math.log(2) / 12)))

@@ -1,4 +1,4 @@
-"""The gain tables as compiled loops: computes what `specdiffd.prior.gains` does."""
+"""The gain tables as compiled loops: the same as `specdiffd.prior.gains`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class GainTables(NamedTuple):
     """The tables as arrays, a row for each key of each program; log gains."""
 
     colours: Floats  # (rows, colour ages, mel)
-    colour_upper: NDArray[np.int64]  # (J,) between which two colour ages each detail age lies: the upper one's index
-    colour_fraction: Floats  # (J,) of the way from the lower to the upper one
+    colour_upper: NDArray[np.int64]  # (J,) index of the first colour age above each detail age
+    colour_fraction: Floats  # (J,) of the way from the colour age below to that one
     dynamics: Floats  # (rows, velocities, bands)
     velocities: Floats  # (velocities,)
     details: NDArray[np.uint8]  # (rows, age groups, bin groups) codes
@@ -29,7 +29,7 @@ class GainTables(NamedTuple):
 
 @inlined
 def interpolation_place(x: np.float32, points: Floats) -> tuple[int, np.float32]:
-    """`gains.interpolation_place`: the index of the upper one of the points that ``x`` lies between, and the fraction of the way to it."""
+    """`gains.interpolation_place`: the index of the point above ``x``, and the fraction of the way to it from the point below."""
     upper = 1
     while upper < len(points) - 1 and x > points[upper]:
         upper += 1

@@ -1,4 +1,4 @@
-"""The vocoder's guide, as compiled loops: what a score knows and a mel spectrogram does not. Only playing has it."""
+"""The vocoder's guide, as compiled loops: what the score says and a mel spectrogram cannot show. Only playing has it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class GuideColumns(NamedTuple):
 
 
 class GuideSums(NamedTuple):
-    """What a guide is made of, over the notes; (F, mel) each."""
+    """Sums and maxima over the notes that a guide is made from; (F, mel) each."""
 
-    sounding_power: Floats  # power times how much of the window lies after the note's onset
+    sounding_power: Floats  # each note's power times the share of the window after its onset
     onset_power: Floats  # of notes that begin within the frame's window
     loudest_onset_power: Floats  # of the strongest of those
     partial_power: Floats  # of the strongest partial near the bin's centre
@@ -42,7 +42,7 @@ class PartialPlaces(NamedTuple):
 
 @inlined
 def guide_columns(guide: NDArray[np.float32]) -> GuideColumns:
-    """The fields of a guide (F, mel, 5), which are set to 0."""
+    """The fields of a guide (F, mel, 5), set to 0."""
     guide[:] = ZERO
     return GuideColumns(guide[:, :, 0], guide[:, :, 1], guide[:, :, 2], guide[:, :, 3], guide[:, :, 4])
 
@@ -50,19 +50,15 @@ def guide_columns(guide: NDArray[np.float32]) -> GuideColumns:
 @inlined
 def guide_sums(frames: int, bins: int) -> GuideSums:
     """Sums of no notes."""
-    return GuideSums(
-        np.zeros((frames, bins), np.float32),
-        np.zeros((frames, bins), np.float32),
-        np.zeros((frames, bins), np.float32),
-        np.zeros((frames, bins), np.float32),
-    )
+    sums = np.zeros((4, frames, bins), np.float32)
+    return GuideSums(sums[0], sums[1], sums[2], sums[3])
 
 
 @inlined
 def vibrato_semitones(age_s: np.float32, modulation: np.float32) -> np.float32:
-    """Semitones by which the modulation wheel, 0 to 1, moves a note of this age: a triangle that begins with the note, rising.
+    """Semitones by which the modulation wheel, 0 to 1, moves a note of this age: a triangle wave that starts rising at the onset.
 
-    A mel spectrogram does not have it, least of all of low notes: frames are far apart and bins wide.
+    A mel spectrogram does not show it, least of all for low notes: its frames are too far apart and its bins too wide.
     """
     if modulation == ZERO or age_s <= ZERO:
         return ZERO
@@ -72,7 +68,7 @@ def vibrato_semitones(age_s: np.float32, modulation: np.float32) -> np.float32:
 
 @inlined
 def guide_onset(guide: GuideColumns, sums: GuideSums, f: int, power: Floats, onset_place: np.float32) -> None:
-    """Add a note's ``power`` (mel,) to frame ``f``; its onset lies at ``onset_place`` of the window, which is from 0 to 1."""
+    """Add a note's ``power`` (mel,) to frame ``f``. Its onset lies at ``onset_place``: 0 is the window's beginning, 1 its end."""
     sounding_share = min(max(ONE - onset_place, ZERO), ONE)
     sounding_power, onset_power, loudest = sums.sounding_power[f], sums.onset_power[f], sums.loudest_onset_power[f]
     for m in range(len(power)):
@@ -88,7 +84,7 @@ def guide_onset(guide: GuideColumns, sums: GuideSums, f: int, power: Floats, ons
 def guide_partials(
     guide: GuideColumns, sums: GuideSums, f: int, levels: Floats, gains: Floats, places: PartialPlaces, semitones: np.float32
 ) -> None:
-    """Add a note's partials of power ``levels`` (H,) to frame ``f``, moved by ``semitones``; ``gains`` (mel,) are those of their power."""
+    """Add a note's partials of power ``levels`` (H,) times ``gains`` (mel,) to frame ``f``, moved by ``semitones``."""
     strongest = sums.partial_power[f]
     bins = len(strongest)
     for h in range(len(levels)):

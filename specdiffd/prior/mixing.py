@@ -1,4 +1,4 @@
-"""Notes together: powers add, and so does what is rough about them. `mixing_kernels` computes the same for playing."""
+"""Notes together: their powers add, and so do their roughnesses. `mixing_kernels` computes the same for playing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Contributions(NamedTuple):
-    """What notes are in frames: P pairs of a note and a frame."""
+    """The notes' spectra in frames, for P pairs of a note and a frame."""
 
     note: Tensor  # (P,) row
     frame: Tensor  # (P,)
@@ -29,18 +29,18 @@ def log_mel_of(power: Tensor, log_floor: float) -> Tensor:
 
 
 def mean_roughness(power: Tensor, rough_power: Tensor, frame: Tensor, beats: Tensor, total: Tensor, log_floor: float) -> Tensor:
-    """How much a frame's log mel differs from what is expected of its notes, independently of the frames beside it: (F, mel).
+    """Standard deviation (F, mel) in nepers of a frame's log mel about what its notes predict; 0 where nothing sounds.
 
-    A standard deviation in nepers, 0 where nothing sounds. Its square is the square of the notes' mean roughness, weighted by power, and
-    the variance of beats between partials of different notes. That grows with the chance that two parcels of power are not of the same note.
+    Its square is the square of the notes' mean roughness, weighted by power, plus the variance of beats between partials of different
+    notes. Beats grow with the chance that two random parts of the power belong to different notes.
 
     Args:
         power: (P, mel) of `Contributions`.
-        rough_power: (P, mel) likewise.
-        frame: (P,) likewise.
+        rough_power: (P, mel) of `Contributions`.
+        frame: (P,) of `Contributions`.
         beats: (mel,) natural log of the deviation that beats add where no note has more than a small part of the power.
         total: (F, mel) power of the notes together.
-        log_floor: natural log of a silent bin.
+        log_floor: natural log mel of a silent bin.
     """
     with_floor = total + math.exp(2 * log_floor)
     mean = summed(rough_power, frame, len(total)) / with_floor

@@ -1,8 +1,8 @@
-"""The additive note prior: what each sounding note contributes to the mel spectrogram, summed in power.
+"""The additive note prior: the mel spectrogram of each sounding note, summed in power.
 
-Factorised: a network of the note alone gives ``shapes`` spectral shapes (`timbre`), a small one of its ages gives their weights in each
-frame (`envelope`). A shape is a harmonic series (`partials`) plus a free spectrum; a key's own recording is in the gain tables (`gains`). The
-prior is causal by construction: a frame knows of a note only by its ages.
+It is factorised. A network that reads the note alone gives a few spectral shapes (`timbre`); a small network that reads its ages gives their
+weights in each frame (`envelope`). A shape is a harmonic series (`partials`) plus a free spectrum. The gain tables (`gains`) hold what is
+peculiar to the recording of a key. The prior is causal by construction: the only times a frame reads are the notes' ages.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class NotePrior(nn.Module):
         self.make_constants()
 
     def _make_tables(self, c: PriorConfig) -> None:
-        """What is looked up by program and key, none of which a network computes."""
+        """Tables that are looked up by program and key."""
         rows = (DRUM_PROGRAM + 1) * len(COLOURED)
         self.program = nn.Embedding(DRUM_PROGRAM + 1, PROGRAM_WIDTH)
         self.key = nn.Embedding((DRUM_PROGRAM + 1) * KEYS, KEY_WIDTH)
@@ -73,7 +73,7 @@ class NotePrior(nn.Module):
         self.register_buffer("patterns", torch.zeros(PATTERNS, DETAIL_AGES * DETAIL_BINS))  # log gains; the first are 0
 
     def _make_networks(self, c: PriorConfig) -> None:
-        """The note network with its heads, what the memory adds to the heads, and the envelope network."""
+        """The note network with its heads, the memory's additions to the heads, and the envelope network."""
         inputs = PROGRAM_WIDTH + KEY_WIDTH + PITCH_FEATURES + VELOCITY_FEATURES
         self.note = nn.Sequential(nn.Linear(inputs, c.width), nn.GELU(), nn.Linear(c.width, c.width), nn.GELU())
         self.harmonics = nn.Linear(c.width, c.shapes * c.harmonics)
@@ -91,7 +91,7 @@ class NotePrior(nn.Module):
 
     @property
     def recalled(self) -> tuple[int, int, int, int]:
-        """How many numbers the memory adds to harmonics, spectrum, inharmonicity and envelope."""
+        """Outputs of the memory's additions to harmonics, spectrum, inharmonicity and envelope."""
         c = self.config
         return c.shapes * c.harmonics, c.shapes * c.mel_bins, 1, c.frame_width
 
@@ -101,7 +101,7 @@ class NotePrior(nn.Module):
         return EnvelopeNetwork(self.frame, self.weights, self.config)
 
     def make_constants(self) -> None:
-        """The table of partials: derived from the config, so not part of a checkpoint."""
+        """Make the table of partials, which follows from the config and is not part of a checkpoint."""
         if not self.program.weight.is_meta:
             self.register_buffer("lobes", harmonic_lobes(self.config), persistent=False)
 
@@ -111,7 +111,7 @@ class NotePrior(nn.Module):
         return log_mel_of(summed(notes.power, notes.frame, x.active.shape[1]), self.config.log_floor)
 
     def contributions(self, x: NoteFeatures) -> Contributions:
-        """Every note's part in the sum, for pairs of a note and a frame that it may be heard in."""
+        """The addends: one for each note and frame in which it may be heard."""
         timbres = self.timbres(x)
         note, frame = x.active.nonzero(as_tuple=True)
         at = OverTime(*(values[note, frame] for values in x.over_time))
@@ -131,7 +131,7 @@ class NotePrior(nn.Module):
         return released_early(net, weights, timbres.envelope[note], sustain.slow_attack, at)
 
     def timbres(self, x: NoteFeatures) -> Timbres:
-        """What of each note does not depend on time."""
+        """What does not depend on time, for each note."""
         program = torch.where(x.drum, DRUM_PROGRAM, x.program)
         heads = self._note_heads(x, program)
         shapes = power_shapes(heads, x.pitch, self.lobes, self.config)
@@ -142,14 +142,14 @@ class NotePrior(nn.Module):
         return Timbres(heads.envelope, shapes, rough, colours, sustain)
 
     def _note_heads(self, x: NoteFeatures, program: Tensor) -> NoteHeads:
-        """What the note network and the memory say of notes of programs (N,)."""
+        """Outputs of the note network and the memory for notes of programs (N,)."""
         cell = program * KEYS + x.key
         features = torch.cat((self.program(program), self.key(cell), pitch_features(x.pitch), velocity_features(x.velocity)), -1)
         note, memory = self.note(features), self.memory(cell)  # (N, width), (N, memory)
         heads = (self.harmonics, self.spectrum, self.inharmonicity, self.frame_note)
         recalled = self.recall(memory).split(self.recalled, -1)
         levels, spectrum, inharmonicity, envelope = (head(note) + more for head, more in zip(heads, recalled, strict=True))
-        # Detached: what makes the means learns nothing from how far they are missed.
+        # Detached: the networks of the mean learn nothing from the roughness.
         roughness = self.roughness(note.detach()) + self.recall_roughness(memory.detach())
         return NoteHeads(levels, spectrum, inharmonicity, envelope, roughness)
 

@@ -1,7 +1,7 @@
-"""A performance as the note prior reads it: a row for each sounding note, a column for each frame.
+"""A performance as input of the note prior: a row for each sounding note, a column for each frame.
 
 The features are fixed: pitch in float semitones (bend included), key, velocity, program, drum, gain (volume and expression, a log offset),
-pedal, modulation, seconds since onset, since release and since choke. A checkpoint is of no use with others.
+pedal, modulation, seconds since onset, since release and since choke. Checkpoints are trained for exactly these.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from specdiffd.base.events import Controllers, Note, Performance
 
 Times = NDArray[np.floating[Any]]
 NEVER_S = 1e3  # stands for "not yet released", "not choked"
-BEND_STEP_SEMITONES = 1 / 16  # finer bends are rounded: well below what 128 mels resolve
+BEND_STEP_SEMITONES = 1 / 16  # bends are rounded to it, well below what 128 mels resolve; a finer step makes more timbres of a moving wheel
 NEPERS_PER_DB = math.log(10) / 20
-NO_GAIN_DB = Controllers().gain_db.initial  # volume 100, expression 127: what the instrument is trained around
+NO_GAIN_DB = Controllers().gain_db.initial  # volume 100, expression 127: the training's zero of ``gain``
 
 
 class OverTime(NamedTuple):
-    """What of notes changes with time, of one shape each. Ages are negative before the event, -NEVER_S where there is none."""
+    """Features of notes that change with time, all of one shape. Ages are negative before the event, -NEVER_S where there is none."""
 
     age_s: Tensor  # from the onset to the frame's first sample
     release_s: Tensor  # since the release
@@ -52,7 +52,7 @@ class NoteFeatures(NamedTuple):
 
     @property
     def over_time(self) -> OverTime:
-        """What changes with time: (N, F) each."""
+        """The features that change with time: (N, F) each."""
         return OverTime(self.age_s, self.release_s, self.choke_s, self.pedal, self.modulation, self.gain)
 
     def to(self, device: torch.device | str) -> NoteFeatures:
@@ -83,7 +83,7 @@ def note_features(performance: Performance, starts_s: Times, window_s: float, ri
     Args:
         performance: notes in order of onset.
         starts_s: times of the frames' first samples.
-        window_s: what one frame covers.
+        window_s: length of a frame's window.
         ring_s: how long after its end a note may still be heard.
     """
     centres_s = starts_s + window_s / 2
@@ -108,7 +108,7 @@ def note_features(performance: Performance, starts_s: Times, window_s: float, ri
 
 
 def _rows(performance: Performance, starts_s: Times, centres_s: Times, window_s: float, ring_s: float) -> list[_Row]:
-    """The notes that may be heard in the frames, at each pitch that they have there."""
+    """The notes that may be heard in the frames, once for each pitch they have there."""
     first_s, last_s = float(starts_s[0]), float(starts_s[-1]) + window_s
     notes = [n for n in performance.notes if n.onset_s < last_s and n.heard_until_s(ring_s) > first_s]
     bends = {
@@ -139,8 +139,8 @@ def _ages(rows: list[_Row], starts_s: Times, window_s: float, ring_s: float) -> 
     """How long ago each row's note began and ended, and where it may be heard."""
     events_s = [(n.onset_s, n.offset_s, n.choke_s, n.silent_s) for n, _, _ in rows]
     onset_s, offset_s, choked_s, silent_s = np.array(events_s, np.float64).reshape(len(rows), 4, 1).swapaxes(0, 1)
-    # The networks read a rounded age. One that is above -window_s only before it is rounded is to them an event that has not happened, and
-    # what they say of such a note is chance: bursts up to 28 dB over the reference, wherever an onset lies at the end of a frame's window.
+    # ``active`` must use the rounded age, as the networks do. Where only the unrounded age was above -window_s, the networks took the onset
+    # for one that had not happened, and their output was arbitrary: bursts of up to 28 dB where an onset lay at the end of a window.
     age_s = (starts_s - onset_s).astype(np.float32)
     release_s = np.maximum(starts_s - offset_s, -NEVER_S)
     choke_s = np.maximum(starts_s - choked_s, -NEVER_S)

@@ -1,4 +1,4 @@
-"""The harmonic series on the mel axis: where a note's partials lie, and what each of them is in the mel bins.
+"""The harmonic series on the mel axis: where a note's partials lie, and the power of each in the mel bins.
 
 Placed analytically, so that pitch is exact at every semitone and bend. `partials_kernels` computes the same for playing.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from specdiffd.base.mel_scale import hz_to_mel
 from specdiffd.prior.config import PriorConfig
 
-LOBE_STEPS = 4096  # frequencies of the table of responses: 6 Hz apart at 48 kHz, far less than a bin of the transform
+LOBE_STEPS = 4096  # rows of the table of responses: 6 Hz apart at 48 kHz, far less than a bin of the transform; fewer would blur the lobes
 
 
 def partials_hz(pitch: Tensor, log_inharmonicity: Tensor, harmonics: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The harmonic series on the mel axis, as compiled loops: computes what `specdiffd.prior.partials` does."""
+"""The harmonic series on the mel axis, as compiled loops: the same as `specdiffd.prior.partials`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LobeTable(NamedTuple):
 
 @compiled
 def place_partials(pitch: np.float32, log_inharmonicity: np.float32, axis: MelAxis, hertz: Floats, position: Floats, glide: Floats) -> None:
-    """`partials.partials_hz` of one note, and where that is on the mel axis.
+    """`partials.partials_hz` of one note, and the partials' places on the mel axis.
 
     Args:
         pitch: in semitones.
@@ -29,7 +29,7 @@ def place_partials(pitch: np.float32, log_inharmonicity: np.float32, axis: MelAx
         axis: of the bins.
         hertz: (H,) is filled with the partials' frequencies.
         position: (H,) is filled with their places on the mel axis, in bins.
-        glide: (H,) is filled with the bins that they move for a semitone.
+        glide: (H,) is filled with the bins that they move by per semitone.
     """
     inharmonicity = exp(min(max(log_inharmonicity, f32(-14)), f32(-3)))
     fundamental = f32(440) * math.exp((pitch - f32(69)) * SEMITONE)

@@ -1,7 +1,7 @@
-"""The note prior as it plays: what `NotePrior.contributions` says, as compiled loops over the notes that sound.
+"""The note prior for playing: the same as `NotePrior`, as compiled loops over the sounding notes, with texture and the vocoder's guide.
 
-A stretch of ten frames with a few notes is little arithmetic in many small steps; as operations on tensors it took four times as long, most
-of it in calling them, padding and copying. Here also is what only playing needs, and no training: texture, and the vocoder's guide.
+Ten frames of a few notes are little arithmetic in many small steps. As operations on tensors they took four times as long, most of it for
+calls, padding and copies.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from specdiffd.prior.timbre_cache import TimbreCache
 
 
 class Heard(NamedTuple):
-    """What a score says of frames."""
+    """What the prior makes of a score, in F frames."""
 
     mel: Tensor  # (F, mel) natural log
-    texture: Tensor  # (F, mel) noise to be added, in nepers, as rough as the notes are; 0 where there is no noise
+    texture: Tensor  # (F, mel) noise to add, in nepers, with the notes' roughness as its deviation; 0 without noise
     guide: Tensor  # (F, mel, 5) for the vocoder, as `formats.GuideBin`
 
 
 class PlayedPrior:
-    """A note prior's results for playing, on the CPU: computes what the `NotePrior` does.
+    """A `NotePrior` compiled for playing, on the CPU.
 
-    The guide tells what a score knows and a mel spectrogram does not, of low and close notes and of onsets: a `formats.GuideBin` for every
-    frame and bin, ``NO_GUIDE`` where there is nothing.
+    It also makes the guide, a `formats.GuideBin` for every frame and bin: what the score says of low and close notes and of onsets, and a
+    mel spectrogram cannot show. It is ``NO_GUIDE`` where nothing sounds.
 
     Args:
-        prior: whose weights are copied.
-        noise: (rows, mel) of variance 1, which texture is made of; None: none.
+        prior: its weights are copied.
+        noise: (rows, mel) of variance 1, for the texture; None: there is no texture.
     """
 
     KEPT = 1024  # timbres, of 70 kB each at 160 bins
-    # Timbres of bent notes that are made for each frame: a third of a millisecond each, so that any number of wheels cannot hold up a
-    # revision. Beyond it a note keeps the last timbre it had, which is a frame's bend behind.
+    # Limit on the timbres made for bent notes, per frame of a call. Each takes a third of a millisecond: without a limit, many pitch wheels
+    # would hold up a revision. A note over the limit keeps its last timbre, whose bend is some frames old.
     BENT_PER_FRAME = 8
 
     def __init__(self, prior: NotePrior, noise: Tensor | None = None) -> None:
@@ -60,11 +60,11 @@ class PlayedPrior:
         )
 
     def __call__(self, x: NoteFeatures, rows: Tensor | None = None) -> Heard:
-        """What one part's notes are together.
+        """The sum of one part's notes.
 
         Args:
             x: N notes in F frames, on the CPU.
-            rows: (N, F) of the noise, which each note has in each frame; None: the first.
+            rows: (N, F) row of the noise for each note in each frame; None: the first row.
         """
         bins, (count, frames) = self.config.mel_bins, x.active.shape
         notes = NotesInFrames(

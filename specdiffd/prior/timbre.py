@@ -1,4 +1,4 @@
-"""What a note is, without its time: spectral shapes, their roughness, gains. `timbre_kernels` computes the same for playing."""
+"""Timbre, the part of a note that does not depend on time: spectral shapes, their roughness, gains. `timbre_kernels` is its compiled form."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from specdiffd.prior.partials import partial_responses, partials_hz
 
 
 class Timbres(NamedTuple):
-    """N notes without their time."""
+    """The timbres of N notes."""
 
-    envelope: Tensor  # (N, frame_width) what the envelope network knows of the note
+    envelope: Tensor  # (N, frame_width) the note's input to the envelope network
     shapes: Tensor  # (N, K, mel) power
     rough_shapes: Tensor  # (N, K, mel) power of each shape times its roughness, a standard deviation in nepers
     colours: Tensor  # (N, J, mel) gains of the power at DETAIL_AGES_S, dynamics and details included
@@ -24,17 +24,17 @@ class Timbres(NamedTuple):
 
 
 class NoteHeads(NamedTuple):
-    """What the note network says of N notes, before limits."""
+    """Outputs of the note network for N notes, before limits."""
 
     levels: Tensor  # (N, K * H) natural log amplitude of the partials of each shape
-    spectrum: Tensor  # (N, K * mel) natural log amplitude of each shape besides its partials
+    spectrum: Tensor  # (N, K * mel) natural log amplitude of each shape without its partials
     inharmonicity: Tensor  # (N, 1) natural log
     envelope: Tensor  # (N, frame_width)
     roughness: Tensor  # (N, K * mel) natural log
 
 
 def pitch_features(pitch: Tensor) -> Tensor:
-    """(N,) semitones to (N, PITCH_FEATURES): linear, and sinusoids from the whole keyboard down to a third."""
+    """(N,) semitones to (N, PITCH_FEATURES): linear, and sinusoids with periods from the whole keyboard down to a third."""
     scaled = (pitch - 64) / 64
     angles = scaled[:, None] * math.pi * torch.tensor(PITCH_OCTAVES, device=pitch.device)
     return torch.cat((scaled[:, None], angles.sin(), angles.cos()), -1)
@@ -46,7 +46,7 @@ def velocity_features(velocity: Tensor) -> Tensor:
 
 
 def power_shapes(heads: NoteHeads, pitch: Tensor, lobes: Tensor, c: PriorConfig) -> Tensor:
-    """Power spectra (N, K, mel): harmonic series of pitches (N,) in semitones, and what each shape has besides."""
+    """Power spectra (N, K, mel): harmonic series at pitches (N,) in semitones, plus the free spectra."""
     levels = heads.levels.float().unflatten(-1, (c.shapes, c.harmonics)).clamp(-14.0, 6.0)
     spectrum = heads.spectrum.float().unflatten(-1, (c.shapes, c.mel_bins)).clamp(-14.0, 6.0)
     hertz = partials_hz(pitch, heads.inharmonicity.float().squeeze(-1), c.harmonics)

@@ -1,4 +1,4 @@
-"""Timbres of the notes heard lately: while a note sounds, only its ages change."""
+"""A cache of the timbres of recent notes: while a note sounds, only its ages change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from specdiffd.prior.timbre_kernels import NoteToMake, TimbreTable, make_timbre
 
 
 class Stroke(NamedTuple):
-    """A note without its pitch bend: what has one timbre at each pitch."""
+    """A note without its pitch bend; it has one timbre for each pitch."""
 
     key: int
     velocity: float
@@ -26,18 +26,18 @@ class Stroke(NamedTuple):
 
 
 class NoteId(NamedTuple):
-    """What a timbre is made of."""
+    """What a timbre depends on."""
 
     stroke: Stroke
     pitch: float
 
 
 class TimbreCache:
-    """A table of timbres, of which each row is made by `make_timbre` when its note is first heard.
+    """A table of timbres, least recently used first to go. `make_timbre` makes a row when its note is first heard.
 
     Args:
-        prior: whose weights are copied.
-        kept: timbres in the table; those that were not heard for longest make room for others.
+        prior: its weights are copied.
+        kept: rows of the table.
     """
 
     def __init__(self, prior: NotePrior, kept: int) -> None:
@@ -52,11 +52,11 @@ class TimbreCache:
         return len(self._row)
 
     def rows(self, x: NoteFeatures, most_bent: int) -> NDArray[np.int64]:
-        """Rows (N,) of the table that hold the timbres of the notes; those that have none are made.
+        """Rows (N,) of the table with the timbres of the notes. Missing ones are made.
 
         Args:
-            x: of the notes.
-            most_bent: how many timbres may be made of notes that have one of another pitch; the rest keep the last that they had.
+            x: the notes.
+            most_bent: how many timbres may be made for notes that have one at another pitch; the rest keep their last one.
         """
         columns = zip(*(column.tolist() for column in (x.key, x.velocity, x.program, x.drum, x.pitch)), strict=True)
         notes = [NoteId(Stroke(key, velocity, program, drum), pitch) for key, velocity, program, drum, pitch in columns]
@@ -70,11 +70,11 @@ class TimbreCache:
         return np.array([self._row[self._made(note)] for note in notes], np.int64)
 
     def _made(self, note: NoteId) -> NoteId:
-        """The note whose timbre a note is heard with: its own, or else the last of the same stroke; without either its own, to be made."""
+        """The note whose timbre is used: ``note`` if it has one, else the last of its stroke, else ``note``, whose timbre must then be made."""
         return note if note in self._row else self._last.get(note.stroke, note)
 
     def _free_row(self, used: Mapping[NoteId, None]) -> int:
-        """A row of the table, of a timbre that is not used; a table that is full of used ones grows."""
+        """A row whose timbre is not in ``used``; the table grows if there is none."""
         rows = len(self.table.envelope)
         if len(self._row) < rows:
             return len(self._row)
@@ -87,7 +87,7 @@ class TimbreCache:
         return self._row.pop(oldest)
 
     def _missing(self, notes: list[NoteId], most_bent: int) -> list[NoteId]:
-        """Notes to make a timbre of: those that have none, and some of those that have one of another pitch."""
+        """Notes to make timbres for: those of new strokes, and some of those that have a timbre at another pitch."""
         new = [note for note in dict.fromkeys(notes) if note not in self._row]
         first = {note.stroke: note for note in reversed(new) if note.stroke not in self._last}
         return [*first.values(), *[note for note in new if first.get(note.stroke) is not note][:most_bent]]
@@ -98,8 +98,8 @@ class TimbreCache:
         program = DRUM_PROGRAM if drum else program
         table_key = min(max(key, COLOURED[0]), COLOURED[-1])
         gains_row = program * len(COLOURED) + table_key - COLOURED[0]
-        wanted = NoteToMake(program, program * KEYS + key, gains_row, f32(pitch - table_key), f32(pitch), f32(velocity))
-        make_timbre(self._notes, self.envelope, wanted, self.table, row)
+        to_make = NoteToMake(program, program * KEYS + key, gains_row, f32(pitch - table_key), f32(pitch), f32(velocity))
+        make_timbre(self._notes, self.envelope, to_make, self.table, row)
         self._row[note], self._last[note.stroke] = row, note
 
 

@@ -1,4 +1,4 @@
-"""What a note is, without its time, as compiled loops: computes what `specdiffd.prior.timbre` and `NotePrior.timbres` do."""
+"""Timbre as compiled loops: the same as `specdiffd.prior.timbre` and `NotePrior.timbres`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from specdiffd.prior.partials_kernels import LobeTable, add_partials, place_part
 
 
 class NoteArrays(NamedTuple):
-    """What makes a timbre of a note: embeddings, the note network, its heads, tables."""
+    """The weights that make a note's timbre: embeddings, the note network, its heads, tables."""
 
     program: Floats  # (programs, PROGRAM_WIDTH)
     key: Floats  # (programs * keys, KEY_WIDTH)
@@ -27,7 +27,7 @@ class NoteArrays(NamedTuple):
     octaves: Floats  # config.PITCH_OCTAVES
     first: Layer
     second: Layer
-    # Heads: each reads the second layer and the memory behind it.
+    # Heads: each reads the second layer's outputs, then the memory.
     harmonics: Layer  # (K * H) outputs
     spectrum: Layer  # (K * mel)
     roughness: Layer  # (K * mel)
@@ -39,7 +39,7 @@ class NoteArrays(NamedTuple):
 
 
 class NoteToMake(NamedTuple):
-    """A note of which a timbre is made."""
+    """A note whose timbre is to be made."""
 
     program: int
     cell: int  # of the program's key, in the tables of keys and memory
@@ -50,14 +50,14 @@ class NoteToMake(NamedTuple):
 
 
 class TimbreTable(NamedTuple):
-    """Notes without their time, a row each."""
+    """Timbres, a row each."""
 
-    envelope: Floats  # (N, frame_width) what the envelope network knows of the note
+    envelope: Floats  # (N, frame_width) the note's input to the envelope network
     shapes: Floats  # (N, K, mel) power
     rough_shapes: Floats  # (N, K, mel) power of each shape times its roughness
     partials: Floats  # (N, K, H) power
     position: Floats  # (N, H) of the partials on the mel axis, in bins
-    glide: Floats  # (N, H) bins that they move there for a semitone
+    glide: Floats  # (N, H) bins that they move by per semitone
     colours: Floats  # (N, J, mel) gains of the power at DETAIL_AGES_S, dynamics and details included
     sustain_start_s: Floats  # (N,) see `extrapolation.Sustain`
     sustain_rate: Floats  # (N,) nepers a second
@@ -80,7 +80,7 @@ class Timbre(NamedTuple):
 
 
 class NoteInputs(NamedTuple):
-    """What the note network reads, and the parts of it."""
+    """The input of the note network, and views of its parts."""
 
     whole: Floats
     program: Floats
@@ -110,7 +110,7 @@ def timbre_of(table: TimbreTable, row: np.int64) -> Timbre:
 
 @compiled
 def note_inputs(net: NoteArrays) -> NoteInputs:
-    """Room for the inputs of the note network, with the parts in the order of the first layer's weights."""
+    """An empty input of the note network; its parts are in the order of the first layer's weights."""
     whole = np.empty(net.first.weight.shape[0], np.float32)
     program_end = net.program.shape[1]
     key_end = program_end + net.key.shape[1]
@@ -145,7 +145,7 @@ def read_note(net: NoteArrays, note: NoteToMake) -> Floats:
 
 @compiled
 def note_with_memory(net: NoteArrays, note: NoteToMake) -> Floats:
-    """What the heads read: the second layer's outputs and, behind them, the key's memory."""
+    """Input of the heads: the second layer's outputs, then the key's memory."""
     width = net.first.weight.shape[1]
     hidden, heads_input = np.empty(width, np.float32), np.empty(width + net.memory.shape[1], np.float32)
     second, memory = heads_input[:width], heads_input[width:]
@@ -167,7 +167,7 @@ def power_head(x: Floats, head: Layer, power: Floats) -> None:
 
 @compiled
 def rough_shapes(x: Floats, head: Layer, gains: Floats, shapes: Floats, rough: Floats) -> None:
-    """`timbre.rough_shapes`: fill ``rough`` (K, mel) with ``shapes`` (K, mel) times their roughness, with log gains (bands,)."""
+    """`timbre.rough_shapes`: fill ``rough`` (K, mel) with ``shapes`` (K, mel) times their roughness; log ``gains`` (bands,)."""
     affine(x, head, rough.reshape(-1))
     for k in range(shapes.shape[0]):
         for m in range(shapes.shape[1]):
@@ -176,7 +176,7 @@ def rough_shapes(x: Floats, head: Layer, gains: Floats, shapes: Floats, rough: F
 
 @compiled
 def make_timbre(net: NoteArrays, envelope: EnvelopeArrays, note: NoteToMake, table: TimbreTable, row: int) -> None:
-    """Fill a row of the table with what `NotePrior.timbres` says of a note."""
+    """`NotePrior.timbres`: fill a row of the table for a note."""
     x = note_with_memory(net, note)
     shapes, partials = table.shapes[row], table.partials[row]
     power_head(x, net.harmonics, partials.reshape(-1))

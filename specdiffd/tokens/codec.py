@@ -12,9 +12,9 @@ from functools import cached_property
 
 PAD, EOS, UNKNOWN = 0, 1, 2
 SPECIAL_IDS = 3
-SPARE_IDS = 100  # the public code reserves them; with them the table is rounded up to a multiple of 128
+SPARE_IDS = 100  # reserved by the public code; they count when the table is rounded up to a multiple of 128
 
-# The 34 program classes of the Slakh data set: a program is written as the nearest class below it.
+# The 34 program classes of the Slakh data set: a program's class is the largest one that is not above it.
 SLAKH_PROGRAMS = (
     0,
     4,
@@ -132,7 +132,7 @@ class Codec:
         return round(time_s * self.steps_per_second)
 
     def name(self, token: int) -> str:
-        """What an id stands for, to be read by people."""
+        """A readable name of an id."""
         if token < SPECIAL_IDS:
             return ("pad", "eos", "unk")[token]
         for label, base, end in (

@@ -23,7 +23,7 @@ class WindowTokens(NamedTuple):
 def window_tokens(performance: Performance, start_s: float, end_s: float, codec: Codec) -> WindowTokens:
     """Tokens of the events in [start_s, end_s), before them the notes held over from earlier (ties).
 
-    More tokens than the codec's maximum: the ties and the newest events that fit are kept, the rest is counted.
+    If there are more tokens than the codec's maximum, the ties and the newest events that fit are kept; dropped events are counted.
     """
     events = _events(performance, codec)
     first, last = codec.steps(start_s), codec.steps(end_s)
@@ -34,10 +34,10 @@ def window_tokens(performance: Performance, start_s: float, end_s: float, codec:
 
 
 def song_windows(performance: Performance, fmt: MelFormat, window_frames: int, codec: Codec) -> Iterator[WindowTokens]:
-    """The windows of a whole performance, one behind the other, as many as the public code makes.
+    """The consecutive windows of a whole performance, as many as the public code makes.
 
-    It counts frames up to and including the one that the end falls into, so a song that ends exactly on a window's edge
-    gets one more; what rounding puts beyond the last window belongs to it.
+    That code counts frames up to and including the one that contains the end, so a song that ends exactly at a window's end
+    gets one more window. Events that rounding moves past the last window belong to it.
     """
     events, still_open = _events(performance, codec), _open(performance)
     length_s = performance.length_s or performance.end_s
@@ -54,15 +54,15 @@ def song_windows(performance: Performance, fmt: MelFormat, window_frames: int, c
 
 
 class _Event(NamedTuple):
-    """In the order of the public code: by time, before it is rounded; at the same time offsets first; then pitched notes before
-    drums, by class of program, by pitch."""
+    """An onset or offset. Sorts in the order of the public code: by time before rounding, offsets first, pitched notes before drums,
+    program class, pitch."""
 
     time_s: float
     on: bool
     is_drum: bool
     program: int  # its class
     pitch: int
-    place: int  # of the note in the performance
+    place: int  # index of the note in the performance
     velocity: int
 
 
@@ -71,7 +71,7 @@ def _events(performance: Performance, codec: Codec) -> list[_Event]:
     events = []
     for k, n in enumerate(performance.notes):
         if n.choke_s <= n.onset_s:
-            continue  # cut off before it was heard
+            continue  # choked before its onset
         program = n.program if n.is_drum else codec.program(n.program)
         events.append(_Event(n.onset_s, True, n.is_drum, program, n.pitch, k, n.velocity))
         if not n.is_drum and n.end_s < math.inf:
@@ -80,12 +80,12 @@ def _events(performance: Performance, codec: Codec) -> list[_Event]:
 
 
 def _open(performance: Performance) -> bool:
-    """Whether a note is still held at the end of what is known."""
+    """Whether a note has no end yet."""
     return any(not n.is_drum and math.isinf(n.end_s) for n in performance.notes)
 
 
 class _Held:
-    """Which (program, pitch) the events so far have left sounding: as in the public code each has one state, the last event's."""
+    """The (program, pitch) pairs that are held. As in the public code, the last event of a pair decides."""
 
     def __init__(self) -> None:
         self._on: set[tuple[int, int]] = set()
@@ -96,7 +96,7 @@ class _Held:
                 (self._on.add if e.on else self._on.discard)((e.program, e.pitch))
 
     def tied(self, goes_on: bool) -> list[tuple[int, int]]:
-        """Sorted; none once the song is over (the public code lists notes there that have ended)."""
+        """The held pairs, sorted; none once the song is over, unlike in the public code, which then lists notes that have ended."""
         return sorted(self._on) if goes_on else []
 
 
@@ -113,7 +113,7 @@ def _write(held: list[tuple[int, int]], events: list[_Event], first: int, codec:
     dropped = max(0, len(events) - room)  # each event has one token at least
     events = events[dropped:]
     body, times_s = _write_events(events, first, program, codec)
-    while len(body) > room and events:  # each cut changes which programs and velocities must be repeated
+    while len(body) > room and events:  # each cut changes which program and velocity tokens must be repeated
         excess = max(1, (len(body) - room) // 4)
         events, dropped = events[excess:], dropped + excess
         body, times_s = _write_events(events, first, program, codec)
@@ -142,5 +142,5 @@ def _write_events(events: Sequence[_Event], first: int, program: int, codec: Cod
 
 
 def window_start(origin: int, end: int, window_frames: int, hop_frames: int) -> int:
-    """Where the window lies that frames up to ``end`` are sampled in: it rolls by hops, no further than it must."""
+    """The first frame of the window for frames up to ``end``: it rolls by hops, no further than needed."""
     return origin + max(0, hop_frames * math.ceil((end - origin - window_frames) / hop_frames))

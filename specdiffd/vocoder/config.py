@@ -16,7 +16,7 @@ class VocoderConfig:
     low_hz: float = 0.0
     high_hz: float = 8000.0
     local_width: int = 64
-    patch_bins: int = 7  # mel bins that the local network reads around its own
+    patch_bins: int = 7  # mel bins that the local network reads, centred on its bin
     guide_frames: int = 3  # frames whose guide the networks read
     width: int = 256
     blocks: int = 5
@@ -38,7 +38,7 @@ class VocoderConfig:
 
     @property
     def guided(self) -> slice:
-        """The frames of a kernel whose guide is read: those around the hop that is made."""
+        """The frames of a kernel whose guide is read: those around the current hop."""
         middle = self.kernel - 1 - self.lookahead_frames
         return slice(middle - self.guide_frames // 2, middle + self.guide_frames // 2 + 1)
 

@@ -12,11 +12,11 @@ from specdiffd.vocoder.config import VocoderConfig
 LOG_MEL = 0  # natural log
 PARTIAL_DISTANCE = 1  # from the bin's centre to the strongest partial near it, in bins
 PARTIAL_LOG_AMPLITUDE = 2  # of that partial, natural log
-ELAPSED_SHARE = 3  # of the frame's window, what lies behind the onsets of the notes
-ONSET_SHARE = 4  # of the bin's power, what belongs to notes that begin within the frame's window
-ONSET_PLACE = 5  # where in the window the strongest of these notes begins, 0 to 1
+ELAPSED_SHARE = 3  # share of the frame's window that lies after the notes' onsets
+ONSET_SHARE = 4  # share of the bin's power that belongs to notes beginning within the frame's window
+ONSET_PLACE = 5  # where in the window the strongest of those notes begins, 0 to 1
 FRAME_FIELDS = 1 + len(NO_GUIDE)
-READ = ONSET_SHARE  # how many fields the networks read, the first ones: checkpoints have weights for these four
+READ = ONSET_SHARE  # the networks read the first four fields: checkpoints have weights for these
 
 
 def silent_frames(config: VocoderConfig, batch: int, frames: int, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the networks and the score say of the next hops, for the signal processing."""
+"""Outputs of the networks and the guide, as inputs of the signal processing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class RawHeads(NamedTuple):
-    """What the networks say, one row per subframe."""
+    """Outputs of the networks, one row per subframe."""
 
     log_amplitude: Tensor  # (B, M, oscillators) nepers
     frequency_offset: Tensor  # (B, M, oscillators) from the bin's centre, -1 to 1 half widths of the bin
@@ -17,7 +17,7 @@ class RawHeads(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """What tones, noise and levels are made from: one row per subframe (M) or per hop (T)."""
+    """Inputs of tones, noise and levels: one row per subframe (M) or per hop (T)."""
 
     log_amplitude: Tensor  # (B, M, oscillators) nepers
     frequency_offset: Tensor  # (B, M, oscillators) from the bin's centre, in half widths of the bin

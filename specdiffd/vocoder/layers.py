@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from specdiffd.vocoder.config import VocoderConfig
 from specdiffd.vocoder.frames import LOG_MEL, PARTIAL_DISTANCE
 
-SOFT_LOG_AMPLITUDE = -6.0  # of an untrained network's tones: loud ones would drown all else that the first steps could learn
+SOFT_LOG_AMPLITUDE = -6.0  # of an untrained network's tones: loud ones would dominate the loss in the first steps
 
 
 class LocalNetwork(nn.Module):
     """Amplitude and frequency of one bin's oscillator from the frames around it; the same weights for every bin.
 
-    To find a peak between bins is the same task everywhere, so it is learned once. A window of 40 ms resolves neither low and close
-    notes nor the moment at which a note began. The score does, so the network also reads the guide.
+    Finding a peak between bins is the same task in every bin, so it is learned once. A window of 40 ms resolves neither low and close
+    notes nor the moment of an onset. The score does, so the network also reads the guide.
     """
 
     def __init__(self, config: VocoderConfig) -> None:

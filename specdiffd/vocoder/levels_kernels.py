@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 f32 = np.float32
 ZERO, ONE = f32(0), f32(1)
 REAL, IMAGINARY = 0, 1  # along the last dimension of spectra
-LEAST_MAGNITUDE = f32(1e-30)  # has a logarithm
+LEAST_MAGNITUDE = f32(1e-30)  # avoids the logarithm of 0
 
 
 class LevelConstants(NamedTuple):
@@ -27,8 +27,8 @@ class LevelConstants(NamedTuple):
     lower_mel_bin: NDArray[np.int64]  # (bins,)
     lower_height: Floats  # (bins,) of the lower mel bin's triangle
     upper_height: Floats  # (bins,) of the next one's
-    lower_share: Floats  # (bins,) of the lower mel bin's log gain in the bin's own; 0 where levels are not corrected
-    upper_share: Floats  # (bins,)
+    lower_share: Floats  # (bins,) weight of the lower mel bin's log gain; 0 where levels are not corrected
+    upper_share: Floats  # (bins,) weight of the next one's
     log_floor: np.float32  # of the mel
     limit_nepers: np.float32  # of a correction
 

@@ -1,7 +1,6 @@
-"""How loud tones and noise may be, given what the mel shows; the compiled form of :func:`audibility` is in
-`limits_kernels`, and computes the same.
+"""Limits on the levels of tones and noise, from the mel. `limits_kernels` has the compiled form of :func:`audibility`.
 
-Without limits, whatever is some 80 dB under full scale and below is a hum that a log mel shows: losses hardly notice such levels.
+Training losses hardly depend on sounds some 80 dB below full scale. Without limits the networks leave a hum there, which a log mel shows.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MARGIN_NEPERS = 2.3  # by which a level may exceed that of a steady sound with the same mel: less would clip sounds that are not steady
+MARGIN_NEPERS = 2.3  # a level may exceed that of a steady sound with the same mel by this: less would clip sounds that are not steady
 
 
 def log_level_limit(log_mel_ceiling: Tensor, log_gain: Tensor) -> Tensor:
-    """The highest log level that a mel can mean.
+    """The highest log level that is consistent with a mel.
 
     Args:
         log_mel_ceiling: the largest log mel near the bin.

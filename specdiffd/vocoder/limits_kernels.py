@@ -1,7 +1,7 @@
 """Where tones and noise are silent, compiled to play: the same as `limits.audibility`, for one bin.
 
-The counterpart of `limits.log_level_limit` is a sum, which the kernels of tones and noise write out: the compiler may round a sum in
-another order where it is a function of its own.
+The kernels of tones and noise write out the sum of `limits.log_level_limit`: as a separate function, the compiler may add in a different
+order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the mel bins of a vocoder lie."""
+"""Frequencies of a vocoder's mel bins."""
 
 from __future__ import annotations
 

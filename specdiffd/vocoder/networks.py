@@ -21,8 +21,8 @@ from specdiffd.vocoder.heads import RawHeads
 from specdiffd.vocoder.layers import ConvNextBlock, LocalNetwork
 
 Networks = TypeVar("Networks", bound="VocoderNetworks")
-SOFT_LOG_NOISE = -6.0  # log level of an untrained network's noise, for the same reason as its tones'
-# Each field as the networks read it, about 1 in size: (field + shift) * factor. Weights are trained for these numbers.
+SOFT_LOG_NOISE = -6.0  # log level of an untrained network's noise, see `layers.SOFT_LOG_AMPLITUDE`
+# Fields are scaled to about 1 for the networks: (field + shift) * factor. Weights are trained for these numbers.
 FIELD_SHIFT, FIELD_FACTOR = (5.0, 0.0, 6.0, -1.0), (0.25, 2.0, 0.25, 2.0)
 
 
@@ -66,7 +66,7 @@ class VocoderNetworks(nn.Module):
             self.register_buffer("factor", torch.tensor(FIELD_FACTOR), persistent=False)
 
     def use(self: Networks, dtype: torch.dtype) -> Networks:
-        """Compute in ``dtype``, but for the last layers, which stay in float32: a level of eight bits would be heard as noise."""
+        """Compute in ``dtype``, except for the last layers: levels in bfloat16 have eight bits, and would be heard as noise."""
         for network in (self.embed, self.embed_guide, self.embed_norm, self.trunk, self.trunk_norm, self.split, self.sub, self.sub_norm):
             network.to(dtype)
         for layer in (self.local.patch, self.local.guide, self.local.neighbours):
@@ -74,7 +74,7 @@ class VocoderNetworks(nn.Module):
         return self
 
     def kernels(self, parts: int) -> list[Kernel]:
-        """What the backend runs of it, for a batch of ``parts``."""
+        """The kernels that the backend runs, for a batch of ``parts``."""
         c, context = self.config, self.config.kernel - 1
         inputs = (
             Input((parts, context, c.mel_bins, READ), exact=True),
@@ -90,11 +90,11 @@ class VocoderNetworks(nn.Module):
 
         Args:
             before, frames: (B, kernel - 1, mel, 4) and (B, T, mel, 4): the first READ fields of frames.
-            trunk, sub: (blocks, B, kernel - 1, width) what each block has read last.
+            trunk, sub: (blocks, B, kernel - 1, width) last inputs of each block.
 
         Returns:
-            what the local network's head reads (B, T, oscillators, local_width) and what the trunk's reads (B, T, subframes,
-            sub_width); what each block has read of the T frames (blocks, B, T, width), (blocks, B, T, subframes, width).
+            input of the local network's head (B, T, oscillators, local_width) and of the trunk's (B, T, subframes, sub_width); inputs
+            of each block in the T frames (blocks, B, T, width), (blocks, B, T, subframes, width).
         """
         c = self.config
         windows = ((torch.cat((before, frames), 1) + self.shift) * self.factor).unfold(1, c.kernel, 1)  # (B, T, mel, 4, kernel)

@@ -1,7 +1,7 @@
-"""The noise, in torch to train; the compiled form that plays is in `noise_kernels`, and computes the same.
+"""The noise, in torch to train. `noise_kernels` has the compiled form, to play.
 
-Noise is complex Gaussian, a function of the absolute frame, so equal mels give equal sound. Its pieces overlap. Each has its own envelope,
-so that an attack is not smeared over a piece.
+Noise is complex Gaussian and a function of the absolute frame, so equal mels give equal sound. It is made of overlapping pieces. Each piece
+has an envelope, so that an attack is not smeared over the piece.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from specdiffd.vocoder.noise_kernels import (
 from specdiffd.vocoder.onset_gate import attack_samples, hop_gain
 from specdiffd.vocoder.state import VocoderState
 
-NOISE_PERIOD_FRAMES = 512  # ten seconds: a much shorter one would be heard as a rhythm
-NOISE_GAIN = 0.45  # mel of noise of level 1, by the root of the window's samples and the width of the triangle in bins (measured)
+NOISE_PERIOD_FRAMES = 512  # ten seconds: a much shorter period would be heard as a rhythm
+NOISE_GAIN = 0.45  # measured: mel of noise of level 1, per root of the window's samples and per bin of the triangle's width
 OVERLAP = 4  # pieces that overlap at each sample
 
 
 class Noise(NamedTuple):
-    """Noise, and what its pieces add to later samples after each frame."""
+    """Noise, and after each frame the addition of its pieces to later samples."""
 
     audio: Tensor  # (B, samples)
     tails: Tensor  # (B, T, fft_size - sub_hop)
@@ -78,7 +78,7 @@ class NoiseSource(nn.Module):
         )
 
     def synthesise(self, heads: Heads, state: VocoderState) -> Noise:
-        """Noise of notes that have begun, differentiable, on any device."""
+        """Noise, gated at onsets; differentiable, on any device."""
         c = self.config
         batch, rows = heads.log_noise.shape[:2]
         pieces = torch.fft.irfft(self._spectra(heads, state) * math.sqrt(c.fft_size), c.fft_size) * self.window  # (B, M, fft_size)
@@ -92,7 +92,7 @@ class NoiseSource(nn.Module):
         return Noise(overlap[:, :rows].flatten(1) * hop_gain(heads.onsets, c), self._tails(pieces))
 
     def play(self, heads: Heads, state: VocoderState) -> Noise:
-        """The same by compiled loops, without gradients, on the CPU."""
+        """The same as :meth:`synthesise` by compiled loops, without gradients, on the CPU."""
         c, (batch, rows, _) = self.config, heads.log_noise.shape
         log_noise, log_envelope, onsets, ceiling = (
             x.contiguous().numpy() for x in (heads.log_noise, heads.log_envelope, heads.onsets, heads.log_mel_ceiling)
@@ -107,7 +107,7 @@ class NoiseSource(nn.Module):
         return Noise(audio, tails)
 
     def _spectra(self, heads: Heads, state: VocoderState) -> Tensor:
-        """Complex Gaussian noise (B, M, noise_bins) of the levels that the heads ask for, within what the mel can mean."""
+        """Complex Gaussian noise (B, M, noise_bins) with the heads' levels, limited by the mel."""
         c, device = self.config, heads.log_noise.device
         frames = torch.arange(state.frame, state.frame + heads.log_noise.shape[1] // c.subframes, device=device) % NOISE_PERIOD_FRAMES
         noise = torch.view_as_complex(self.noise[frames].flatten(0, 1))  # (M, noise_bins)
@@ -117,7 +117,7 @@ class NoiseSource(nn.Module):
         return level * audibility(ceiling, c.log_floor) * noise
 
     def _tails(self, pieces: Tensor) -> Tensor:
-        """After each frame, what its last pieces add to the samples behind it: (B, T, fft_size - sub_hop)."""
+        """After each frame, the addition of its last pieces to the samples that follow: (B, T, fft_size - sub_hop)."""
         last = pieces.unflatten(1, (-1, self.config.subframes))[:, :, 1 - OVERLAP :]
         first, second, third = last.unflatten(-1, (OVERLAP, self.config.sub_hop_samples)).unbind(2)  # (B, T, 4, sub_hop) each
         empty = torch.zeros_like(first[:, :, :1])
@@ -126,9 +126,9 @@ class NoiseSource(nn.Module):
 
 
 def _noise_gains(config: VocoderConfig) -> tuple[Tensor, Tensor]:
-    """For each bin of a piece's spectrum the nearest mel bin, and the log mel that noise of level 1 has there: (noise_bins,) each.
+    """For each bin of a piece's spectrum the nearest mel bin, and the log mel of noise of level 1 there: (noise_bins,) each.
 
-    A triangle of the mel gathers the noise of all bins of the mel's transform below it.
+    A mel bin sums the noise of all bins of the mel's transform that its triangle covers.
     """
     c, grid = config, mel_grid(config)
     bin_hz = torch.arange(c.noise_bins) * c.sample_rate_hz / c.fft_size

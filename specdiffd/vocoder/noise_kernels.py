@@ -24,18 +24,18 @@ LEAST_LOG_ENVELOPE, MOST_LOG_ENVELOPE = f32(-8), f32(2)
 
 
 class NoiseConstants(NamedTuple):
-    """What the noise needs of the vocoder's config."""
+    """Values from the vocoder's config for the noise."""
 
     noise: Floats  # (frames, subframes, bins, 2) complex Gaussian, repeated
     nearest_mel_bin: NDArray[np.int64]  # (bins,) of each bin of the transform
     log_gain: Floats  # (bins,) log mel of noise of level 1
     window: Floats  # (fft_size,)
     envelope_point: NDArray[np.int64]  # (fft_size,) the last point of the envelope before each sample
-    envelope_fraction: Floats  # (fft_size,) how far each sample is on the way to the next point
+    envelope_fraction: Floats  # (fft_size,) of the way from that point to the next
     spectrum_scale: np.float32  # square root of fft_size: the transform of noise of level 1
     sub_hop_samples: int
     log_floor: np.float32  # of the mel
-    margin_nepers: np.float32  # of a level over that of a steady sound that explains its mel
+    margin_nepers: np.float32  # see `limits.MARGIN_NEPERS`
     attack_samples: np.float32
 
 
@@ -80,9 +80,9 @@ def overlap_add(
         pieces: (B, M, fft_size) inverse transforms; they are overwritten.
         log_envelope: (B, M, points) nepers.
         onsets: (B, T, mel, 2), see `onset_gate`.
-        tail_before: (B, fft_size - sub_hop) what earlier pieces add to the first samples.
+        tail_before: (B, fft_size - sub_hop) the earlier pieces' addition to the first samples.
         audio: (B, samples) is written.
-        tails: (B, T, fft_size - sub_hop) is written: after each frame, what its pieces add to later samples.
+        tails: (B, T, fft_size - sub_hop) is written: after each frame, the pieces' addition to later samples.
     """
     batch, rows, size = pieces.shape
     sub_hop, subframes = constants.sub_hop_samples, constants.noise.shape[1]
@@ -118,7 +118,7 @@ def _apply_envelopes(constants: NoiseConstants, pieces: Floats, log_envelope: Fl
 
 @compiled
 def _write_tail(sub_hop: int, pieces: Floats, rows: int, tail: Floats) -> None:
-    """Write what the first ``rows`` of ``pieces`` (M, fft_size) add to the samples after their hops into ``tail`` (fft_size - sub_hop,)."""
+    """Fill ``tail`` (fft_size - sub_hop,) with the addition of the first ``rows`` of ``pieces`` (M, fft_size) to the samples after them."""
     size = pieces.shape[1]
     tail[:] = ZERO
     for back in range(1, min(rows, size // sub_hop - 1) + 1):

@@ -1,7 +1,7 @@
 """A vocoder from an ONNX file, as published checkpoints bring one: log mel (B, T, mel) in, audio (B, hop * T) out.
 
-No file says how many frames each hop of audio depends on, so this is measured when the file is loaded: one frame is changed, and the hops
-that change are counted. With so many frames around it, any stretch comes out as it does within the whole song.
+The file does not say how many frames each hop of audio depends on. So this is measured when the file is loaded: one frame is changed, and
+the hops that change are counted. With that many frames around it, a stretch comes out as it does within the whole song.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class OnnxState(NamedTuple):
     """The frames that later hops depend on, newest last."""
 
     mel: Tensor  # (B, n, mel) natural log
-    waiting: int  # how many of the newest frames have no audio yet, at most lookahead_frames
-    silent: int  # how many hops of silence are still to come before the first frame's
+    waiting: int  # newest frames without audio yet, at most lookahead_frames
+    silent: int  # hops of silence still to come before the first frame's hop
     frame: int  # absolute number of the next hop to come out
 
 
@@ -40,7 +40,7 @@ class OnnxVocoder:
         fmt: of the mel that it takes and the audio that it gives.
 
     Attributes:
-        past_frames, lookahead_frames: how many frames before and after its own a hop of audio depends on.
+        past_frames, lookahead_frames: how many frames before and after its frame a hop of audio depends on.
 
     Raises:
         CheckpointError: the file cannot be read, has another signature, or cannot be streamed.
@@ -67,7 +67,7 @@ class OnnxVocoder:
         return torch.from_numpy(audio.reshape(expected))
 
     def _measure(self) -> tuple[int, int]:
-        """How many frames before and after its own a hop of audio depends on."""
+        """How many frames before and after its frame a hop of audio depends on."""
         generator = torch.Generator().manual_seed(0)
         for frames in PROBE_FRAMES:
             low, middle = self.format.log_floor, frames // 2
@@ -96,12 +96,12 @@ class OnnxVocoder:
         return OnnxState(torch.zeros(batch, 0, self.format.mel_bins), 0, self.lookahead_frames, frame - self.lookahead_frames)
 
     def step(self, mel: Tensor, state: OnnxState, guide: Tensor | None = None) -> tuple[Tensor, OnnxState]:
-        """Next frames in, as many hops out, ``lookahead_frames`` behind; silence at first.
+        """Next frames in, as many hops out, ``lookahead_frames`` late; silence at first.
 
         Args:
             mel: (B, T, mel), natural log.
             state: from :meth:`init_state` or an earlier step.
-            guide: is not used: a file takes a mel only.
+            guide: ignored: the file takes a mel only.
 
         Returns:
             audio (B, T * hop), and the next state.
@@ -120,7 +120,7 @@ class OnnxVocoder:
         return audio, OnnxState(known[:, -keep:], waiting, state.silent - silent, state.frame + mel.shape[1])
 
     def finish(self, state: OnnxState) -> Tensor:
-        """The audio (B, waiting * hop) that is still owed when no more frames come."""
+        """The rest of the audio (B, waiting * hop), when no more frames come."""
         return self._hops(state.mel, state.mel.shape[1] - state.waiting, state.waiting)
 
     def _hops(self, mel: Tensor, first: int, count: int) -> Tensor:

@@ -1,10 +1,10 @@
-"""Nothing sounds before its onset: factors on amplitudes, from what the score says of onsets.
+"""Onset gates: factors on amplitudes, from the score, so that nothing sounds before its onset.
 
-A mel shows an onset in all frames whose windows contain it, so the networks alone would begin a note up to 40 ms early. The score knows
-the sample. What plays the gate of a whole hop is in `onset_gate_kernels`, and computes the same as :func:`hop_gain`.
+A mel shows an onset in all frames whose windows contain it, so the networks alone would begin a note up to 40 ms early. The score gives
+the sample. `onset_gate_kernels` has the compiled form of :func:`hop_gain`.
 
-Onsets are (B, T, mel, 2), one row per hop: of a bin's power the share of the notes that begin within the two hops from this one on,
-and where in these two hops they begin, 0 to 1.
+Onsets are (B, T, mel, 2), one row per hop: the share of a bin's power that belongs to notes beginning within this hop and the next, and
+where in these two hops they begin, 0 to 1.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from specdiffd.vocoder.config import VocoderConfig
+from specdiffd.vocoder.onset_gate_kernels import LEAST_SHARE
 
-ATTACK_S = 0.0005  # from the onset to the full amplitude: at once would click, later would soften drums
-LEAST_SHARE = 1e-6  # keeps the mean place finite where nothing begins
+ATTACK_S = 0.0005  # from the onset to the full amplitude: shorter would click, longer would soften drums
 
 
 class OnsetGate(NamedTuple):
@@ -25,7 +25,7 @@ class OnsetGate(NamedTuple):
 
     onset_samples: Tensor  # (B, M, K) from the beginning of the stretch
     gain_before: Tensor  # (B, M, K) until then; 1: there is no onset
-    attack_samples: float  # from there on until the factor is 1
+    attack_samples: float  # from the onset until the factor is 1
 
     def gain_at(self, sample: Tensor) -> Tensor:
         """The factor at ``sample`` of the stretch, which is broadcast against the fields."""
@@ -39,7 +39,7 @@ def attack_samples(config: VocoderConfig) -> float:
 
 
 def oscillator_gate(onsets: Tensor, config: VocoderConfig) -> OnsetGate:
-    """The gate of each oscillator in each subframe, by the onsets of its own bin."""
+    """The gate of each oscillator in each subframe, from the onsets of its bin."""
     c = config
     share, place = onsets[:, :, : c.oscillators].unbind(-1)  # (B, T, oscillators)
     subframe_samples = torch.arange(c.subframes, device=share.device)[:, None] * c.sub_hop_samples
@@ -49,10 +49,10 @@ def oscillator_gate(onsets: Tensor, config: VocoderConfig) -> OnsetGate:
 
 
 def hop_gain(onsets: Tensor, config: VocoderConfig) -> Tensor:
-    """The factor on sound that has no bins (B, samples), by the mean of the onsets over the bins."""
+    """The factor (B, samples) on sound that is not split into bins, from the mean of the onsets over the bins."""
     c = config
     share, place = onsets.unbind(-1)
     mean_share = share.mean(-1, keepdim=True)
-    onset_samples = 2 * c.hop_samples * (share * place).mean(-1, keepdim=True) / mean_share.clamp_min(LEAST_SHARE)
+    onset_samples = 2 * c.hop_samples * (share * place).mean(-1, keepdim=True) / mean_share.clamp_min(float(LEAST_SHARE))
     gate = OnsetGate(onset_samples, (1 - mean_share).sqrt(), attack_samples(c))
     return gate.gain_at(torch.arange(c.hop_samples, device=share.device)).flatten(1)

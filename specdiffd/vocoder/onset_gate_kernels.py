@@ -12,13 +12,13 @@ from specdiffd.base.loops import compiled
 Floats = NDArray[np.float32]
 f32 = np.float32
 ZERO, ONE, TWO = f32(0), f32(1), f32(2)
-LEAST_SHARE = f32(1e-6)  # as in `onset_gate`
+LEAST_SHARE = f32(1e-6)  # keeps the mean place finite where nothing begins
 SHARE, PLACE = 0, 1  # along the last dimension of onsets
 
 
 @compiled
 def gate_hop(attack_samples: np.float32, onsets: Floats, audio: Floats) -> None:
-    """Silence in one hop's ``audio`` (samples,) what belongs to notes that have not begun, by the mean of ``onsets`` (mel, 2)."""
+    """Multiply one hop's ``audio`` (samples,) by its gate, from the mean of ``onsets`` (mel, 2)."""
     bins, mean_share, mean_place = len(onsets), ZERO, ZERO
     for k in range(bins):
         mean_share += onsets[k, SHARE]
@@ -34,7 +34,7 @@ def gate_hop(attack_samples: np.float32, onsets: Floats, audio: Floats) -> None:
 
 @compiled
 def gate_hops(attack_samples: np.float32, onsets: Floats, audio: Floats) -> None:
-    """Do so in all hops of ``audio`` (B, T, hop), in place, by ``onsets`` (B, T, mel, 2)."""
+    """Multiply all hops of ``audio`` (B, T, hop) by their gates, in place, from ``onsets`` (B, T, mel, 2)."""
     for b in range(audio.shape[0]):
         for t in range(audio.shape[1]):
             gate_hop(attack_samples, onsets[b, t], audio[b, t])

@@ -1,6 +1,6 @@
-"""Sums of sinusoids and running phases, in torch: what training differentiates.
+"""Sums of sinusoids and running phases, in torch, differentiable.
 
-Training replaces :func:`oscillate` in this module by its compiled form, so callers look it up here at each call.
+Training replaces :func:`oscillate` in this module by a version compiled by torch, so callers look it up here at each call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def oscillate(
 ) -> Tensor:
     """Sum of sinusoids of constant frequency and linear amplitude over each stretch.
 
-    sin(a + b) is expanded, so that a stretch is one small matrix product: a is the phase every ``fine`` samples, b the phase from there.
+    sin(a + b) is expanded, so that a stretch is one small matrix product: a is the phase every ``fine`` samples, b the phase since then.
     The gate moves in steps of ``fine`` samples.
 
     Args:
@@ -55,7 +55,7 @@ def oscillate(
 def running_phases(steps_cycles: Tensor, before_cycles: Tensor, reset: Tensor) -> Tensor:
     """Running sums of ``steps_cycles`` over dimension 1, modulo 1.
 
-    They begin with ``before_cycles``, and start anew at 0 wherever ``reset`` is True.
+    They start from ``before_cycles``, and again from 0 wherever ``reset`` is True.
     """
     sums = before_cycles + torch.cumsum(steps_cycles, 1)
     index = torch.arange(1, steps_cycles.shape[1] + 1, device=steps_cycles.device)[:, None].expand_as(steps_cycles)

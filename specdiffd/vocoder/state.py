@@ -1,4 +1,4 @@
-"""What the vocoder remembers between two steps, as a value."""
+"""The vocoder's state between two steps, as a value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from specdiffd.vocoder.frames import silent_frames
 
 
 class VocoderState(NamedTuple):
-    """What the next frame needs, and the same for the ``history`` frames before it. The newest is last."""
+    """Inputs for the next frame and, to go back, for the ``history`` frames before it. The newest is last."""
 
     frames: Tensor  # (B, kernel - 1 + history, mel, FRAME_FIELDS) input
     trunk: Tensor  # (blocks, B, kernel - 1 + history, width) input of each block
@@ -21,7 +21,7 @@ class VocoderState(NamedTuple):
     phase_cycles: Tensor  # (B, 1 + history * subframes, oscillators) relative to the phase of the bin's centre frequency
     tone_tail: Tensor  # (B, 1 + history, taps - 1) the last samples of the tones before their low pass
     noise_tail: Tensor  # (B, 1 + history, fft_size - sub_hop) noise that overlaps the next frame
-    uncorrected_hop: Tensor  # (B, 1 + history, hop) before its levels are corrected: the next window begins with it
+    uncorrected_hop: Tensor  # (B, 1 + history, hop) before its levels are corrected: the next window starts with it
     corrected_tail: Tensor  # (B, 1 + history, hop) second half of the last corrected window
     frame: int  # absolute number of the next hop to be synthesised; it comes out one hop later
 
@@ -34,7 +34,7 @@ def initial_state(config: VocoderConfig, taps: int, batch: int, frame: int, like
         taps: of the tones' low pass.
         batch: number of streams.
         frame: of the first mel frame to come.
-        like: gives the device, and the type of what the networks' blocks have read.
+        like: gives the device, and the dtype of the inputs of the networks' blocks.
     """
     c, context = config, config.kernel - 1
 

@@ -19,7 +19,7 @@ class Vocoder(VocoderNetworks):
     """Mel to audio. :meth:`step` streams; :meth:`forward` is one step from silence.
 
     A step is :meth:`analyse` (the networks), :meth:`synthesise` (tones and noise) and :meth:`level` (their levels corrected). Its state
-    is a value, and holds so much of the past that the stream can go back by up to ``history_frames`` and go on differently from there.
+    is a value. It holds enough history to go back by up to ``history_frames`` and continue differently from there.
     """
 
     tone_bank: ToneBank
@@ -35,7 +35,7 @@ class Vocoder(VocoderNetworks):
 
     @property
     def lookahead_frames(self) -> int:
-        """How many frames the audio comes behind: what the networks look ahead, and the window that levels are measured in."""
+        """Frames by which the audio is late: the networks' lookahead, and the window that levels are measured in."""
         return self.config.lookahead_frames + 1
 
     def init_state(self, batch: int = 1, frame: int = 0) -> VocoderState:
@@ -51,7 +51,7 @@ class Vocoder(VocoderNetworks):
         return rewound(state, frames, self.config.subframes)
 
     def step(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Tensor, VocoderState]:
-        """Next frames in, as many hops out, ``lookahead_frames`` behind.
+        """Next frames in, as many hops out, ``lookahead_frames`` late.
 
         Args:
             mel: (B, T, mel_bins), natural log.
@@ -65,7 +65,7 @@ class Vocoder(VocoderNetworks):
         return self.voice(heads, after, state)
 
     def finish(self, state: VocoderState) -> Tensor:
-        """The audio that is still owed when no more frames come (B, lookahead_frames * hop)."""
+        """The rest of the audio (B, lookahead_frames * hop), when no more frames come."""
         tail = state.noise_tail
         frames = silent_frames(self.config, tail.shape[0], self.lookahead_frames, tail.device)
         return self.step(frames[..., LOG_MEL], state, frames[..., PARTIAL_DISTANCE:])[0]
@@ -79,7 +79,7 @@ class Vocoder(VocoderNetworks):
         return audio[:, self.lookahead_frames * self.config.hop_samples :]
 
     def analyse(self, mel: Tensor, state: VocoderState, guide: Tensor | None = None) -> tuple[Heads, VocoderState]:
-        """The networks' part of a :meth:`step`: the heads, and the state with what the networks have read."""
+        """The networks' part of a :meth:`step`: the heads, and the state with the networks' inputs."""
         c, context = self.config, self.config.kernel - 1
         frames = guided_frames(c, mel, guide)
         before = (state.frames[:, -context:, :, :READ], frames[..., :READ], state.trunk[:, :, -context:], state.sub[:, :, -context:])
@@ -93,7 +93,7 @@ class Vocoder(VocoderNetworks):
         return self._heads(local, x, everything, mel.shape[1]), after
 
     def _heads(self, local: Tensor, x: Tensor, frames: Tensor, hops: int) -> Heads:
-        """Heads of the next ``hops`` from what the networks read and the ``frames`` so far (B, T, mel, FRAME_FIELDS)."""
+        """Heads of the next ``hops`` from the networks' outputs and the ``frames`` so far (B, T, mel, FRAME_FIELDS)."""
         c, raw = self.config, self.raw_heads(local, x)
         last = frames.shape[1] - c.lookahead_frames
         before, now = frames[:, last - hops - 1 : last - 1], frames[:, last - hops : last]  # a hop lies in the windows of two frames
@@ -116,7 +116,7 @@ class Vocoder(VocoderNetworks):
         return self.level(audio, heads.target_frames, after)
 
     def synthesise(self, heads: Heads, after: VocoderState, state: VocoderState) -> tuple[Tensor, VocoderState]:
-        """Tones and noise (B, T * hop) of the hops from ``state.frame`` on, in float32; losses judge this in training."""
+        """Tones and noise (B, T * hop) of the hops from ``state.frame`` on, in float32. Training losses are computed on this."""
         c, history = self.config, self.config.history_frames
         if self.backend.loops:
             tones, noise = self.tone_bank.play(heads, state), self.noise_source.play(heads, state)
@@ -135,7 +135,7 @@ class Vocoder(VocoderNetworks):
         """Bring ``audio`` (B, T * hop), which follows the newest hop in ``after``, to the levels of ``target_frames``.
 
         Returns:
-            audio (B, T * hop), one hop behind, and the state with what the next step needs.
+            audio (B, T * hop), one hop late, and the state for the next step.
         """
         history = self.config.history_frames
         before_hop, before_tail = after.uncorrected_hop[:, -1], after.corrected_tail[:, -1]

@@ -1,7 +1,7 @@
-"""The sinusoids, one per mel bin, in torch to train; the compiled form that plays is in `tones_kernels`, and computes the same.
+"""The sinusoids, one per mel bin, in torch to train. `tones_kernels` has the compiled form, to play.
 
-An oscillator's phase is that of its bin's centre frequency at the absolute sample, plus the integral of the distance from it since the
-oscillator was last silent. So equal mels give equal sound, whatever was rendered before.
+An oscillator's phase is that of its bin's centre frequency at the absolute sample, plus the integral of its frequency's distance from the
+centre since it was last silent. So equal mels give equal sound, whatever was rendered before.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from specdiffd.vocoder.onset_gate import attack_samples, oscillator_gate
 from specdiffd.vocoder.state import VocoderState
 from specdiffd.vocoder.tones_kernels import LEAST_LOG_AMPLITUDE, MOST_LOG_AMPLITUDE, ToneConstants, ToneRows, ToneTargets, sum_tones
 
-# Partials that the score knows and that are heard one by one. With the network's own frequencies for them too, the note F1 of guided
-# copies was 0.92 of the original's; with these 1.00; up to 7 kHz 0.99.
+# Partials below this frequency and above this level take their frequency from the score. Then the note F1 of guided copies is 1.00 of the
+# original's. It was 0.92 with the network's frequencies, and 0.99 with the score's up to 7 kHz.
 KNOWN_TO_HZ, KNOWN_LOG_AMPLITUDE = 2000.0, -8.0
-SILENT_LOG_AMPLITUDE = -9.0  # 78 dB below full scale: an oscillator this soft forgets its phase; at a higher level that would click
-# Above the oscillators there is no tone, only the kinks of their amplitudes, some 100 dB down, where soft sounds have their noise. The low
-# pass removes them. It ends this far above the last oscillator; fewer taps or less room would leave more of them.
+SILENT_LOG_AMPLITUDE = -9.0  # 78 dB below full scale: a softer oscillator's phase is reset; at a higher level that would click
+# The kinks of the oscillators' amplitudes add distortion above the last oscillator, some 100 dB down, which would cover soft noise. A low
+# pass removes it. It ends this far above the last oscillator; fewer taps or less room would leave more distortion.
 LOW_PASS_TAPS, LOW_PASS_ROOM_HZ = 33, 2500.0
 
 
@@ -57,7 +57,7 @@ class ToneBank(nn.Module):
         self.register_buffer("centre_hz", grid.centre_hz[: c.oscillators].float(), persistent=False)
         self.register_buffer("half_width_hz", grid.half_width_hz[: c.oscillators].float(), persistent=False)
         self.register_buffer("low_pass_taps", _low_pass_taps(c, float(self.centre_hz[-1])), persistent=False)
-        window_samples = 2 * c.hop_samples  # a sinusoid of amplitude 1 shows with at least half of its peak, window_samples / 4
+        window_samples = 2 * c.hop_samples  # a sinusoid of amplitude 1 has a log mel of at least half its peak, window_samples / 4
         self.register_buffer("log_gain", torch.tensor(math.log(window_samples / 8)), persistent=False)
         self._constants = ToneConstants(
             centre_hz=self.centre_hz.numpy(),
@@ -73,13 +73,13 @@ class ToneBank(nn.Module):
         )
 
     def frequencies_hz(self, offset: Tensor) -> Tensor:
-        """Oscillators' frequencies from their offsets in half widths: each within its own bin and half of the next."""
+        """Oscillators' frequencies from their offsets in half widths: within the bin and half of either neighbour."""
         return self.centre_hz + self.half_width_hz * offset
 
     def tuned(self, offset: Tensor, partials: Tensor) -> Tensor:
-        """Frequency offsets, exact for the partials that the score knows.
+        """Frequency offsets, exact for the partials in the guide.
 
-        What is read from windows of 40 ms wavers from frame to frame, and low and close notes are lost in that.
+        Frequencies estimated from windows of 40 ms waver from frame to frame, which hides low and close notes.
 
         Args:
             offset: (B, M, oscillators) in half widths, from the networks.
@@ -110,7 +110,7 @@ class ToneBank(nn.Module):
         return Tones(tones.flatten(1), amplitude, phase_cycles)
 
     def play(self, heads: Heads, state: VocoderState) -> Tones:
-        """The same by compiled loops, without gradients, on the CPU."""
+        """The same as :meth:`synthesise` by compiled loops, without gradients, on the CPU."""
         c, (batch, subframes, count) = self.config, heads.log_amplitude.shape
         targets = ToneTargets(
             heads.log_amplitude.contiguous().numpy(),
@@ -126,21 +126,21 @@ class ToneBank(nn.Module):
         return Tones(tones.flatten(1), amplitude[:, 1:], phase_cycles[:, 1:])
 
     def low_passed(self, tones: Tensor, state: VocoderState) -> tuple[Tensor, Tensor]:
-        """Tones (B, samples) through their low pass, and what it needs of them after each frame: (B, T, taps - 1)."""
+        """Tones (B, samples) through their low pass, and its input history after each frame: (B, T, taps - 1)."""
         past = len(self.low_pass_taps) - 1
         samples = torch.cat((state.tone_tail[:, -1], tones), 1)
         tails = samples.unfold(1, past, self.config.hop_samples)[:, 1:]
         return F.conv1d(samples[:, None], self.low_pass_taps[None, None])[:, 0], tails
 
     def _limited(self, heads: Heads) -> tuple[Tensor, Tensor]:
-        """Log amplitudes (B, M, oscillators) within what the mel can mean, and a factor that is 0 where it shows silence."""
+        """Log amplitudes (B, M, oscillators) limited by the mel, and a factor that is 0 where the mel shows silence."""
         c = self.config
         ceiling = heads.log_mel_ceiling[..., : c.oscillators].repeat_interleave(c.subframes, 1)
         log_amplitude = heads.log_amplitude.clamp(float(LEAST_LOG_AMPLITUDE), float(MOST_LOG_AMPLITUDE))
         return torch.minimum(log_amplitude, log_level_limit(ceiling, self.log_gain)), audibility(ceiling, c.log_floor)
 
     def _carrier_cycles(self, first_frame: int, like: Tensor) -> Tensor:
-        """Phases of the bins' centre frequencies at the beginning of subframes: as many as ``like`` (B, M, oscillators) has, (M, oscillators).
+        """Phases of the bins' centre frequencies at the beginning of subframes: (M, oscillators), M as in ``like`` (B, M, oscillators).
 
         Double precision holds hours of cycles. It is computed on the CPU, since not every device has it.
         """
@@ -151,7 +151,7 @@ class ToneBank(nn.Module):
 
 
 def _low_pass_taps(config: VocoderConfig, last_centre_hz: float) -> Tensor:
-    """Taps of a low pass (Kaiser's window) for tones that end below the format's range: they come a third of a millisecond late."""
+    """Taps of the low pass (Kaiser window), one if the oscillators reach the end of the format's range. It delays by a third of a millisecond."""
     if config.oscillators == config.mel_bins:
         return torch.ones(1)
     n = torch.arange(LOW_PASS_TAPS, dtype=torch.float64) - (LOW_PASS_TAPS - 1) / 2

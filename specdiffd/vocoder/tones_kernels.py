@@ -1,6 +1,6 @@
 """The sinusoids, compiled to play on a CPU: the same as `tones.ToneBank.synthesise`, without gradients.
 
-An oscillator that is rotated by its angle costs a few multiplications per sample, and none of the small work around it is a call.
+An oscillator is a vector that is rotated by a constant angle at each sample: a few multiplications, without a call to sine or exp.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from specdiffd.vocoder.onset_gate_kernels import PLACE, SHARE
 Floats = NDArray[np.float32]
 f32 = np.float32
 ZERO, ONE, TWO = f32(0), f32(1), f32(2)
-LEAST_LOG_AMPLITUDE = f32(-18)  # a tone this soft lies below the floor of the mel bin that it falls in
+LEAST_LOG_AMPLITUDE = f32(-18)  # below the floor of any mel bin; bounds what a network that errs can do
 MOST_LOG_AMPLITUDE = f32(2)  # 17 dB over full scale: bounds what a network that errs can do
 
 
 class ToneConstants(NamedTuple):
-    """What the oscillators need of the vocoder's config."""
+    """Values from the vocoder's config for the oscillators."""
 
     centre_hz: Floats  # (K,) of the mel bins
     half_width_hz: Floats  # (K,) of the mel bins
@@ -32,13 +32,13 @@ class ToneConstants(NamedTuple):
     sub_hop_samples: int
     log_gain: np.float32  # log mel of a steady sinusoid of amplitude 1
     log_floor: np.float32  # of the mel
-    margin_nepers: np.float32  # of a level over that of a steady sound that explains its mel
+    margin_nepers: np.float32  # see `limits.MARGIN_NEPERS`
     silent_log_amplitude: np.float32  # below it an oscillator forgets its phase
     attack_samples: np.float32
 
 
 class ToneTargets(NamedTuple):
-    """What the heads say of tones, see `heads.Heads`."""
+    """The heads' outputs for tones, see `heads.Heads`."""
 
     log_amplitude: Floats  # (B, M, K)
     frequency_offset: Floats  # (B, M, K) half widths
@@ -47,7 +47,7 @@ class ToneTargets(NamedTuple):
 
 
 class ToneRows(NamedTuple):
-    """Amplitudes and phases at the ends of subframes: row 0 is the state before, the kernel fills the others."""
+    """Amplitudes and phases at the ends of subframes. Row 0 is the state before; the kernel fills rows 1 and on."""
 
     amplitude: Floats  # (B, 1 + M, K)
     phase_cycles: Floats  # (B, 1 + M, K) relative to the bin's centre frequency
@@ -73,12 +73,12 @@ def sum_tones(constants: ToneConstants, targets: ToneTargets, rows: ToneRows, fi
     Args:
         constants: from the config.
         targets: from the heads.
-        rows: row 0 is read, the others are written.
+        rows: row 0 is read, rows 1 and on are written.
         first_subframe: absolute number of the first subframe.
         tones: (B, M, sub_hop) is written.
     """
     batch, subframes, count = targets.log_amplitude.shape
-    oscillators, attack_per_sample = _silent_oscillators(count), ONE / constants.attack_samples
+    oscillators, attack_per_sample = _empty_oscillators(count), ONE / constants.attack_samples
     for b in range(batch):
         for m in range(subframes):
             _aim(constants, targets, rows, first_subframe, b, m, oscillators)
@@ -88,17 +88,9 @@ def sum_tones(constants: ToneConstants, targets: ToneTargets, rows: ToneRows, fi
 
 
 @compiled
-def _silent_oscillators(count: int) -> Oscillators:
-    return Oscillators(
-        np.empty(count, np.float32),
-        np.empty(count, np.float32),
-        np.empty(count, np.float32),
-        np.empty(count, np.float32),
-        np.empty(count, np.float32),
-        np.empty(count, np.float32),
-        np.empty(count, np.float32),
-        np.empty(count, np.float32),
-    )
+def _empty_oscillators(count: int) -> Oscillators:
+    rows = np.empty((8, count), np.float32)
+    return Oscillators(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7])
 
 
 @compiled

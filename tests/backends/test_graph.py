@@ -107,7 +107,7 @@ def test_nothing_is_reported_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_parts_and_stretches_of_any_length_have_graphs(performance: Performance, parts: int) -> None:
-    """To the window's roll, with context; in stretches shorter and longer than graphs take at once."""
+    """Up to the window's roll, with context, in stretches shorter and longer than the graphs' sizes."""
     plain, fast = small_instrument(), through_graphs(parts)
     scores = [Performance(performance.notes[k::parts], performance.controllers) for k in range(parts)]
     heard = []
@@ -149,7 +149,7 @@ def test_warming_up_makes_every_graph() -> None:
 
 
 def test_a_network_without_a_backend_runs_as_it_is() -> None:
-    """What is trained has gradients, and no loops."""
+    """A network that is trained has gradients, and uses no loops."""
     module, x, y = Product(), torch.randn(3, 3), torch.randn(3, 5)
     product, _ = EAGER.run(Product.forward, module, x, y)
     product.sum().backward()

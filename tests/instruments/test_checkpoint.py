@@ -84,7 +84,7 @@ def test_weights_of_eight_bits_stay_so_on_disk_alone(tmp_path: Path) -> None:
 
 
 def test_matrices_in_whole_numbers_are_nearly_what_they_were(tmp_path: Path) -> None:
-    """A row of large weights costs no other row any accuracy; what is no matrix stays as it is."""
+    """A row of large weights does not make other rows less accurate; tensors that are no matrices do not change."""
     layer = nn.Linear(64, 3)
     with torch.no_grad():
         layer.weight *= torch.tensor([[1e-4], [1.0], [1e3]])

@@ -1,4 +1,4 @@
-"""Pulling from a hub, against a server of our own that speaks its protocol; listing, describing, converting."""
+"""Pulling from a hub, against a local server with the hub's protocol; listing, describing, converting."""
 
 import hashlib
 import json
@@ -159,7 +159,7 @@ def test_the_commands_give_json(server: type[Hub], tmp_path: Path) -> None:
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server: type[Hub]) -> None:
-    """Files that are whole are not fetched again, of a broken one only the rest."""
+    """Complete files are not fetched again, and only the rest of an incomplete one."""
     server.broken.add(WEIGHTS)
     with pytest.raises(CheckpointError, match="pull again to go on where it stopped"):
         hub.pull(REPOSITORY)

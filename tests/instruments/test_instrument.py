@@ -69,7 +69,7 @@ def test_a_revision_is_as_if_the_events_had_been_known(instrument: SpectrogramIn
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("cuts", [[1] * 350, [7] * 50, [100, 3, 200, 47]])
 def test_it_does_not_matter_how_it_is_cut(instrument: SpectrogramInstrument, performance: Performance, cuts: list[int], steps: int) -> None:
-    """All frames that are sampled in one window are one sample, across two of its rolls too."""
+    """All frames sampled in one window are one sample, also across two rolls."""
     with torch.no_grad():
         torch.nn.init.normal_(instrument.decoder.head[-1].conv.weight, std=0.5)
     notes = [replace(n, onset_s=n.onset_s + late, offset_s=n.offset_s + late) for n in performance.notes for late in (0.0, 4.0)]
@@ -80,7 +80,7 @@ def test_it_does_not_matter_how_it_is_cut(instrument: SpectrogramInstrument, per
 
 @pytest.mark.parametrize("use_decoder", [False, True])
 def test_texture_is_drawn(instrument: SpectrogramInstrument, performance: Performance, use_decoder: bool) -> None:
-    """Above 2 kHz a spectrogram differs from the mean by what the prior calls its roughness, finished or not; another seed changes the flow's noise alone."""
+    """Above 2 kHz a spectrogram deviates from the mean by the prior's roughness, drafted or refined; another seed changes only the flow's noise."""
     roughness = 0.25
     with torch.no_grad():
         instrument.prior.roughness.weight.zero_()
@@ -99,7 +99,7 @@ def test_texture_is_drawn(instrument: SpectrogramInstrument, performance: Perfor
     start = use_decoder * instrument.decoder.config.noise_scale * (fmt.log_ceiling - fmt.log_floor) / 2
     assert float((mel - mean)[loud & ~high].std()) == pytest.approx(start, rel=0.05)
     assert float((mel - mean)[loud & high].std()) == pytest.approx(math.hypot(start, roughness), rel=0.1)
-    assert float((mel - reseeded)[loud].std()) == pytest.approx(start * math.sqrt(2), rel=0.05)  # what is the notes' own stays
+    assert float((mel - reseeded)[loud].std()) == pytest.approx(start * math.sqrt(2), rel=0.05)  # the notes' texture does not change
 
 
 def test_a_state_is_a_value(instrument: SpectrogramInstrument, performance: Performance) -> None:
@@ -187,7 +187,7 @@ def test_small_instruments_differ_by_seed() -> None:
 
 @pytest.mark.parametrize("program", [0, 16])
 def test_a_note_shorter_than_a_frame_still_sounds(program: int) -> None:
-    """Its key was down for a millisecond, and it is heard at half the level of a tenth of a second at least."""
+    """A key held for a millisecond sounds at least half as loud as one held for a tenth of a second on a piano, a quarter on an organ."""
     builtin = load_builtin_family("builtin")
 
     def peak(length_s: float) -> float:
@@ -200,7 +200,7 @@ def test_a_note_shorter_than_a_frame_still_sounds(program: int) -> None:
 
 @pytest.mark.parametrize("onset_s", [0.6, 0.613])
 def test_no_burst_before_an_onset(onset_s: float) -> None:
-    """Until a chord begins nothing is louder than without it; at 0.6 s a frame's window ends, as often in songs."""
+    """Before a chord nothing is louder than without it. Its onset at 0.6 s is the end of a frame's window, which is common in songs."""
     builtin = load_builtin_family("builtin")
     past = round(onset_s * builtin.sample_rate_hz)
 

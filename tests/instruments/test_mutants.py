@@ -27,7 +27,7 @@ from specdiffd.tokens.window import song_windows
 GOLDENS = Path(__file__).parents[1] / "goldens"
 SONGS = sorted((GOLDENS / "songs").glob("*.mid"))
 LONGEST_S = 20.0
-MOST_BYTES = 1 << 30  # beyond what is there already
+MOST_BYTES = 1 << 30  # on top of the memory in use before
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
@@ -61,7 +61,7 @@ def memory(field: str) -> int:
 
 
 def outcomes(count: int, one: Callable[[random.Random], str]) -> Counter[str]:
-    """What became of ``count`` mutants, each of them in time and all of them in memory."""
+    """Outcomes of ``count`` mutants; each must end in time, and all within the memory limit."""
     rng, found = random.Random(count), Counter[str]()
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from now on: other tests have run in this process
     before = memory("VmRSS")

@@ -68,17 +68,17 @@ def test_the_tokens_command_gives_them(tmp_path: Path) -> None:
 
 
 def test_quirk_a_no_note_is_tied_after_the_last_event() -> None:
-    """The public code lists the notes that sounded before the last event: a phantom. We do not."""
+    """The public code lists the notes that sounded before the last event, though they have ended. We do not."""
     assert ids(note(0.0, 60, 1.0), length_s=6.0)[1] == [TIE, EOS]
 
 
 def test_quirk_b_a_note_that_ends_on_an_edge_is_tied_and_ended() -> None:
-    """As the public code has it: checkpoints were trained with it."""
+    """As in the public code: checkpoints were trained with it."""
     assert ids(note(0.0, 60, 5.12), length_s=5.12)[1] == [CODEC.program_base, CODEC.pitch_base + 60, TIE, 1132, CODEC.pitch_base + 60, EOS]
 
 
 def test_quirk_c_overlapping_notes_of_one_pitch_share_one_state() -> None:
-    """As the public code has it: the first end ends both, the second end is written all the same."""
+    """As in the public code: the first end ends both, and the second end is written too."""
     overlapping = ids(note(0.0, 60, 2.0), note(1.0, 60, 7.0))
     assert overlapping[0].count(CODEC.pitch_base + 60) == 3
     assert overlapping[1] == [TIE, CODEC.shift(188), CODEC.program_base, 1132, CODEC.pitch_base + 60, EOS]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from specdiffd.base.sizes import SIZES
 from specdiffd.player import policy
 from specdiffd.player.policy import Moment, Pace
 from specdiffd.player.settings import EngineSettings
@@ -53,8 +54,8 @@ def test_an_event_overtakes_a_draft_that_it_cannot_wait_for_unless_known_frames_
 
 
 def test_a_draft_is_kept_where_finishing_takes_too_long() -> None:
-    assert not policy.keeps_draft(moment(), unprepared_frames=19)
-    assert policy.keeps_draft(moment(), unprepared_frames=20)
+    assert not policy.keeps_draft(moment(), unprepared_frames=SIZES.unprepared_frames - 1)
+    assert policy.keeps_draft(moment(), unprepared_frames=SIZES.unprepared_frames)
     short = {"ahead_s": 0.1, "pace": Pace(0.04, 0.06)}
     assert policy.keeps_draft(moment(waiting_s=1.1, **short), 0)
     assert not policy.keeps_draft(moment(**short), 0)  # nothing waits

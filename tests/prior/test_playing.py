@@ -55,7 +55,7 @@ RINGING = played(
 
 
 def test_it_is_the_note_prior(prior: NotePrior, playing: PlayedPrior, performance: Performance, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether timbres are made anew or kept, more at once than the table holds, with everything that changes a note."""
+    """With new and cached timbres, with more notes than the table has rows, and with every controller of a note."""
     monkeypatch.setattr(PlayedPrior, "KEPT", 1)
     tight = PlayedPrior(prior)
     for score in (performance, CONTROLLED, RINGING):
@@ -68,7 +68,7 @@ def test_it_is_the_note_prior(prior: NotePrior, playing: PlayedPrior, performanc
 
 
 def test_texture_is_the_notes_own_noise_as_rough_as_they_are(prior: NotePrior) -> None:
-    """Each note's by its share of what is rough, so that together they vary as much as alone; in silence nothing does."""
+    """Each note's noise is weighted by its share of the rough power, so that the sum has the notes' roughness; silence has no texture."""
     x = features(CONTROLLED)
     rows = torch.arange(x.active.numel()).view(x.active.shape)
     noise = torch.randn(x.active.numel(), CONFIG.mel_bins, generator=torch.Generator().manual_seed(0))
@@ -123,7 +123,7 @@ def test_the_modulation_wheel_is_vibrato_in_the_guide(playing: PlayedPrior) -> N
 
 
 def test_guide_tells_how_much_of_a_frame_lies_behind_an_onset(playing: PlayedPrior) -> None:
-    """The window of 40 ms that the onset lies in the middle of is half full; where an older note is louder it says so."""
+    """With an onset in the middle of its 40 ms, half of a window has elapsed; bins where an older note is louder have more."""
     at_s = 10 * 0.02 + 0.02
     found = playing(features(played((at_s, 0x90, 69, 100)))).guide
     assert found[8, :, 2].min() == 1  # nothing sounds yet
@@ -152,7 +152,7 @@ def test_guide_without_notes(playing: PlayedPrior) -> None:
 def test_any_number_of_wheels_makes_a_bounded_number_of_timbres(
     prior: NotePrior, playing: PlayedPrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen channels that are bent in every frame: a note keeps the last timbre it had, and nothing gets lost."""
+    """Eight channels are bent in every frame: notes over the limit keep their last timbre, and later calls catch up."""
     wheels = [(0.02 * k, 0xE0 | c, 0, (7 * k + 11 * c) % 128) for k in range(40) for c in range(8)]
     strokes = [(0.01, 0x90 | c, 50 + 3 * c, 100) for c in range(8)]
     x = features(played(*sorted([*strokes, *wheels])))

@@ -46,7 +46,7 @@ def test_ages_count_from_the_frames_first_sample() -> None:
 
 
 def test_a_frame_that_ends_at_an_onset_has_nothing_of_the_note(prior: NotePrior) -> None:
-    """At any moment of a song, however its seconds are rounded: ages that read as "has not happened" are of no note that sounds."""
+    """At any time of a song, however its seconds are rounded: no active note has an age that the networks read as "has not happened"."""
     frames = np.array([*range(2, 400), 5000, 50_000, 500_000])
     for nearest in (-np.inf, np.inf):
         onsets_s = np.concatenate((frames * 0.02, np.nextafter(frames * 0.02, nearest)))
@@ -73,7 +73,7 @@ def test_a_bent_note_takes_a_row_for_each_pitch() -> None:
     ("key", "bend", "semitones"), [(60, None, 0.0), (60, 0x60, 1.0), (60, 0x00, -2.0), (112, None, 4.0), (18, None, -3.0)]
 )
 def test_colours_are_moved_with_the_pitch(prior: NotePrior, key: int, bend: int | None, semitones: float) -> None:
-    """A peak at 1 kHz of the key, or of the last one that has colours, lies where the note's pitch brings it."""
+    """A peak at 1 kHz in the colours of the key, or of the nearest key with colours, moves with the note's pitch."""
     step = CONFIG.mels_per_bin
     bins = torch.arange(CONFIG.mel_bins)
     of_key = prior.colours.weight.view(-1, len(COLOURED), len(COLOUR_AGES_S), CONFIG.mel_bins)
@@ -87,7 +87,7 @@ def test_colours_are_moved_with_the_pitch(prior: NotePrior, key: int, bend: int 
 
 
 def test_details_are_patterns_of_ages_and_bins(prior: NotePrior) -> None:
-    """A code says what two ages are in four bins: that of the ninth pair of ages and of the bins 20 to 23."""
+    """A code sets two ages in four bins: here the ninth pair of ages and bins 20 to 23."""
     x = features(played((0.0, 0xC0, 40, 0), (0.0, 0x90, 60, 100)))
     before = prior.timbres(x).colours[-1].log()
     prior.patterns[3] = torch.arange(1.0, 9.0) / 8
@@ -115,7 +115,7 @@ def test_notes_add_in_power(prior: NotePrior) -> None:
 
 
 def test_the_prior_is_causal(prior: NotePrior) -> None:
-    """What comes later changes no frame that ends before it."""
+    """A later event changes no frame that ends before it."""
     before = prior(features(played((0.1, 0x90, 60, 100))))
     after = prior(features(played((0.1, 0x90, 60, 100), (0.4, 0x80, 60, 0), (0.4, 0x90, 50, 100))))
     first = MelFormat().first_frame_of(0.4)
@@ -124,7 +124,7 @@ def test_the_prior_is_causal(prior: NotePrior) -> None:
 
 
 def test_roughness_is_a_mean_over_the_notes_by_power_and_beats(prior: NotePrior) -> None:
-    """Alone each note has its own, together they lie between, nearer to the louder one's, and partials beat; in silence there is none."""
+    """The roughness of two notes lies between theirs, nearer to the louder one's, plus that of beats; in silence it is 0."""
 
     def roughness(*rows: tuple[float, int, int, int], beats: float = -20.0) -> torch.Tensor:
         x = features(played(*rows))
@@ -169,7 +169,7 @@ def builtin_prior() -> NotePrior:
 
 
 def test_held_notes_go_on_as_they_do_where_training_ends() -> None:
-    """An organ stays, a piano goes on decaying as fast as it did; as it plays and as it was trained alike."""
+    """An organ keeps its level, a piano goes on decaying at the same rate, in both forms of the prior."""
     prior = builtin_prior()
     playing = PlayedPrior(prior)
     at_s = np.array([8.0, 12.0, 20.0, 28.0, 180.0])
@@ -191,7 +191,7 @@ def test_held_notes_go_on_as_they_do_where_training_ends() -> None:
 
 
 def test_a_note_let_go_while_it_rises_falls_from_where_it_was() -> None:
-    """As far below a longer note as it was just after its end; as it plays and as it was trained alike. What does not rise is left alone."""
+    """A short note stays as far below a longer one as just after its end, in both forms. Notes without a slow attack do not change."""
     prior = builtin_prior()
 
     def levels_db(program: int, length_s: float) -> torch.Tensor:
@@ -215,7 +215,7 @@ def test_a_note_let_go_while_it_rises_falls_from_where_it_was() -> None:
 
 
 def test_the_mean_learns_nothing_from_roughness(prior: NotePrior) -> None:
-    """Only what says how rough a note is has slopes by it."""
+    """Only the parameters of the roughness have gradients from it."""
     prior.requires_grad_(True)
     torch.nn.init.normal_(prior.roughness.weight, std=0.5)
     with torch.enable_grad():

@@ -66,7 +66,7 @@ def test_times_tell_when_a_token_can_be_known() -> None:
 
 
 def test_growing_scores_extend_the_tokens() -> None:
-    """What a causal encoder has seen stays as it was: later events only append."""
+    """Later events only append tokens: those that a causal encoder has read do not change."""
     notes = [note(0.1 * k, 40 + k, 0.1 * k + 0.35) for k in range(20)]
     whole = tokens(notes)[:-1]
     for cut_s in (0.55, 1.234, 1.9):

@@ -15,7 +15,7 @@ FRAMES = 60
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_levels_are_what_the_mel_asks_for(compiled: bool) -> None:
-    """From 400 Hz on, whatever the sound, within limits; below it is left alone."""
+    """From 400 Hz on, whatever the sound, within limits; below that nothing changes."""
     voice = torch.randn(1, FRAMES * 320, generator=torch.Generator().manual_seed(6)) * 0.1
     hz = torch.expm1(torch.arange(1, 129) * math.log1p(8000 / 700) / 129) * 700
     tilt = 1.5 * torch.sin(hz / 900)

@@ -22,7 +22,7 @@ def test_oscillators_are_sines_of_linear_amplitude(samples: int) -> None:
 
 
 def test_oscillators_wait_for_their_moment() -> None:
-    """Nothing before it, what belongs to older notes, or all; also where the moment lies in another stretch."""
+    """Before the onset there is nothing, or the older notes' part, or everything; also if the onset lies in another stretch."""
     start, level = torch.full((1, 3, 1), 0.2), torch.ones(1, 3, 1)
     alone = oscillate(start, 0.01 * level, level, level, 80, OnsetGate(torch.zeros(1, 3, 1), level, 8.0))[0]
     gate = OnsetGate(torch.tensor([-80.0, 30.0, 100.0]).view(1, 3, 1), torch.tensor([0.0, 0.0, 0.5]).view(1, 3, 1), 8.0)

@@ -71,7 +71,7 @@ def test_the_history_has_an_end(vocoder: Vocoder, mel: Tensor) -> None:
 
 
 def test_the_lookahead_is_what_it_says(vocoder: Vocoder, mel: Tensor) -> None:
-    """Hop i hears frames up to i + lookahead, no later ones: of the networks' own and of the window that levels are measured in."""
+    """Hop i depends on frames up to i + lookahead, no later ones: the networks' lookahead, and the window of the levels."""
     assert vocoder.lookahead_frames == CONFIG.lookahead_frames + 1
     audio = vocoder(mel)
     changed = mel.clone()
@@ -99,7 +99,7 @@ def test_no_guide_is_a_guide_that_says_nothing(vocoder: Vocoder, mel: Tensor) ->
 
 @in_all_or_some_bins
 def test_what_plays_is_what_was_trained(vocoder: Vocoder, mel: Tensor) -> None:
-    """The loops against what training differentiates: in two steps, silence and an onset among them, any number of parts."""
+    """The loops against the torch form, in two steps, with silence and an onset, for one and several parts."""
     for head in (vocoder.heads, vocoder.local.out):
         torch.nn.init.normal_(head.weight, std=0.3)
         torch.nn.init.constant_(head.bias, -1.0)
@@ -132,7 +132,7 @@ def test_what_plays_is_what_was_trained(vocoder: Vocoder, mel: Tensor) -> None:
 
 
 def test_partials_that_the_score_knows_have_its_pitch(vocoder: Vocoder, mel: Tensor) -> None:
-    """Exactly, where they are loud enough to be heard one by one; elsewhere the networks say."""
+    """Exactly where they are loud enough to be heard one by one; elsewhere the networks' frequencies stay."""
     guide = torch.tensor(NO_GUIDE).repeat(2, FRAMES, 128, 1)
     hertz = torch.tensor([55.0, 440.0, 1500.0, 4000.0])
     bins = (vocoder.tone_bank.centre_hz - hertz[:, None]).abs().argmin(1)
@@ -143,12 +143,12 @@ def test_partials_that_the_score_knows_have_its_pitch(vocoder: Vocoder, mel: Ten
     heads = (vocoder.analyse(mel, vocoder.init_state(2), x)[0] for x in (guide, none))
     tuned, free = (vocoder.tone_bank.frequencies_hz(x.frequency_offset)[:, 20:] for x in heads)
     assert torch.allclose(tuned[..., bins[:2]], hertz[:2].expand(*tuned.shape[:2], 2), rtol=1e-5)
-    others = [k for k in range(128) if k not in bins[:2]]
-    assert torch.allclose(tuned[..., others], free[..., others], atol=1.0)  # as read from mel and guide
+    untuned = [k for k in range(128) if k not in bins[:2]]
+    assert torch.allclose(tuned[..., untuned], free[..., untuned], atol=1.0)  # from mel and guide
 
 
 def test_silence_is_silent(vocoder: Vocoder, mel: Tensor) -> None:
-    """Where a mel is at its floor nothing is heard, from tones or noise, whatever the weights."""
+    """Where a mel is at its floor tones and noise are silent, whatever the weights."""
     for head in (vocoder.heads, vocoder.local.out):
         torch.nn.init.constant_(head.bias, 0.5)
     mel[:, 20:40] = CONFIG.log_floor
@@ -160,7 +160,7 @@ def test_silence_is_silent(vocoder: Vocoder, mel: Tensor) -> None:
 
 
 def test_nothing_sounds_before_its_onset(vocoder: Vocoder, mel: Tensor) -> None:
-    """Neither tones nor noise, from the hop before on, to the sample, nor what levelling spreads; other windows are left alone."""
+    """Tones, noise and the correction of levels are silent up to the onset's sample; windows without an onset do not change."""
     guide = torch.tensor(NO_GUIDE).repeat(2, FRAMES, 128, 1)
     hop = CONFIG.hop_samples
     guide[:, 20, :, 3:] = torch.tensor([1.0, 0.85])  # of the window of two hops

@@ -17,7 +17,7 @@ CONFIG = VocoderConfig(width=40, blocks=2, sub_width=24, sub_blocks=1, local_wid
 
 
 def heads_of(log_amplitude: Tensor, frequency_offset: Tensor, config: VocoderConfig = CONFIG) -> Heads:
-    """Of tones alone (1, M, oscillators), with no onsets and a mel that permits any level."""
+    """Heads with tones only (1, M, oscillators), no onsets, and a mel that permits any level."""
     rows = log_amplitude.shape[1]
     frames = rows // config.subframes
     return Heads(
@@ -54,7 +54,7 @@ def test_a_steady_oscillator_is_continuous_over_frames() -> None:
 
 
 def test_tones_do_not_reach_beyond_the_oscillators() -> None:
-    """Not by the kinks of their amplitudes either: what a soft sound has there is under -100 dB. Below, the filter only delays."""
+    """The kinks of their amplitudes add less than -100 dB there. Below, the filter only delays."""
     config = replace(CONFIG, sample_rate_hz=48000, hop_samples=960, high_hz=20000.0, oscillators=88)
     vocoder, frames = Vocoder(config), 20
     bank = vocoder.tone_bank

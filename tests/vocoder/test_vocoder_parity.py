@@ -1,4 +1,4 @@
-"""What trains and what plays compute the same, pair by pair, on the shipped weights.
+"""The torch form and the compiled form of each pair compute the same, on the shipped weights.
 
 The kernels' exp is exact to 3e-5 for the levels that are heard and to 5e-4 for the softest (`specdiffd.base.loops.exp`); their
 sinusoids are rotated in float32 over 240 samples. So both forms of a signal agree to 1e-3 of its peak, 60 dB below it, which nobody hears
@@ -31,7 +31,7 @@ ONSET_TOLERANCE = 0.05  # of the peak
 
 
 class Stretch(NamedTuple):
-    """What the pairs are given."""
+    """The inputs of the pairs."""
 
     vocoder: Vocoder
     state: VocoderState
@@ -101,7 +101,7 @@ def test_noise(stretch: Stretch) -> None:
 
 
 def test_levels(stretch: Stretch) -> None:
-    """Of the spectra of the stretch itself, whose levels are off by what the networks err."""
+    """On spectra of the stretch, whose levels have the networks' errors."""
     vocoder, heads, state = stretch.vocoder, stretch.heads, stretch.state
     correction, hop = vocoder.level_correction, vocoder.config.hop_samples
     audio, _ = vocoder.synthesise(heads, state, state)
