@@ -52,11 +52,11 @@ def play_demo(
     folder.mkdir(parents=True, exist_ok=True)
     recording = folder / "recording.wav"
     way, status = _record(_with_device(config), events, recording, progress)
-    figures = {"midi": way, "seconds": round(events[-1][0], 1), **status}
+    figures = {"seconds": round(events[-1][0], 1), **status}
     (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     picture = draw_spectrogram(recording, folder / "spectrogram.png")
     files = [f"recording: {recording}", f"picture:   {picture}", f"figures:   {folder / 'figures.json'}"]
-    return [*_summary(figures), *files]
+    return [*_summary(figures, way), *files]
 
 
 def _with_device(config: Config) -> Config:
@@ -85,10 +85,10 @@ def _record(config: Config, events: list[Timed], recording: Path, progress: Call
         return way, daemon.status()
 
 
-def _summary(figures: dict[str, Any]) -> list[str]:
+def _summary(figures: dict[str, Any], way: str) -> list[str]:
     counters, revision = figures["counters"], figures["revision"]
     return [
-        f"played {figures['seconds']} s through {figures['midi']} to {figures['audio']['output']}",
+        f"played {figures['seconds']} s through {way} to {figures['audio']['output']}",
         f"key to sound {figures['render_delay_ms']} ms, constant "
         f"(a revision took {revision['p50_ms']} ms, 99th percentile {revision['p99_ms']} ms)",
         f"{counters['events']} events, {counters['revisions']} revisions, {counters['late_splices']} late; "

@@ -1,4 +1,4 @@
-"""Rendered pieces in memory, renewed while training runs, and random stretches of them."""
+"""Rendered pieces in memory, renewed while training runs, and random excerpts of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from specdiffd.reference.parts import Rng
 from specdiffd.reference.pieces import random_piece
 
 log = logging.getLogger(__name__)
-MOST_ROWS = 600  # of features; denser stretches are left out, since they take too much memory
+MOST_ROWS = 600  # of features; denser excerpts are left out, since they take too much memory
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class PieceBank:
             self._thread_error = error
 
 
-class Stretch(NamedTuple):
+class Excerpt(NamedTuple):
     """Consecutive frames of a piece, and what the note prior reads of them."""
 
     piece: Piece
@@ -111,14 +111,14 @@ class Stretch(NamedTuple):
     features: NoteFeatures
 
 
-def draw_stretch(bank: PieceBank, fmt: MelFormat, config: PriorConfig, frames: int, lead_frames: int, rng: Rng) -> Stretch:
-    """A random stretch of ``frames`` with at least one note in it. It may begin up to ``lead_frames`` before its piece."""
+def draw_excerpt(bank: PieceBank, fmt: MelFormat, config: PriorConfig, frames: int, lead_frames: int, rng: Rng) -> Excerpt:
+    """A random excerpt of ``frames`` with at least one note in it. It may begin up to ``lead_frames`` before its piece."""
     while True:
         piece = bank.draw(rng)
         first = int(rng.integers(-lead_frames, len(piece.audio) // fmt.hop_samples - frames))
         features = note_features(piece.performance, fmt.starts_s(first, frames), config.window_s, config.ring_s)
         if 0 < len(features.key) < MOST_ROWS:
-            return Stretch(piece, first, features)
+            return Excerpt(piece, first, features)
 
 
 def piece_mel(piece: Piece, fmt: MelFormat, first_frame: int, frames: int) -> Tensor:

@@ -13,7 +13,7 @@ from specdiffd.prior.note_features import NoteFeatures
 from specdiffd.reference.parts import Rng
 from specdiffd.tokens.codec import Codec
 from specdiffd.tokens.window import window_tokens
-from specdiffd.train.data import PieceBank, draw_stretch, piece_mel
+from specdiffd.train.data import PieceBank, draw_excerpt, piece_mel
 
 
 class WindowExample(NamedTuple):
@@ -28,7 +28,7 @@ class WindowExample(NamedTuple):
 
 def window_example(bank: PieceBank, fmt: MelFormat, codec: Codec, config: PriorConfig, frames: int, rng: Rng) -> WindowExample:
     """A window of ``frames`` at a random place of a random piece, with none, some or all of its context."""
-    piece, start, features = draw_stretch(bank, fmt, config, frames, -(-frames // 4), rng)
+    piece, start, features = draw_excerpt(bank, fmt, config, frames, -(-frames // 4), rng)
     tokens = window_tokens(piece.performance, start * fmt.frame_s, (start + frames) * fmt.frame_s, codec)
     visible_from = [0 if t == -math.inf else max(0, fmt.first_frame_of(t) - start) for t in tokens.times_s[:-1]]
     context = _context_frames(start, frames, rng)

@@ -17,14 +17,14 @@ from specdiffd.prior.mixing import Contributions, log_mel_of, mean_roughness, su
 from specdiffd.prior.network import NotePrior
 from specdiffd.prior.note_features import NoteFeatures
 from specdiffd.reference.parts import Rng
-from specdiffd.train.data import PieceBank, draw_stretch, piece_mel
+from specdiffd.train.data import PieceBank, draw_excerpt, piece_mel
 from specdiffd.train.loop import Run, begin, descend, reduced_precision
 from specdiffd.train.mel_losses import audibility, audible_l1, steady, unlikelihood
 
 ROUGHNESS_SHARE = 0.1  # of the loss
 LEARNING_RATE = 2e-3  # at its highest
-SOLOS = 5  # stretches of single notes for each one of music
-FRAMES, LEAD_FRAMES = 96, 4  # of a stretch
+SOLOS = 5  # excerpts of single notes for each one of music
+FRAMES, LEAD_FRAMES = 96, 4  # of an excerpt
 
 
 def train_prior(
@@ -44,7 +44,7 @@ def train_prior(
     Args:
         solos: pieces of single notes. They teach most for their cost, since few notes sound at a time and none hides another.
         start: a checkpoint whose weights a new run begins with.
-        batch: stretches of ``bank`` in a step; there are ``SOLOS`` times as many of ``solos``.
+        batch: excerpts of ``bank`` in a step; there are ``SOLOS`` times as many of ``solos``.
     """
     torch.manual_seed(0)
     prior = begin(NotePrior(config), start and start / PRIOR).to(device)
@@ -63,10 +63,10 @@ def train_prior(
 def _draw_batch(
     counts: dict[PieceBank, int], fmt: MelFormat, config: PriorConfig, rng: Rng, device: str
 ) -> tuple[list[NoteFeatures], Tensor]:
-    """So many stretches of each bank: their features, and their log mel (B, F, mel)."""
-    stretches = [draw_stretch(bank, fmt, config, FRAMES, LEAD_FRAMES, rng) for bank, count in counts.items() for _ in range(count)]
-    target = torch.stack([piece_mel(s.piece, fmt, s.first_frame, FRAMES) for s in stretches]).to(device)
-    return [s.features.to(device) for s in stretches], target
+    """The given numbers of excerpts of the banks: their features, and their log mel (B, F, mel)."""
+    excerpts = [draw_excerpt(bank, fmt, config, FRAMES, LEAD_FRAMES, rng) for bank, count in counts.items() for _ in range(count)]
+    target = torch.stack([piece_mel(e.piece, fmt, e.first_frame, FRAMES) for e in excerpts]).to(device)
+    return [e.features.to(device) for e in excerpts], target
 
 
 def _loss(predicted: Tensor, roughness: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:

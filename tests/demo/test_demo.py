@@ -61,4 +61,5 @@ def test_the_demo_leaves_recording_picture_and_figures(tmp_path: Path, monkeypat
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert figures["counters"]["events"] > 10
     assert figures["render_delay_ms"] == 60
+    assert "s through the " in result.output  # the MIDI port or the control socket
     assert all(name in result.output for name in ("recording.wav", "spectrogram.png", "figures.json"))
