@@ -1,4 +1,4 @@
-"""Real songs sound from their files as when somebody plays them into a port; `make archive SONGS=...`, a folder of MIDI files."""
+"""Real songs sound the same from their files as through a port. Run with `make archive SONGS=...`, a folder of MIDI files."""
 
 import math
 import os
@@ -34,7 +34,7 @@ def songs() -> list[Path]:
 
 
 def played(path: Path) -> list[Event]:
-    """What a port hears of a file that mido plays into it."""
+    """The events that a port receives if mido plays a file into it."""
     ring = EventRing(capacity=1 << 18)
     source, now_s = Source(lambda message: ring.put(*message)), 0.0
     for message in mido.MidiFile(path):
@@ -50,7 +50,7 @@ def test_all_scores_are_those_of_a_port() -> None:
         song = read_song(path)
         found = played(path)
         assert song.warnings == []
-        assert 0 <= len(song.events) - len(found) <= 32  # what lets go at the end
+        assert 0 <= len(song.events) - len(found) <= 32  # the releases at the end
         ours, theirs = (Score(1 << 20).extend(e).performance for e in (song.events, found + song.events[len(found) :]))
         assert len(ours.notes) == len(theirs.notes) > 100, path
         for name in NOTES:
@@ -69,14 +69,14 @@ def check_controllers(ours: Performance, theirs: Performance, end_s: float) -> N
 
 
 def excerpt(events: list[Event], seconds: float) -> list[Event]:
-    """From just before the first note on, what it needs from before included; everything is let go at its end."""
+    """The beginning of a song, from just before its first note on, with the programs and controllers from before; all notes end."""
     first_s = next(e.time_s for e in events if e.kind == 0x90 and e.data2)
     found = [e._replace(time_s=max(0.0, e.time_s - first_s + 0.1)) for e in events]
     return [*(e for e in found if e.time_s < seconds), *(Event(seconds, 0xB0 | c, n, 0) for c in range(16) for n in (64, 123))]
 
 
 def difference(folder: Path, instrument: Instrument[object], path: Path, seconds: float) -> float:
-    """Of the first seconds of a song, from its file and live: energy, as a share."""
+    """Energy of the difference between a song's first seconds from its file and live, as a share."""
     later = [e._replace(time_s=e.time_s + DELAY_S) for e in excerpt(read_song(path).events, seconds)]
     render_file(instrument, Rendering(stretches(instrument, later), 0.0, []), folder / "a.wav", RenderSettings(RATE))
     offline, _ = soundfile.read(folder / "a.wav", dtype="float32")

@@ -94,7 +94,7 @@ def test_a_song_that_cannot_be_rendered_does_not_stop_the_others(tmp_path: Path)
     assert sorted(os.listdir(tmp_path / "out")) == ["1.wav", "4.wav"]
 
 
-def test_what_is_there_stays_unless_it_is_an_old_rendering_of_ours(tmp_path: Path) -> None:
+def test_existing_files_stay_unless_they_are_old_renderings_of_ours(tmp_path: Path) -> None:
     named, foreign = tmp_path / "a.wav", tmp_path / "out" / "b.wav"
     songs = [song(tmp_path / "a.mid"), song(tmp_path / "b.mid")]
     outcomes(*plan(songs[:1], named, False))
@@ -108,14 +108,14 @@ def test_what_is_there_stays_unless_it_is_an_old_rendering_of_ours(tmp_path: Pat
     assert "b.wav exists: --force" in str(rows[1]["error"])
     assert soundfile.info(foreign).frames == 100
     (row,) = outcomes(*plan(songs[:1], foreign.parent, False))
-    assert "a.wav exists" in str(row["error"])  # newer than its song
+    assert "a.wav exists" in str(row["error"])  # a rendering newer than its song
     os.utime(foreign.parent / "a.wav", (1, 1))
     rows = outcomes(*plan(songs, foreign.parent, False))
     assert ["path" in row for row in rows] == [True, False]
     assert all("path" in row for row in outcomes(*plan(songs, foreign.parent, True)))
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+def test_a_device_is_not_replaced_and_a_file_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists and is no file"):
         check_writable(Path("/dev/full"), True)
     (tmp_path / "file").write_text("")
@@ -123,7 +123,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
         check_writable(tmp_path / "file" / "x.wav", False)
 
 
-def test_strictly_what_would_be_mended_is_refused(tmp_path: Path) -> None:
+def test_strict_refuses_a_damaged_file(tmp_path: Path) -> None:
     path = song(tmp_path / "a.mid")
     path.write_bytes(path.read_bytes() + b"xxx")
     jobs = plan([path], None, True)

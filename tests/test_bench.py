@@ -21,7 +21,7 @@ def test_the_latency_bench_takes_a_revision_apart() -> None:
 
 
 def test_the_decoder_bench_compares_a_stretch_with_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both in PyTorch: there is no graph of a window."""
+    """Both run in PyTorch, since there is no graph of a whole window."""
     monkeypatch.setattr("specdiffd.backends.openvino.Graph.__call__", None)
     result = CliRunner().invoke(cli.app, ["bench", "decoder", "--repeats", "5", "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -30,7 +30,7 @@ def test_the_decoder_bench_compares_a_stretch_with_a_window(monkeypatch: pytest.
     assert 0 < figures["cached_p50_ms"] < figures["whole_p50_ms"]
 
 
-def test_the_engine_bench_covers_polyphony_fullness_and_stretch() -> None:
+def test_the_engine_bench_covers_polyphony_and_frames() -> None:
     result = CliRunner().invoke(cli.app, ["bench", "engine", "--revisions", "5", "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["rows"]
@@ -40,7 +40,7 @@ def test_the_engine_bench_covers_polyphony_fullness_and_stretch() -> None:
     assert mean[10] < mean[24]
 
 
-def test_the_vocoder_bench_times_a_stretch_and_a_second() -> None:
+def test_the_vocoder_bench_times_a_short_and_a_long_stretch() -> None:
     result = CliRunner().invoke(cli.app, ["bench", "vocoder", "--repeats", "5", "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)

@@ -1,4 +1,4 @@
-"""Small files that once played wrongly: pitch, level and onsets as they are heard. Each stands for a kind."""
+"""Small files that once played wrongly, each for one kind of error: pitch, level and onsets of their sound."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +60,7 @@ def pitch_hz(audio: Audio, at_s: float, near_hz: float) -> float:
 
 
 def onsets_s(audio: Audio) -> list[float]:
-    """Where the level rises by 9 dB over what was 20 ms before, from silence or from a note that is held."""
+    """Times at which the level rises by 9 dB within 20 ms, from silence or from a held note."""
     step = RATE // 200
     power = np.convolve((audio[: len(audio) // step * step].reshape(-1, step) ** 2).mean(1), np.ones(2) / 2)
     db = 10 * np.log10(power + 1e-9)
@@ -119,7 +119,7 @@ def test_a_drum_part_in_two_tracks_has_one_volume(play: Play) -> None:
 
 
 def test_the_volume_stays_through_a_program_change(play: Play) -> None:
-    """The third note is another organ's, at full level within half a dB as loud as the first."""
+    """The third note is another organ's; at full volume the two are equally loud within half a dB."""
     softer_db = level_db(play("c21d_vol_nostraggler"), 4.3) - level_db(play("c21d_vol_nostraggler"), 0.3)
     assert softer_db == pytest.approx(VOLUME_40_DB, abs=1)
 
@@ -159,6 +159,6 @@ def test_a_file_lasts_until_its_last_event(play: Play) -> None:
         ("p07_late_end_of_track", "lasts 932.1 hours, expected at most 12"),
     ],
 )
-def test_what_cannot_be_played_is_refused(name: str, says: str) -> None:
+def test_a_file_that_cannot_be_played_is_refused(name: str, says: str) -> None:
     with pytest.raises(MidiFileError, match=says):
         read_song(CASES / f"{name}.mid")

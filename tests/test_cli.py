@@ -101,7 +101,7 @@ def test_a_folder_renders_all_that_it_can_and_names_the_rest(song: Path, tmp_pat
     assert "empty.mid: header" in lines[-1]
 
 
-def test_what_was_mended_is_said(song: Path, tmp_path: Path) -> None:
+def test_damage_is_reported(song: Path, tmp_path: Path) -> None:
     song.write_bytes(song.read_bytes() + b"?")
     result = CliRunner().invoke(cli.app, ["tokens", str(song)], catch_exceptions=False)
     assert "1 bytes behind the last chunk" in result.stderr
@@ -185,15 +185,15 @@ def test_bars_have_an_end_or_none_yet(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def commands(app: typer.Typer) -> Iterator[Callable[..., None]]:
-    """The functions behind all commands, those in groups included."""
+    """The functions of all commands, including those in groups."""
     yield from (command.callback for command in app.registered_commands if command.callback is not None)
     for group in app.registered_groups:
         assert group.typer_instance is not None
         yield from commands(group.typer_instance)
 
 
-def test_every_option_does_something() -> None:
-    """In each command's body, that is; what it does is tested with the command."""
+def test_every_option_is_used() -> None:
+    """Each is used in the body of its command."""
     functions = list(commands(cli.app))
     assert len(functions) > 15
     for function in functions:
@@ -214,7 +214,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
 @pytest.mark.parametrize("name", ["p05_gap_20h", "p07_late_end_of_track"])
 @pytest.mark.parametrize("command", ["render", "tokens"])
 def test_damaged_times_are_refused_at_once(tmp_path: Path, command: str, name: str) -> None:
-    """Before anything is built or loaded: within 200 MB."""
+    """Before anything large is loaded: within 200 MB."""
     code = f"""
 import re, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Imports run one way, and help costs nothing."""
+"""Imports run one way, and the help loads no large libraries."""
 
 import ast
 import subprocess

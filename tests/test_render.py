@@ -89,7 +89,7 @@ def test_silence_costs_nothing() -> None:
 
 
 def test_a_long_song_costs_as_much_a_second_as_a_short_one() -> None:
-    """What a stretch is rendered from does not grow: no note or controller that is over for long."""
+    """The performance that a stretch is rendered from does not grow: notes and controllers of long ago are dropped."""
     seen = []
 
     class Counting(SineInstrument):
@@ -106,7 +106,7 @@ def test_a_long_song_costs_as_much_a_second_as_a_short_one() -> None:
 
 
 def test_loud_chords_are_limited_and_not_clipped(tmp_path: Path) -> None:
-    """Two hundred voices in step: 14 dB over full scale."""
+    """Two hundred voices in phase, 14 dB over full scale."""
     events = [Event(0.1, 0x90 | c, 60, 127) for c in range(9)] + [Event(1.0, 0x80 | c, 60) for c in range(9)]
     result = render_file(SineInstrument(), song(events), tmp_path / "a.wav", RenderSettings(48000, gain=6.0))
     audio, _ = soundfile.read(tmp_path / "a.wav")
@@ -123,7 +123,7 @@ def test_an_unwritable_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_finished_is_not_there(tmp_path: Path) -> None:
-    """A limit on the file size is to a program what a full disk is."""
+    """A limit on the file size acts like a full disk."""
     code = f"""
 import resource, signal
 from pathlib import Path

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 from schema import fields, summary, table
 
-from specdiffd.base.config import MAX_FILE_BYTES, Config
+from specdiffd.base.config import Config
+from specdiffd.base.yaml_files import MAX_FILE_BYTES
 
 SOURCE = Path(__file__).parents[2] / "config.yaml"
 HEAD = f"""# Configuration
@@ -50,7 +51,7 @@ def _section(name: str, kind: type[msgspec.Struct], comments: dict[str, str]) ->
 
 
 def read_comments(text: str) -> dict[str, str]:
-    """What stands behind each ``section.key``, the lines below it that hold nothing else included."""
+    """The comment behind each ``section.key``, with the comment lines below it."""
     found: dict[str, str] = {}
     section = key = ""
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""docs/control-protocol.md, from the protocol's types and the tables of what they do not say."""
+"""docs/control-protocol.md, from the protocol's types and the descriptions in ``tables``."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ def _asked(command: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _answered(result: Any) -> str:
-    """A reply as the daemon encodes it, the fields of a long result on lines of their own."""
+    """A reply as the daemon encodes it, with one line for each field of a long result."""
     reply = json.loads(protocol.encode(protocol.Reply(1, True, result=result)))
     if len(text := json.dumps(reply)) <= WIDTH:
         return text
@@ -88,8 +88,8 @@ def _answered(result: Any) -> str:
 def _telemetry() -> str:
     rows = [(f"`{name}`", topic.when, topic.content) for name, topic in TOPICS.items()]
     examples: list[tuple[str, Any]] = [(name, topic.example) for name, topic in TOPICS.items() if topic.example]
-    shown = "\n".join(f"{name} {json.dumps(example)}" for name, example in examples)
-    return f"## Telemetry\n\n{table(('topic', 'when', 'content'), *rows)}\n\nExamples, each as topic and content:\n\n```\n{shown}\n```\n"
+    lines = "\n".join(f"{name} {json.dumps(example)}" for name, example in examples)
+    return f"## Telemetry\n\n{table(('topic', 'when', 'content'), *rows)}\n\nExamples, each as topic and content:\n\n```\n{lines}\n```\n"
 
 
 def _codes() -> str:

@@ -1,4 +1,4 @@
-"""Types of the package in words: what kind of value they take, and which values."""
+"""Describes types of the package in words: kinds and ranges of their values."""
 
 import json
 import textwrap
@@ -65,7 +65,7 @@ def describe(kind: Any) -> Words:
 
 
 def _either(kinds: tuple[Any, ...]) -> Words:
-    """Alternatives; a literal among them is named by its value."""
+    """A union in words; a literal in it is named by its value."""
     names, ranges = [], []
     for kind in kinds:
         words = describe(kind)
@@ -76,7 +76,7 @@ def _either(kinds: tuple[Any, ...]) -> Words:
 
 
 def _limits(meta: msgspec.Meta) -> str:
-    """What values a constraint admits."""
+    """The values that a constraint allows."""
     if meta.max_length is not None:
         return f"{meta.min_length or 0} to {meta.max_length} characters"
     if meta.gt is not None:

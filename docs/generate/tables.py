@@ -1,4 +1,4 @@
-"""What the protocol's types do not say: results, examples, topics, error codes. A test compares the names with the code's."""
+"""Descriptions for the protocol page: results, examples, topics, error codes. A test checks that none is missing."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,7 +11,7 @@ class Request(NamedTuple):
     result: str
     answer: Any  # a result, for the example
     example: Mapping[str, Any] = MappingProxyType({})  # arguments
-    more: str = ""  # behind the first line of the type's docstring
+    more: str = ""  # follows the first line of the type's docstring
 
 
 class Topic(NamedTuple):

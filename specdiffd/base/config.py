@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from specdiffd.base.errors import ConfigError
 from specdiffd.base.folders import expanded
 from specdiffd.base.text import clipped, printable, told
+from specdiffd.base.yaml_files import parse_yaml, read_yaml
 
-MAX_FILE_BYTES = 1 << 20  # of a configuration, which has some thousands: a device or a recording given by mistake is not read into memory
-MAX_SEED = 2**63 - 1  # torch takes no larger one
-NAME_CHARACTERS = 60  # of an unknown key in an error: what is nearest to it stands behind it
+MAX_SEED = 2**63 - 1  # torch refuses larger ones
+NAME_CHARACTERS = 60  # of an unknown key in an error; with more, the nearest valid key would be cut off behind it
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +80,7 @@ class ControlConfig(Section, frozen=True):
 
 
 class LoggingConfig(Section, frozen=True):
-    """What is said on standard error."""
+    """What is logged to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -98,10 +97,10 @@ class Config(Section, frozen=True):
 
 
 def user_config() -> Path | None:
-    """The user's own file, $XDG_CONFIG_HOME/specdiffd/config.yaml, if there is one.
+    """The user's file, $XDG_CONFIG_HOME/specdiffd/config.yaml, if there is one.
 
     Raises:
-        ConfigError: it cannot be told.
+        ConfigError: the system does not say whether there is one.
     """
     base = os.environ.get("XDG_CONFIG_HOME", "")
     folder = Path(base) if os.path.isabs(base) else expanded("~/.config")
@@ -119,30 +118,31 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Configuration from a YAML file (None: defaults) and ``section.key=value`` overrides.
 
     Raises:
-        ConfigError: naming the key, the nearest valid one, and what would be right.
+        ConfigError: a section, a key or a value is wrong; the text names the key, and the nearest valid key or what is expected.
     """
-    raw: dict[str, Any] = {}
-    if path is not None:
-        raw = _read_yaml(path)
+    raw = {} if path is None else read_yaml(path)
     for override in overrides:
         _override(raw, override)
     return check_config(raw, str(path) if path else "configuration")
 
 
 def check_config(raw: dict[str, Any], source: str) -> Config:
-    """A mapping as a :class:`Config`.
+    """A mapping of sections as a configuration.
+
+    Args:
+        source: what errors begin with.
 
     Raises:
-        ConfigError: as :func:`load_config`.
+        ConfigError: a section, a key or a value is wrong; the text names the key, and the nearest valid key or what is expected.
     """
     for section, values in raw.items():
-        _known(section, Config.__struct_fields__, f"{source}: unknown section")
+        _check_name(section, Config.__struct_fields__, f"{source}: unknown section")
         if values is None:
             continue
         if not isinstance(values, dict):
-            raise ConfigError(f"{source}: section {section} should hold keys, found {_shown(values)}")
+            raise ConfigError(f"{source}: section {section} should hold keys, found {_abbreviated(values)}")
         for key in values:
-            _known(key, getattr(Config(), section).__struct_fields__, f"{source}: unknown key {section}.", joined=True)
+            _check_name(key, getattr(Config(), section).__struct_fields__, f"{source}: unknown key {section}.", joined=True)
     try:
         config = msgspec.convert({k: v for k, v in raw.items() if v is not None}, Config)
     except msgspec.ValidationError as error:
@@ -153,68 +153,29 @@ def check_config(raw: dict[str, Any], source: str) -> Config:
 
 
 def _check_values(config: Config, source: str) -> None:
-    """What types do not say."""
+    """Check what the types cannot express."""
     if 256 % config.engine.hop_frames:
         raise ConfigError(f"{source}: engine.hop_frames {config.engine.hop_frames} must divide a window of 256 frames (128, 64, 32 ...)")
     if config.control.curve_keys is not None:
-        given = _shown(config.control.curve_keys)
+        given = _abbreviated(config.control.curve_keys)
         raise ConfigError(f"{source}: control.curve_keys {given}: encrypted connections are not there yet, expected null")
 
 
 def _check_texts(config: Config, source: str) -> None:
-    """No path, device or port has control characters or lone surrogates; replies, logs and other libraries cannot take them."""
+    """Refuse control characters and lone surrogates in texts: replies, logs and other libraries cannot take them."""
     for section in config.__struct_fields__:
         values = getattr(config, section)
         for key in values.__struct_fields__:
             value = getattr(values, key)
             for text in value if isinstance(value, tuple) else (value,):
                 if isinstance(text, str) and any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
-                    raise ConfigError(f"{source}: {section}.{key} {_shown(text)}: expected text without control characters")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} not found") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: more than {MAX_FILE_BYTES} bytes, expected a configuration")
-    raw = parse_yaml(data, str(path))
-    if raw is None:
-        return {}
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected sections with keys, found {type(raw).__name__}")
-    return raw
-
-
-def parse_yaml(text: str | bytes, source: str) -> Any:
-    """YAML's plain types.
-
-    Raises:
-        ConfigError: it is no YAML, in one line that begins with ``source``. Nothing else, whatever the text is: PyYAML raises
-            what its conversions raise (``!!bool x`` a KeyError, ``2024-99-99`` a ValueError).
-    """
-    try:
-        return yaml.safe_load(text)
-    except RecursionError as error:
-        raise ConfigError(f"{source}: nested too deeply") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        raise ConfigError(f"{source}: {place}{printable(clipped(error.problem or error.context or 'not understood'))}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: {clipped(' '.join(str(error).split()))}") from error
-    except Exception as error:
-        raise ConfigError(f"{source}: a value that is none of its kind ({type(error).__name__}: {told(error)})") from error
+                    raise ConfigError(f"{source}: {section}.{key} {_abbreviated(text)}: expected text without control characters")
 
 
 def _override(raw: dict[str, Any], text: str) -> None:
     name, equals, value = text.partition("=")
     section, dot, key = name.strip().partition(".")
-    source = f"override {_shown(text)}"
+    source = f"override {_abbreviated(text)}"
     if not (equals and dot and key):
         raise ConfigError(f"{source}: expected section.key=value, for example audio.device=jack")
     parsed = parse_yaml(value, source)
@@ -222,19 +183,19 @@ def _override(raw: dict[str, Any], text: str) -> None:
     if values is None:
         values = raw[section] = {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{source}: section {section} should hold keys, found {_shown(values)}")
+        raise ConfigError(f"{source}: section {section} should hold keys, found {_abbreviated(values)}")
     values[key] = parsed
 
 
-def _shown(value: object) -> str:
-    """A value as it could be written, short: YAML's aliases make a few lines into a structure of any size."""
-    shown = reprlib.Repr()
-    shown.maxlevel, shown.maxlist, shown.maxdict, shown.maxset, shown.maxtuple = 2, 4, 4, 4, 4
-    shown.maxstring = shown.maxother = 100
-    return shown.repr(value)
+def _abbreviated(value: object) -> str:
+    """A value as text of bounded length: with YAML's aliases a few lines become a structure of any size."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxlist, short.maxdict, short.maxset, short.maxtuple = 2, 4, 4, 4, 4
+    short.maxstring = short.maxother = 100
+    return short.repr(value)
 
 
-def _known(name: object, valid: Sequence[str], problem: str, joined: bool = False) -> None:
+def _check_name(name: object, valid: Sequence[str], problem: str, joined: bool = False) -> None:
     if name in valid:
         return
     given = printable(clipped(str(name), NAME_CHARACTERS))
@@ -247,18 +208,3 @@ def _readable(message: str) -> str:
     """msgspec's message with the path in front: "Expected `int` ... - at `$.audio.channels`"."""
     text, _, path = message.partition(" - at `$.")
     return f"{path.rstrip('`')}: {text}" if path else text
-
-
-def runtime_directory() -> Path:
-    """Where sockets live: $XDG_RUNTIME_DIR/specdiffd, or one of the user's own under the temporary directory.
-
-    Raises:
-        ConfigError: the environment names a relative path, which daemon and clients would take from where they are.
-    """
-    for name, last in (("XDG_RUNTIME_DIR", "specdiffd"), ("TMPDIR", f"specdiffd-{os.geteuid()}")):
-        base = os.environ.get(name)
-        if base:
-            if not os.path.isabs(base):
-                raise ConfigError(f"${name} {base!r}: expected an absolute path")
-            return Path(base) / last
-    return Path("/tmp") / f"specdiffd-{os.geteuid()}"

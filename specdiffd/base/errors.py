@@ -1,4 +1,4 @@
-"""Every error a user can meet, in one tree. The command line maps each to an exit code."""
+"""All errors that a user can meet, in one tree, each with its exit code."""
 
 
 class SpecdiffdError(Exception):
@@ -20,11 +20,11 @@ class UsageError(SpecdiffdError):
 
 
 class MidiFileError(SpecdiffdError):
-    """A MIDI file cannot be read; the text names file, track and byte where known."""
+    """A MIDI file cannot be read; the text names file, track and byte where known. Exit code 1."""
 
 
 class CheckpointError(SpecdiffdError):
-    """A checkpoint is missing, damaged or does not fit; the text names file, key and shapes."""
+    """A checkpoint is missing, damaged or does not fit; the text names file, key and shapes. Exit code 3."""
 
     exit_code = 3
 
@@ -36,11 +36,16 @@ class DeviceError(SpecdiffdError):
 
 
 class Interrupted(SpecdiffdError):
-    """Training was told to stop before its time was used; it can be resumed."""
+    """Training was stopped before its time was used; it can be resumed. Exit code 1."""
 
 
 class ControlError(SpecdiffdError):
-    """The control plane refused or could not carry out a request."""
+    """The control plane refused or could not carry out a request. Exit code 1.
+
+    Attributes:
+        code: of the protocol, for programs.
+        request_id: of the request, if it could be read.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

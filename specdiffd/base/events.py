@@ -21,7 +21,7 @@ from specdiffd.base.messages import CHANNELS, CURVES, DEFAULTS
 class Event(NamedTuple):
     """One channel message (or 0xFF, reset) at a moment of the sample clock.
 
-    ``port`` is that of a file's meta event 0x21: each port has sixteen channels of its own. Live input is port 0.
+    ``port`` is set by a file's meta event 0x21; each port has sixteen channels. Live input is port 0.
     """
 
     time_s: float
@@ -43,9 +43,9 @@ class Event(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Note:
-    """A note as it sounds: the offset is that of the pedal or of the key, whichever lets go last.
+    """A note as it sounds. It is let go at ``offset_s``, by the key or by the pedal, whichever is later.
 
-    ``offset_s`` is infinite while the note is held, ``choke_s`` infinite unless something cuts it off (an exclusive
+    ``offset_s`` is infinite while the note is held. ``choke_s`` is infinite unless something cuts the note off (an exclusive
     drum group, all sound off).
     """
 
@@ -57,7 +57,7 @@ class Note:
     is_drum: bool = False
     offset_s: float = math.inf
     choke_s: float = math.inf
-    silent_s: float = math.inf  # from then on it is not heard in any case: others needed its voice
+    silent_s: float = math.inf  # the note is silent from then on, because a newer one took its voice
 
     @property
     def end_s(self) -> float:
@@ -65,11 +65,13 @@ class Note:
         return min(self.offset_s, self.choke_s)
 
     def heard_until_s(self, ring_s: float) -> float:
-        """When nothing is left to be heard of it, ``ring_s`` after its end."""
+        """When it has rung out, ``ring_s`` after its end."""
         return min(self.end_s + ring_s, self.silent_s)
 
 
-CURVE_STEP_S = 0.0025  # of two changes within it only the later counts: an eighth of a frame, so no frame sees the other
+CURVE_STEP_S = (
+    0.0025  # of two changes within a step the later one replaces the earlier; an eighth of a frame, so no frame shows the earlier
+)
 
 
 def _numbers() -> array[float]:
@@ -90,7 +92,7 @@ class Curve:
         return self.values[-1] if self.values else self.initial
 
     def add(self, time_s: float, value: float) -> bool:
-        """Append a change; returns whether it is one. It replaces the last one if that lies in the same ``CURVE_STEP_S``."""
+        """Append a value; returns whether it differs from the last one. It replaces a change in the same ``CURVE_STEP_S``."""
         if value == self.last:
             return False
         if self.times_s and time_s // CURVE_STEP_S <= self.times_s[-1] // CURVE_STEP_S:
@@ -102,7 +104,7 @@ class Curve:
         return True
 
     def move(self, later_s: float) -> None:
-        """Every change came so much later."""
+        """Let every change have happened so much later."""
         self.times_s = array("d", (time_s + later_s for time_s in self.times_s))
 
     def forget(self, before_s: float) -> None:
@@ -145,9 +147,9 @@ class Performance(NamedTuple):
 
     notes: Sequence[Note]
     controllers: Mapping[int, Controllers]
-    length_s: float = 0.0  # of the file, where there is one: it may go on after the last note
+    length_s: float = 0.0  # of the file, if there is one, which may go on after the last note; else 0
 
     @property
     def end_s(self) -> float:
-        """When the last note lets go; 0 without notes. A held note counts with its onset."""
+        """When the last note is let go; 0 without notes. A held note counts with its onset."""
         return max((n.offset_s if math.isfinite(n.offset_s) else n.onset_s for n in self.notes), default=0.0)

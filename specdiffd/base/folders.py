@@ -1,4 +1,4 @@
-"""Folders of the user's, where there are any: neither a home directory nor a cache that can be written to is taken for granted."""
+"""The user's folders. There may be no home directory, and no cache that can be written to."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from specdiffd.base.errors import ConfigError
+
 
 def settle_environment() -> None:
-    """Give libraries what they take for granted, for this process and those that it starts. To be called before they are imported.
+    """Set the environment variables that libraries need, for this process and those that it starts. Call it before they are imported.
 
-    Without HOME and an entry in the list of users bokeh, OpenVINO and the hub's client end at their import, without a PATH pydub;
-    librosa, where Numba can keep nothing.
+    bokeh, OpenVINO and the hub's client cannot be imported without HOME or an entry in the list of users, pydub not without PATH, librosa
+    not where Numba has no folder for its cache.
     """
     os.environ.setdefault("PATH", os.defpath)
     if home() is None:
         os.environ["HOME"] = str(private_folder() or "/")
     cache = cache_folder()
     if cache is None or not writable(cache):
-        kept = private_folder()
-        if kept is not None:
-            os.environ.setdefault("NUMBA_CACHE_DIR", str(kept / "numba"))
+        folder = private_folder()
+        if folder is not None:
+            os.environ.setdefault("NUMBA_CACHE_DIR", str(folder / "numba"))
 
 
 def home() -> Path | None:
-    """The user's home directory; None where nobody says which it is."""
+    """The user's home directory; None if neither HOME nor the list of users names one."""
     try:
         return Path.home()
     except RuntimeError:
@@ -42,7 +44,7 @@ def expanded(name: str) -> Path:
 
 
 def cache_folder() -> Path | None:
-    """Where caches of the user's lie: $XDG_CACHE_HOME or ~/.cache."""
+    """The user's cache folder: $XDG_CACHE_HOME or ~/.cache; None without a home directory."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):
         return Path(base)
@@ -51,7 +53,7 @@ def cache_folder() -> Path | None:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made if it is not there."""
+    """Whether files can be created in a folder. A missing folder is created."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -60,10 +62,10 @@ def writable(folder: Path) -> bool:
 
 
 def private_folder() -> Path | None:
-    """A folder that only this user can read and write, gone when the session or the machine ends; None: nothing can be written to.
+    """A folder that only this user can read and write, gone when the session or the machine ends; None if none can be created.
 
-    What lies there is taken for this user's own, code among it. So it is neither a link, nor somebody else's, nor open to others:
-    anybody may have made a folder of that name in the one for temporary files.
+    Code that lies there is run. So a link, a folder of another user and one that others can read or write are refused: anybody may
+    have created a folder of that name in the one for temporary files.
     """
     for folder in _candidates():
         try:
@@ -74,6 +76,21 @@ def private_folder() -> Path | None:
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077 and writable(folder):
             return folder
     return None
+
+
+def runtime_directory() -> Path:
+    """The folder for sockets: $XDG_RUNTIME_DIR/specdiffd, or a folder of this user's under the temporary directory.
+
+    Raises:
+        ConfigError: the environment names a relative path, which daemon and clients would take from different working directories.
+    """
+    for name, last in (("XDG_RUNTIME_DIR", "specdiffd"), ("TMPDIR", f"specdiffd-{os.geteuid()}")):
+        base = os.environ.get(name)
+        if base:
+            if not os.path.isabs(base):
+                raise ConfigError(f"${name} {base!r}: expected an absolute path")
+            return Path(base) / last
+    return Path("/tmp") / f"specdiffd-{os.geteuid()}"
 
 
 def _candidates() -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The audio format of an instrument, as a value, and its frame arithmetic. No other module knows 16000 or 320."""
+"""The audio format of an instrument as a value, and the arithmetic of its frames. No other module has a fixed rate or hop."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Hops. A moment at a multiple of the hop is often a rounding error away from it in floating point; without this it would be counted to
+# In hops. In floating point, a moment at a multiple of the hop is often a rounding error before it. Without a tolerance it would belong to
 # the frame before.
 HOP_TOLERANCE = 1e-6
 
 
 class FrameGrid(Protocol):
-    """What places frames in time: frame i covers samples [hop * i, hop * i + window). Formats and instruments have it."""
+    """Places frames in time: frame i covers samples [hop * i, hop * i + window). Formats and instruments are such grids."""
 
     @property
     def sample_rate_hz(self) -> int:
-        """Samples a second."""
+        """Samples per second."""
 
     @property
     def hop_samples(self) -> int:
-        """Samples from one frame's beginning to the next one's."""
+        """Samples from the beginning of one frame to that of the next."""
 
     @property
     def window_samples(self) -> int:
@@ -34,13 +34,13 @@ class FrameGrid(Protocol):
 
 
 def first_frame_at(sample: float, grid: FrameGrid) -> int:
-    """The first frame whose window reaches beyond a moment, in samples at the grid's rate: the first that what begins there can change."""
+    """The first frame that a sound beginning at ``sample`` can change: the first whose window ends after it."""
     return math.floor((sample - grid.window_samples) / grid.hop_samples + HOP_TOLERANCE) + 1
 
 
 @dataclass(frozen=True)
 class MelFormat:
-    """Everything that fixes a log-mel spectrogram. The defaults are the published format."""
+    """All parameters of a log-mel spectrogram. The defaults are the published format."""
 
     sample_rate_hz: int = 16000
     hop_samples: int = 320
@@ -50,7 +50,7 @@ class MelFormat:
     low_hz: float = 0.0
     high_hz: float = 8000.0
     floor: float = 1e-5  # magnitudes below it are cut off
-    log_ceiling: float = 4.0  # natural log that the model's range ends at
+    log_ceiling: float = 4.0  # natural log; the upper end of the model's range
 
     @property
     def frame_s(self) -> float:
@@ -58,7 +58,7 @@ class MelFormat:
         return self.hop_samples / self.sample_rate_hz
 
     def first_frame_of(self, time_s: float) -> int:
-        """As :func:`first_frame_at`, of a moment in seconds."""
+        """The first frame that a sound beginning at ``time_s`` can change."""
         return first_frame_at(time_s * self.sample_rate_hz, self)
 
     def starts_s(self, first: int, frames: int) -> NDArray[np.floating[Any]]:
@@ -84,21 +84,21 @@ class MelFormat:
 
 
 class GuideBin(NamedTuple):
-    """What the score says of one mel bin in one frame, for the vocoder: the last axis of a guide, in this order. Compiled loops read it too."""
+    """What the vocoder is told of one mel bin in one frame, from the score: the last axis of a guide, in this order. Compiled loops read it too."""
 
     offset_bins: float  # from the bin's centre to the strongest partial near it
     log_amplitude: float  # of that partial, natural log
     sounding_share: float  # mean over the notes, by power, of how much of the frame's window lies after their onset, 0 to 1
-    onset_share: float  # of the power, what belongs to notes that begin within the frame's window, 0 to 1
-    onset_place: float  # where in the window the strongest of those begins, 0 to 1
+    onset_share: float  # share of the power of notes that begin within the frame's window, 0 to 1
+    onset_place: float  # where in the window the strongest of those notes begins, 0 to 1
 
 
-# Where there is no score: no partial near the bin, and nothing has just begun. The vocoder was trained with these values.
+# Without a score: no partial near the bin, and no note has just begun. The vocoder was trained with these values.
 NO_GUIDE = GuideBin(0.0, -12.0, 1.0, 0.0, 0.0)
 
 FORMATS = {
     "published": MelFormat(),
-    # 50 frames a second, too. The window is two hops, so that an event changes no more frames than it does there; the transform
-    # is longer than it, since the lowest bins lie closer together than one of its own length resolves.
+    # 50 frames a second as well. The window is two hops, so that an event changes as few frames as in the published format. The transform is
+    # longer than the window, since the lowest bins lie closer together than a transform of the window's length resolves.
     "full-band": MelFormat(48000, 960, 1920, 4096, 160, 20.0, 20000.0, floor=4e-5, log_ceiling=5.386),
 }

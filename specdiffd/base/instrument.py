@@ -1,6 +1,7 @@
-"""What whoever plays needs to know of an instrument: score in, audio out, a stretch of frames at a time.
+"""The interface of instruments: score in, audio out, a stretch of frames at a time.
 
-An instrument can go back and take another continuation, and its work is generators, stage by stage: whoever runs them may stop in between.
+An instrument can go back to an earlier state and render another continuation. Its work is done by generators, one stage at a time, so that
+the caller can stop between stages.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from specdiffd.base.events import Performance
 from specdiffd.base.metrics import Stopwatch
 
-if TYPE_CHECKING:  # the protocol's users need not load it
+if TYPE_CHECKING:  # users of the protocol must not have to load torch
     from torch import Tensor
 
 S = TypeVar("S")
@@ -27,11 +28,11 @@ class Rendered(NamedTuple):
 
     audio: NDArray[np.float32]  # (parts, hops * hop_samples) at the instrument's rate
     first_hop: int  # absolute: the audio begins at sample first_hop * hop_samples
-    mel: Tensor | None = None  # (parts, frames, mel_bins) natural log, of the frames that were asked for
+    mel: Tensor | None = None  # (parts, frames, mel_bins) natural log, of the requested frames
 
 
 class Instrument(Protocol[S]):
-    """What the engine needs to know of an instrument. States are values: an older one stays valid."""
+    """An instrument as the engine uses it. States are values: an older one stays valid."""
 
     sample_rate_hz: int
     hop_samples: int
@@ -43,36 +44,38 @@ class Instrument(Protocol[S]):
 
     @property
     def without_graph(self) -> int:
-        """How many calls of networks no graph was made for: they are slow."""
+        """How many calls of networks had a size that no graph was made for; such calls are slow."""
 
     def warm_up(self, report: Callable[[str], object] = lambda what: None) -> None:
-        """Do what is slow the first time; ``report`` is called with each piece of that, before it is begun."""
+        """Do what is slow the first time. ``report`` is called before each piece of it, with its name."""
 
     def start(self, frame: int, parts: int) -> S:
-        """The state before absolute frame ``frame``, after silence."""
+        """The state before the absolute frame ``frame``, after silence."""
 
     def with_caches(self, state: S, newer: S) -> S:
-        """``state`` with what was computed on the way to ``newer``, which continues it: going back need not lose it."""
+        """``state`` with the caches of ``newer``, which continues it, so that going back does not lose them."""
 
     def without_caches(self, state: S) -> S:
-        """``state`` with nothing that ``with_caches`` can give back to it."""
+        """``state`` without the caches that ``with_caches`` can give back to it."""
 
     def rewind(self, state: S, frame: int) -> S:
-        """The state as it was before ``frame``, what was computed on the way included."""
+        """The state as it was before ``frame``, with the caches of ``state``."""
 
     def prepare(self, performances: Sequence[Performance], state: S, frames: int) -> Preparation[S] | None:
-        """A little of what rendering the next ``frames`` will need besides, in stages; None when there is nothing left to do."""
+        """One piece of preparation for rendering the next ``frames``, in stages; None when everything is prepared."""
 
     def unprepared(self, state: S, frames: int) -> int:
-        """How many known frames rendering the next ``frames`` must go through first."""
+        """How many known frames would have to be computed again before the next ``frames`` can be rendered."""
 
     def stages(self, performances: Sequence[Performance], state: S, first_frame: int, frames: int, draft: bool = False) -> Stages[S]:
-        """Render frames ``first_frame`` and on; those that ``state`` already has from there on are replaced.
+        """Render ``frames`` frames from ``first_frame`` on. Frames that ``state`` already has from there on are replaced.
 
-        A stage takes a few milliseconds: whoever waits for something else may stop between. With ``draft``, an instrument that
-        can have the same audio sooner, less well made, yields it on the way, with the state that goes on from it if nobody waits for more.
-        Times of the performances are seconds on the absolute frame axis (frame i begins at i * hop_samples samples).
-        The audio is that of hops ``first_frame - lookahead_frames`` and on, as many as frames.
+        A stage takes a few milliseconds, and the caller may stop after any of them. The audio has as many hops as there are frames,
+        from hop ``first_frame - lookahead_frames`` on.
+
+        Args:
+            performances: one for each part, with times in seconds on the absolute frame axis (frame i begins at sample i * hop_samples).
+            draft: an instrument that has a draft of the same audio sooner yields it, with the state to go on from if the caller stops there.
         """
 
 
@@ -81,7 +84,7 @@ Preparation = Generator[None, None, S]
 
 
 def finish(stages: Generator[Any, None, T]) -> T:
-    """What a generator returns, whatever it yields on the way."""
+    """Run a generator to its end; returns what it returns and ignores what it yields."""
     while True:
         try:
             next(stages)
@@ -91,15 +94,15 @@ def finish(stages: Generator[Any, None, T]) -> T:
 
 
 def render(instrument: Instrument[S], performances: Sequence[Performance], state: S, first_frame: int, frames: int) -> tuple[Rendered, S]:
-    """All stages of :meth:`Instrument.stages`, one after the other."""
+    """Run all stages of :meth:`Instrument.stages`; returns the audio and the state after it."""
     return finish(instrument.stages(performances, state, first_frame, frames))
 
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """What a player may change without another checkpoint."""
+    """Settings of an instrument that need no other checkpoint."""
 
-    steps: int | None = None  # None: as many as the instrument was made for
+    steps: int | None = None  # of the sampler; None: as many as the instrument was made for
     seed: int = 0
     noise: float = 1.0  # factor on the flow's starting noise and on the texture
     use_context: bool = True

@@ -1,4 +1,4 @@
-"""Logging to standard error; under systemd without times, which the journal adds itself."""
+"""Logging to standard error; under systemd without times, since the journal adds them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import time
 from specdiffd.base.text import printable
 
 SHORT = "%(levelname)s %(name)s: %(message)s"
-
-
 OURS = __name__.partition(".")[0]
 
 
 def set_up_logging(level: str) -> None:
-    """Log what this package says from ``level`` on, what libraries say from warnings on: Numba alone says 900 kB while it compiles."""
+    """Log this package's records from ``level`` on, those of libraries from warnings on: Numba logs 900 kB while it compiles."""
     pattern = SHORT if "JOURNAL_STREAM" in os.environ else f"%(asctime)s {SHORT}"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter(pattern))
@@ -28,7 +26,7 @@ def set_up_logging(level: str) -> None:
 
 
 class PrintableFormatter(logging.Formatter):
-    """One line a record, whatever it quotes; a traceback follows indented, so that no text in it can pass for a record."""
+    """Writes a record as one line, whatever it quotes. A traceback follows indented, so that no text in it can pass for a record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The record's own line."""
@@ -40,14 +38,14 @@ class PrintableFormatter(logging.Formatter):
 
 
 class Seldom:
-    """Logs errors that outsiders can cause as often as they like: at most one in ``period_s`` seconds, and how many were left out."""
+    """Logs errors that outsiders can cause as often as they like: at most one in ``period_s`` seconds, with the number left out."""
 
     def __init__(self, log: logging.Logger, period_s: float = 10.0) -> None:
         self._log, self._period_s = log, period_s
         self._logged_s, self._left_out = -period_s, 0
 
     def error(self, text: str, error: BaseException | None = None) -> None:
-        """Log ``text``, with the traceback of ``error``. Raises nothing: who reports an error must not meet another."""
+        """Log ``text``, with the traceback of ``error``. It raises nothing, since its callers are handling an error already."""
         now_s = time.monotonic()
         if now_s - self._logged_s < self._period_s:
             self._left_out += 1

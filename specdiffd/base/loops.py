@@ -1,4 +1,4 @@
-"""Loops that are compiled for this processor, for what is many small steps."""
+"""Compiles Python loops to machine code for this processor, for work that is many small steps, and keeps the code on disk."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from specdiffd.base.folders import cache_folder, private_folder, writable
 
 F = TypeVar("F", bound=Callable[..., object])
 Report = Callable[[str], object]
-LOCK, COMPLETE = "lock", "complete"  # files beside what is kept: held by whoever compiles, there when all is compiled
-KEPT_S = 30 * 86400.0  # after its last use: another version's code, some megabytes, which that version would make anew in ten seconds
-WAIT_S = 0.5  # between two looks at the lock; a child must say so more often than the supervisor's limit for a start
+LOCK, COMPLETE = "lock", "complete"  # files beside the code: locked by the process that compiles; exists when all loops are compiled
+KEPT_S = 30 * 86400.0  # after its last use, code of another version is removed: some megabytes, made again in ten seconds
+WAIT_S = 0.5  # between two attempts to lock; each is reported, and the supervisor kills a starting child that reports nothing for long
 
 
 def compiled(function: F) -> F:
-    """``function`` as machine code, made when it is first called, and kept: see :func:`_folder`."""
+    """``function`` as machine code, compiled when it is first called and kept on disk for other processes."""
     return _machine_code(function, inline=False)
 
 
 def inlined(function: F) -> F:
-    """As :func:`compiled`, for a part of a loop: its code becomes part of whatever compiled function calls it.
+    """``function`` as machine code that is inlined into the compiled functions that call it.
 
-    A call passes all arrays of its arguments one by one and counts a reference to each, which takes longer than a short loop does.
+    A call that is not inlined unpacks all its arrays and counts references to them, which takes longer than a short loop.
     """
     return _machine_code(function, inline=True)
 
@@ -52,11 +52,11 @@ def _machine_code(function: F, inline: bool) -> F:
 
 @contextmanager
 def compiled_once(report: Report) -> Iterator[None]:
-    """Within it loops are called for the first time: of all processes that do so at a time one compiles them, the others take what it has kept.
+    """A context in which to call loops for the first time. If several processes do so at once, one compiles and the others use its code.
 
     Args:
-        report: is called with what is going on, for each loop that is compiled and while another process is waited for: compiling all
-            takes twenty seconds, on a slow core that others want too some minutes.
+        report: called for each loop that is compiled, and while the process waits for another one. Compiling everything takes twenty
+            seconds, and some minutes on a slow core that is shared.
     """
     folder = _folder()
     with event.install_listener("numba:compile", _Reporter(report)):
@@ -82,7 +82,7 @@ class _Reporter(event.Listener):
 
 
 def _wait_for(file: TextIO, report: Report) -> None:
-    """Lock a file; the lock goes with the process, however that ends."""
+    """Lock a file. The lock ends with the process, however that ends."""
     while True:
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,11 +90,11 @@ def _wait_for(file: TextIO, report: Report) -> None:
             report("waiting for another process, which compiles")
             time.sleep(WAIT_S)
         except OSError:
-            return None  # a file system without locks: each for itself
+            return None  # the file system has no locks: each process compiles for itself
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether all is there; and now it has been used lately."""
+    """Whether all loops are compiled; if so, record that the code is in use."""
     if not (folder / COMPLETE).exists():
         return False
     with suppress(OSError):
@@ -103,7 +103,7 @@ def _in_use(folder: Path) -> bool:
 
 
 def _forget_old(folder: Path) -> None:
-    """Remove what other versions have kept beside ``folder``, and nobody has used for long."""
+    """Remove the code of other versions beside ``folder`` that nobody has used for long."""
     for other in folder.parent.glob("loops-*"):
         with suppress(OSError):
             if other != folder and time.time() - max(p.stat().st_mtime for p in (other, *other.glob(COMPLETE))) > KEPT_S:
@@ -112,16 +112,16 @@ def _forget_old(folder: Path) -> None:
 
 @cache
 def _folder() -> str | None:
-    """Where code is kept: beside this package, or in the user's cache, or where neither can be written in the user's private folder.
+    """The folder of the compiled code: beside this package, else in the user's cache, else in the user's private folder; None: nowhere.
 
-    A folder for what all modules with loops say, since Numba looks at a loop's own file alone. That file may be the same where a function
-    or constant from another has changed, and what was kept for a type that is gone cannot even be read. Likewise for the version of
-    Numba and the processor, whose code is of no use to others. None: it is made anew in each process.
+    Its name is a hash of all modules with loops, the version of Numba and the processor. Numba itself compares only the file of each loop,
+    so it would keep using old code after a function or constant in another file has changed, and would fail on types that no longer exist.
+    Without a folder each process compiles for itself.
     """
     package = Path(__file__).parents[1]
     sources = [content for path in sorted(package.rglob("*.py")) if b"loops" in (content := path.read_bytes())]
-    made_by = f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()} {llvmlite.binding.get_host_cpu_features().flatten()}"
-    name = f"loops-{hashlib.sha256(b''.join([*sources, made_by.encode()])).hexdigest()[:16]}"
+    compiler = f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()} {llvmlite.binding.get_host_cpu_features().flatten()}"
+    name = f"loops-{hashlib.sha256(b''.join([*sources, compiler.encode()])).hexdigest()[:16]}"
     user = cache_folder()
     for parent in (package / "__pycache__", None if user is None else user / "specdiffd", private_folder()):
         if parent is not None and writable(parent / name):
@@ -129,7 +129,7 @@ def _folder() -> str | None:
     return None
 
 
-# Typed: a constant of Python's would make the loops compute in double precision.
+# Typed: a Python float would make the loops compute in double precision.
 ONE, TWO = np.float32(1), np.float32(2)
 PER_256 = np.float32(1 / 256)
 EXP = tuple(np.float32(1 / math.factorial(n)) for n in range(2, 6))
@@ -139,7 +139,8 @@ COSINE = tuple(np.float32((-1) ** n * math.pi ** (2 * n) / math.factorial(2 * n)
 
 @compiled
 def exp(x: np.float32) -> np.float32:
-    """exp(x) to 3e-5 for |x| < 14, to 5e-4 for |x| < 80: the 256th power of exp(x / 256). Without branches or calls, so that loops of it become vectors."""
+    """exp(x) to 3e-5 for |x| < 14, to 5e-4 for |x| < 80, as the 256th power of exp(x / 256). It has no branches or calls, so loops of it are
+    vectorised."""
     y = x * PER_256
     p = ONE + y * (ONE + y * (EXP[0] + y * (EXP[1] + y * (EXP[2] + y * EXP[3]))))
     p *= p
@@ -154,7 +155,7 @@ def exp(x: np.float32) -> np.float32:
 
 @compiled
 def sine_and_cosine(cycles: np.float32) -> tuple[np.float32, np.float32]:
-    """Of an angle in full turns, to 1e-6, likewise: by Taylor's series of half the angle."""
+    """Sine and cosine of an angle in full turns, to 1e-6, by the Taylor series of half the angle. It has no branches or calls either."""
     half = cycles - np.rint(cycles)
     square = half * half
     s = half * (SINE[0] + square * (SINE[1] + square * (SINE[2] + square * (SINE[3] + square * (SINE[4] + square * SINE[5])))))

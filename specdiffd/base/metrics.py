@@ -1,4 +1,4 @@
-"""Counters and short histories of durations: what status, logs and benches report."""
+"""Durations and their percentiles, for status, logs and benches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Durations:
         self.count = 0
 
     def add(self, seconds: float) -> None:
-        """Record one."""
+        """Record a duration."""
         self._values.append(seconds)
         self.count += 1
 
     def percentile_ms(self, percent: float) -> float | None:
-        """Of the durations kept, in milliseconds; None without any."""
+        """A percentile of the kept durations in milliseconds; None if there are none."""
         return float(np.percentile(self._values, percent)) * 1e3 if self._values else None
 
     def summary(self) -> dict[str, float | int | None]:
-        """count, min_ms, p50_ms, p99_ms, max_ms."""
+        """``count`` of all durations, and ``min_ms``, ``p50_ms``, ``p99_ms``, ``max_ms`` of the kept ones."""
         return {"count": self.count, **summary_ms(self._values)}
 
 
@@ -37,10 +37,10 @@ def summary_ms(seconds: Iterable[float]) -> dict[str, float | None]:
 
 
 class Stopwatch:
-    """Where the time of one piece of work goes: laps by name, in seconds.
+    """Splits the time of one piece of work into laps by name, in seconds.
 
     Args:
-        settle: is called before a lap ends, to wait for work that goes on elsewhere; else a GPU's laps are those of handing it work.
+        settle: called before a lap ends, to wait for a GPU; without it a lap only measures how long it takes to queue the work.
     """
 
     def __init__(self, settle: Callable[[], object] = lambda: None) -> None:
@@ -54,12 +54,12 @@ class Stopwatch:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """What happened since the last lap was ``name``; several of a name add up."""
+        """End a lap: the time since the last one counts as ``name``. Laps of the same name add up."""
         self._settle()
         now = time.perf_counter()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
 
     def __str__(self) -> str:
-        """For logs: what each lap took, in milliseconds."""
+        """For logs: each lap's name and milliseconds."""
         return ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in self.laps.items())

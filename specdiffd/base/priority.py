@@ -1,4 +1,4 @@
-"""What the system may be asked for so that sound is not late: scheduling before others, memory that stays."""
+"""What a process asks of the system so that sound is not late: real-time scheduling, niceness, locked memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import resource
 
 REAL_TIME_PRIORITY = 20
-# The niceness of a standby that loads: a tenth of what the player gets. At 19, beside two busy programs, it got a seventieth of a core and
-# was never ready.
+# Niceness of a standby while it loads: it gets a tenth of the player's share. At 19, beside two busy programs, it got a seventieth of a
+# core and was never ready.
 BACKGROUND = 10
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4  # <sys/mman.h> of Linux
 
 
 def real_time() -> str:
-    """Real-time scheduling for this process and the threads that it starts from now on; returns what came of it."""
+    """Ask for real-time scheduling of this process and the threads that it starts from now on; returns the outcome in words."""
     if not hasattr(os, "sched_setscheduler"):
         return "no real-time scheduling on this system"
     try:
@@ -25,7 +25,7 @@ def real_time() -> str:
 
 
 def step_back() -> int:
-    """Less processor time than others for this process, if ``come_back`` can undo it; returns its niceness before."""
+    """Lower this process's priority, if ``come_back`` will be allowed to undo that; returns its niceness before."""
     if not hasattr(os, "sched_setscheduler"):
         return 0
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
@@ -36,10 +36,10 @@ def step_back() -> int:
 
 
 def come_back(niceness: int) -> None:
-    """As much processor time as others for this process, all its threads.
+    """Set the niceness of all threads of this process back to ``niceness``.
 
-    Not more: an audio server that is not scheduled in real time would starve. With niceness -11, JACK's dummy server left out
-    up to 190 ms at a time, and no splice was late more rarely.
+    A negative niceness would starve an audio server that is not scheduled in real time: at -11, JACK's dummy server left out up to
+    190 ms at a time, and no fewer splices were late.
     """
     if hasattr(os, "sched_setscheduler") and os.getpriority(os.PRIO_PROCESS, 0) != niceness:
         for thread in os.listdir("/proc/self/task"):
@@ -47,7 +47,7 @@ def come_back(niceness: int) -> None:
 
 
 def keep_memory() -> str:
-    """Keep in memory whatever this process touches; returns what came of it."""
+    """Lock all memory that this process touches; returns the outcome in words."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0:

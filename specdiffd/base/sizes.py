@@ -1,4 +1,4 @@
-"""How many frames and tokens are rendered in one pass: what the engine asks for, and what the networks are compiled for."""
+"""How many frames and tokens are rendered in one pass. The engine asks for these sizes, and the networks are compiled for them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 class PassSizes:
     """Sizes of one pass through the networks.
 
-    A compiled network has a few fixed sizes. A call is padded to the next larger one; without one it runs uncompiled, and slowly. So the
-    engine asks for the very sizes that networks are compiled for, and both find them here.
+    A compiled network has a few fixed sizes. A call is padded to the next larger one. A call larger than all of them runs uncompiled and is
+    slow, so the engine asks for exactly these sizes.
     """
 
     revision_frames: int = 10  # with more, every note is heard later; with fewer, less forecast is left while the next slice is rendered
     late_frames: int = 4  # a revision may begin so many frames before its splice; with fewer it can take in fewer of the events that follow
-    pass_frames: int = 64  # longer stretches are cut into passes of so many
-    pass_tokens: int = 48  # more tokens are cut into passes of so many; an event can interrupt only between passes
+    pass_frames: int = 64  # longer stretches are cut into passes of this length
+    pass_tokens: int = 48  # more tokens are cut into passes of this length; an event can interrupt only between passes
     prepared_frames: int = 48  # windows are prepared so far ahead of the next slice; with fewer, a slice may wait for its window
-    cache_rows: int = 256  # keys and values get room for so many more at a time; with less, they are copied more often
+    cache_rows: int = 256  # the caches of keys and values grow by this many rows; with fewer they are copied more often
 
     @property
     def longest_revision_frames(self) -> int:

@@ -1,4 +1,4 @@
-"""Standard streams as a process may find them: closed, leading to a full disk, or to a reader that has gone."""
+"""Standard streams that are closed, lead to a full disk, or have lost their reader."""
 
 from __future__ import annotations
 
@@ -7,26 +7,36 @@ import io
 import os
 import sys
 
-# A closed output stays one that cannot be written to.
+# How a closed descriptor is opened again: output stays one that cannot be written to.
 LEADS_NOWHERE = {0: os.O_RDONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
 
 
 class OutputError(OSError):
-    """Standard output cannot be written, which other errors of files are told from."""
+    """Standard output cannot be written; a type of its own, to tell it from errors of other files."""
 
 
 class Output(io.TextIOWrapper):
-    """Standard output. What no encoding knows, half of a file's name, say, is printed escaped."""
+    """Standard output whose errors are an :class:`OutputError`."""
 
     def write(self, text: str) -> int:
-        """Raises: OutputError: there is no room for it."""
+        """Write text.
+
+        Raises:
+            OutputError: there is no room for it.
+            BrokenPipeError: the reader has gone.
+        """
         try:
             return super().write(text)
         except OSError as error:
             raise _output_error(error) from error
 
     def flush(self) -> None:
-        """Raises: OutputError: likewise."""
+        """Write what is buffered.
+
+        Raises:
+            OutputError: there is no room for it.
+            BrokenPipeError: the reader has gone.
+        """
         try:
             super().flush()
         except OSError as error:
@@ -34,22 +44,22 @@ class Output(io.TextIOWrapper):
 
 
 def _output_error(error: OSError) -> OSError:
-    """A reader that has gone is known to be one."""
+    """The error to raise: a missing reader keeps its own type."""
     return error if error.errno == errno.EPIPE else OutputError(error.errno, error.strerror)
 
 
 def hold_streams() -> None:
-    """Let those descriptors of standard streams that are closed lead nowhere. To be called before anything is opened.
+    """Let closed standard streams lead nowhere. Call it before anything is opened.
 
-    Else what is opened next takes their place: the memory that is shared with the audio callback was 2, and got what C libraries
-    say of their troubles.
+    Otherwise the next file takes the place of a closed stream. Shared memory once got descriptor 2, and C libraries wrote their
+    error messages into it.
     """
     for descriptor, flags in LEADS_NOWHERE.items():
         try:
             os.fstat(descriptor)
         except OSError:
             _open_nowhere(descriptor, flags)
-    if sys.stderr is None:  # as Python has it where there was none
+    if sys.stderr is None:  # Python's value if the descriptor was closed
         sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True)
     if sys.stdout is None:
         sys.stdout = Output(io.FileIO(1, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True)
@@ -59,7 +69,7 @@ def hold_streams() -> None:
 
 
 def drop_output() -> None:
-    """Let what has been printed and cannot get out be lost, so that Python does not try once more at its end."""
+    """Drop printed text that cannot be written, so that Python does not try again when it ends."""
     try:
         sys.stdout.flush()
     except OSError:

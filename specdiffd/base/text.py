@@ -1,14 +1,14 @@
-"""Text from outside, made fit for a terminal, a log or a reply: one line, of bounded length, with nothing that a terminal obeys."""
+"""Makes text from outside fit for a terminal, a log or a reply: one line of bounded length without control characters."""
 
 from __future__ import annotations
 
-# Characters of an error's text. Less would cut the list of all configuration keys (700) out of the answer to a wrong one; more lets a
-# request of 64 kB fill the log with itself.
+# Characters of an error's text. With fewer, the list of all configuration keys (700) would be cut from the answer to a wrong key; with more,
+# a request of 64 kB could fill the log.
 LONGEST = 1500
 
 
 def printable(text: str) -> str:
-    """``text`` on one line; what a terminal would obey, or no encoding can take, stands there as an escape such as ``\\x1b``."""
+    """``text`` on one line. Control characters, and characters that cannot be encoded, become escapes such as ``\\x1b``."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -23,7 +23,7 @@ def clipped(text: str, longest: int = LONGEST) -> str:
 
 
 def told(error: BaseException) -> str:
-    """What an error says, printable and clipped, whatever its own ``__str__`` does."""
+    """The text of an error, printable and clipped, even if its ``__str__`` raises."""
     try:
         text = str(error)
     except Exception as another:

@@ -1,118 +1,38 @@
-"""One revision, from the event to the splice, taken apart."""
+"""Times revisions, from the event to the splices."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from specdiffd.base.events import Controllers, Event, Note, Performance
+from specdiffd.base.events import Event
 from specdiffd.base.messages import NOTE_OFF, NOTE_ON
 from specdiffd.base.metrics import Stopwatch
-from specdiffd.base.sizes import SIZES
+from specdiffd.bench.machine import machine, waiting_for
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.player.engine import Engine
 from specdiffd.player.settings import EngineSettings
-from specdiffd.prior.note_features import note_features
 from specdiffd.shared.timeline import Timeline
 
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were taken on: processor, cores, torch's version and device, the GPU's name."""
-    model = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as f:
-            model = next(line.split(":", 1)[1].strip() for line in f if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    return {"processor": model, "cores": os.cpu_count(), "torch": torch.__version__, "device": name}
-
-
-def finished(device: torch.device) -> Callable[[], object]:
-    """What waits until a device has done all that it was given."""
-    return lambda: getattr(torch, device.type).synchronize()
-
-
-@torch.inference_mode()
-def bench_decoder(instrument: SpectrogramInstrument, frames: int, repeats: int) -> dict[str, Any]:
-    """One step of the decoder on the last ``frames`` of a window whose others are cached, and on the whole window.
-
-    The two alternate. A causal decoder does the first; without causality every step would be the second. The instrument must
-    have been loaded without graphs: there is none of a whole window, and graphs against PyTorch would be another comparison.
-    """
-    decoder, bins, whole = instrument.decoder, instrument.format.mel_bins, instrument.window_frames
-    torch.manual_seed(0)
-    x, prior = torch.randn(2, 1, whole, bins, device=instrument.device)
-    encodings = torch.randn(1, 512, decoder.config.d_model, device=instrument.device)
-    conditioning = decoder.condition(encodings.to(decoder.spec_out.weight.dtype), torch.zeros(1, 512, device=instrument.device))
-    films = decoder.schedule(torch.ones(1, device=instrument.device)).at(torch.zeros(1, 1, dtype=torch.int64, device=instrument.device))
-    empty = decoder.init_state(1)
-    before = slice(0, whole - frames)
-    _, cached = decoder.step(x[:, before], prior[:, before], films, conditioning, empty)
-    settle = finished(instrument.device)
-    times: dict[str, list[float]] = {"cached": [], "whole": []}
-    for k in range(repeats + repeats // 5):
-        for name, count, state in (("cached", frames, cached), ("whole", whole, empty)):
-            started = time.perf_counter()
-            decoder.step(x[:, -count:], prior[:, -count:], films, conditioning, state)
-            settle()
-            if k >= repeats // 5:
-                times[name].append(1e3 * (time.perf_counter() - started))
-    return {
-        "machine": machine(instrument.device),
-        "frames": frames,
-        "window_frames": whole,
-        "cached_p50_ms": round(float(np.median(times["cached"])), 2),
-        "whole_p50_ms": round(float(np.median(times["whole"])), 2),
-    }
-
-
-@torch.inference_mode()
-def bench_vocoder(instrument: SpectrogramInstrument, frames: int, repeats: int) -> dict[str, Any]:
-    """The vocoder alone, on a chord of eight notes and its guide: ``frames`` at once, and a second in the longest stretches there are graphs of."""
-    instrument.warm_up()
-    fmt, prior, vocoder = instrument.format, instrument.prior, instrument.vocoder
-    notes = [Note(0.0, pitch, velocity=100, program=0, channel=0) for pitch in range(40, 80, 5)]
-    performance = Performance(notes, {0: Controllers()})
-    features = note_features(performance, fmt.starts_s(0, SIZES.pass_frames), prior.config.window_s, prior.config.ring_s)
-    heard = instrument.played(features)
-    mel, guides = (x[None].to(instrument.device) for x in (heard.mel, heard.guide))
-    state, settle = vocoder.init_state(1), finished(instrument.device)
-    times: dict[int, list[float]] = {frames: [], SIZES.pass_frames: []}
-    for k in range(repeats + repeats // 5):
-        for count, found in times.items():
-            started = time.perf_counter()
-            vocoder.step(mel[:, :count], state, guides[:, :count])
-            settle()
-            if k >= repeats // 5:
-                found.append(time.perf_counter() - started)
-    return {
-        "machine": machine(instrument.device),
-        "frames": frames,
-        "p50_ms": round(1e3 * float(np.median(times[frames])), 2),
-        "seconds_per_second": round(float(np.median(times[SIZES.pass_frames])) / (SIZES.pass_frames * fmt.frame_s), 4),
-    }
+POLYPHONY, SPACINGS_S, STRETCHES = (1, 8, 32), (0.6, 0.08), (10, 24)  # what ``bench_engine`` measures
 
 
 def bench_latency(
     instrument: SpectrogramInstrument, settings: EngineSettings, revisions: int, polyphony: int, spacing_s: float = 0.15
 ) -> dict[str, Any]:
-    """Play ``polyphony`` held notes and strike one after the other anew; time each revision's first splice, its end, its laps, and every piece of work.
+    """Hold ``polyphony`` notes and strike them again, one after the other. Times the first splice, the end and the laps of each revision, and
+    every piece of work.
 
-    Between revisions the forecast is completed, as it is when a musician plays: known frames are cached, the window rolls.
-    A GPU is waited for at the end of each lap.
+    Between revisions the forecast is completed, as when a musician plays: known frames are cached, the window rolls. Each lap waits for the
+    GPU, if there is one.
     """
     instrument.warm_up()
-    instrument.stopwatch = Stopwatch(finished(instrument.device))
+    instrument.stopwatch = Stopwatch(waiting_for(instrument.device))
     timeline = Timeline()
     timeline.clear()
     engine = Engine(instrument, timeline, settings)
@@ -136,16 +56,16 @@ def bench_latency(
 
 @dataclass
 class _Times:
-    """Of revisions, in seconds."""
+    """Times of revisions, in seconds."""
 
     totals_s: list[float] = field(default_factory=list)  # until the first splice
-    wholes_s: list[float] = field(default_factory=list)
-    pieces_s: list[float] = field(default_factory=list)  # of work: what an event that comes amid it has to wait for
+    wholes_s: list[float] = field(default_factory=list)  # until the last splice
+    pieces_s: list[float] = field(default_factory=list)  # of work; an event that arrives during a piece has to wait for its end
     laps_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 def _strike(engine: Engine, revisions: int, polyphony: int, spacing_s: float) -> _Times:
-    """Hold ``polyphony`` notes and strike one after the other anew; the first sixth is not counted."""
+    """Hold ``polyphony`` notes and strike them again, one after the other; the first sixth of the revisions is not counted."""
     rng, rate = np.random.default_rng(0), engine.settings.sample_rate_hz
     held = [int(p) for p in rng.choice(np.arange(36, 96), size=polyphony, replace=False)]
     for pitch in held:
@@ -182,11 +102,8 @@ def _revise(engine: Engine, times: _Times) -> None:
         times.laps_s[name].append(seconds)
 
 
-POLYPHONY, SPACINGS_S, STRETCHES = (1, 8, 32), (0.6, 0.08), (10, 24)
-
-
 def bench_engine(instrument: SpectrogramInstrument, settings: EngineSettings, revisions: int) -> dict[str, Any]:
-    """Revisions by polyphony, by how full of notes the window is, and by the length of the stretch."""
+    """Times revisions by polyphony, by notes in the window, and by frames."""
     rows = []
     window_s = instrument.window_frames * instrument.format.frame_s
     for polyphony, spacing_s, frames in itertools.product(POLYPHONY, SPACINGS_S, STRETCHES):

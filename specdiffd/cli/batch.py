@@ -1,4 +1,4 @@
-"""Rendering several songs: where each one's sound goes, and what becomes of the rest when one cannot be rendered."""
+"""Rendering several songs: where each one's sound goes, and how the rest go on when one fails."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Job(NamedTuple):
 
     song: Path
     path: Path
-    replace: bool  # what is there
+    replace: bool  # an existing file
     mel: Path | None = None
 
 
 class Outcome(NamedTuple):
-    """What became of a job: the rendering, or why there is none."""
+    """The result of a job: the rendering, or why there is none."""
 
     job: Job
     warnings: list[str]
@@ -32,9 +32,14 @@ class Outcome(NamedTuple):
 
 
 def plan(songs: Sequence[Path], output: Path | None, force: bool, mel: Path | None = None) -> list[Job]:
-    """Where each song's sound goes: beside it, into a folder, to the one file named or to standard output.
+    """Where each song's sound goes: beside it, into a folder, to a file or to standard output.
 
-    In a folder a rendering of ours that is older than its song is out of date, and replaced.
+    A file that an earlier rendering wrote is replaced if it is older than its song, unless it was named as the output.
+
+    Args:
+        output: a file, ``-``, a folder, or None: beside each song.
+        force: replace existing files.
+        mel: a file for the log mel of a single song.
 
     Raises:
         UsageError: several songs for one file, or two songs that would overwrite each other.
@@ -59,14 +64,14 @@ def _out_of_date(song: Path, path: Path) -> bool:
 
 
 def check_single(jobs: Sequence[Job], force: bool) -> None:
-    """Refuse an only song at once, before an instrument is loaded. Several songs are checked one by one as they are rendered.
+    """Check a single song's files at once, before an instrument is loaded. Several songs are checked one by one as they are rendered.
 
     Args:
         jobs: as :func:`plan` gives them.
-        force: a mel file that exists may be replaced.
+        force: an existing mel file may be replaced.
 
     Raises:
-        SpecdiffdError: its sound or mel cannot be written; the text says why.
+        SpecdiffdError: the sound or the mel cannot be written; the text says why.
     """
     if len(jobs) != 1:
         return
@@ -86,11 +91,11 @@ def render_jobs(
     """Render one job after the other. One that fails does not stop the rest: its outcome holds the error.
 
     Args:
-        instrument: that plays all of them.
+        instrument: plays all of them.
         jobs: as :func:`plan` gives them.
         settings: rate, gain and room.
-        strict: refuse files that have to be mended.
-        progress: given a song's name and length in seconds, a context with a function that takes the seconds done.
+        strict: refuse damaged files.
+        progress: called with a song's name and length in seconds; returns a context with a function that takes the seconds done.
     """
     for job in jobs:
         warnings: list[str] = []

@@ -13,7 +13,7 @@ from specdiffd.base.text import clipped, printable
 from specdiffd.cli.options import JsonFlag
 from specdiffd.cli.output import readable
 
-LONGEST_TIMEOUT_S = 3600  # of a reply; beyond some weeks, in milliseconds, libzmq would take it for another number
+LONGEST_TIMEOUT_S = 3600  # a timeout of some weeks, in milliseconds, would overflow in libzmq
 
 
 def ctl(
@@ -41,11 +41,11 @@ def ctl(
 
 
 def typed_arguments(verb: str, given: list[str]) -> dict[str, Any]:
-    """Words of the command line as the arguments of a request.
+    """Words of the command line as the arguments of a request: in the order of its fields, or ``name=value``.
 
     Raises:
-        UsageError: an unknown verb or too many words.
-        ConfigError: a word that is not a YAML value.
+        UsageError: the verb is unknown, or there are too many words.
+        ConfigError: a word is not a YAML value.
     """
     fields = _fields(verb)
     values: dict[str, Any] = {}
@@ -71,20 +71,20 @@ def _fields(verb: str) -> tuple[str, ...]:
 
 
 def _value(word: str, text: str) -> Any:
-    from specdiffd.base.config import parse_yaml
+    from specdiffd.base.yaml_files import parse_yaml
 
     return parse_yaml(text, f"argument {clipped(word, 100)!r}")
 
 
 def _lines(result: Any, as_json: bool) -> list[str]:
-    """A result from the wire, in lines without anything that a terminal would obey.
+    """A result as printable lines.
 
     Raises:
         ControlError: it is nested too deeply to be printed.
     """
     try:
         if as_json:
-            return json.dumps(result, indent=2).splitlines()  # in ASCII, all else escaped
+            return json.dumps(result, indent=2).splitlines()  # ASCII only
         lines = readable(result) if isinstance(result, dict) else [] if result is None else [str(result)]
     except RecursionError as error:
         raise ControlError("bad_reply", "the reply is nested too deeply to be printed") from error

@@ -7,24 +7,21 @@ from typing import Annotated
 
 import typer
 
-from specdiffd.cli.options import ConfigFile, Overrides
+from specdiffd.cli.options import ConfigFile, Overrides, read_config
 from specdiffd.cli.output import progress_bar, say
 
 
 def demo(
     output: Annotated[Path, typer.Option("-O", "--output", help="Folder for the recording, the picture and the figures.")] = Path("demo"),
     song: Annotated[Path | None, typer.Option(help="A MIDI file to play; default: the bundled performance.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after this many seconds.", min=1)] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Run the daemon and play a performance into its MIDI port; record it, and draw its spectrogram."""
-    from specdiffd.base.config import load_config, user_config
-    from specdiffd.base.logs import set_up_logging
     from specdiffd.demo.play import play_demo
 
-    loaded = load_config(config or user_config(), overrides or ())
-    set_up_logging(loaded.logging.level)
+    loaded = read_config(config, overrides)
     with progress_bar(True, "s") as progress:
         task = progress.add_task("playing", total=None)
 

@@ -1,4 +1,4 @@
-"""The program: all commands in the order of the help, and errors as one line and an exit code."""
+"""The program: all commands in the order of the help. Every expected error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     help="A live neural synthesizer: plays MIDI through Spectrogram Diffusion.",
 )
 app.command()(run)
-app.command(context_settings={"ignore_unknown_options": True})(ctl)  # negative numbers are arguments: ctl gain -6
+app.command(context_settings={"ignore_unknown_options": True})(ctl)  # so that negative numbers are arguments: ctl gain -6
 for command in (ports, devices, tokens, render, evaluate, train, demo):
     app.command()(command)
 app.add_typer(instruments.app, name="instruments")
@@ -51,16 +51,16 @@ def main() -> None:
     hold_streams()
     settle_environment()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding does not have ends no command
-    code, problem = _called()
+        sys.stdout.reconfigure(errors="backslashreplace")  # so that names that the terminal cannot encode are no error
+    code, problem = _run_command()
     if problem:
         tell(f"specdiffd: {problem}")
     drop_output()
     sys.exit(code)
 
 
-def _called() -> tuple[Any, str]:
-    """The exit code of the command that was asked for, and what went wrong with it."""
+def _run_command() -> tuple[Any, str]:
+    """Run the command; returns its exit code and its error in words, if there is one."""
     from specdiffd.base.streams import OutputError
 
     try:
@@ -74,7 +74,7 @@ def _called() -> tuple[Any, str]:
     except OutputError as error:
         return SpecdiffdError.exit_code, f"cannot write the output: {error.strerror}"
     except BrokenPipeError:
-        return SpecdiffdError.exit_code, ""  # the reader has closed the pipe: it wants no more
+        return SpecdiffdError.exit_code, ""  # the reader has closed the pipe: no error to report
     except OSError as error:
         return SpecdiffdError.exit_code, told(error) if error.filename is None else printable(f"{error.filename}: {error.strerror}")
     return 0, ""

@@ -1,4 +1,4 @@
-"""``specdiffd evaluate``: the instrument beside FluidSynth."""
+"""``specdiffd evaluate``: compares the instrument with FluidSynth."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PARTS = ("notes", "sounds", "bursts", "honesty")
 
 Songs = Annotated[list[Path], typer.Argument(metavar="SONG.mid|DIR ...", help="MIDI files to play in several instrumentations.")]
 Limit = Annotated[int, typer.Option(help="How many of the songs.", min=1)]
-Seconds = Annotated[float, typer.Option(help="Of each song.", min=5)]
+Seconds = Annotated[float, typer.Option(help="Seconds of each song.", min=5)]
 Parts = Annotated[
     list[str] | None,
     typer.Option("--part", metavar="notes|sounds|bursts|honesty", help="Only these parts; may be given more than once."),
 ]
-Ablate = Annotated[bool, typer.Option("--ablate", help="Notes: also leave out one part of the instrument after the other.")]
+Ablate = Annotated[bool, typer.Option("--ablate", help="Also measure the notes with one part of the instrument left out at a time.")]
 Report = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a page with the tables and spectrograms there.")]
 Soundfont = Annotated[str, typer.Option(help="The reference: fluid, musescore or a file.")]
 
@@ -46,7 +46,7 @@ def evaluate(
     dtype: Dtype = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the instrument with FluidSynth playing the same (needs the package's extra evaluate and basic-pitch): the right notes,
+    """Compare the instrument with FluidSynth playing the same (needs the package's extra evaluate and basic-pitch): right notes,
     single sounds (program, loudness, onset, drums, brightness), bursts, and whether spectrograms are more than a blurred mean."""
     wanted = _wanted(parts)
     found = find_songs(songs)
@@ -57,7 +57,7 @@ def evaluate(
         task = progress.add_task("evaluating", total=_steps(comparison, wanted))
         figures, rows = _measured(comparison, wanted, lambda: progress.advance(task))
     _print(figures, as_json)
-    if report is not None:  # last: what has taken so long is already printed
+    if report is not None:  # last, so that the figures are printed even if this fails
         _write_report(report, figures, rows, comparison.renderers.rate_hz, as_json)
 
 
@@ -90,7 +90,7 @@ def _comparison(
 
 
 def _steps(comparison: Comparison, wanted: Iterable[str]) -> int:
-    """How often the parts call ``step``, together."""
+    """How often all wanted parts call ``step`` together."""
     from specdiffd.evaluate.bursts import PROGRAMS
     from specdiffd.evaluate.honesty import MODELS
     from specdiffd.evaluate.notes import ALWAYS
@@ -106,7 +106,7 @@ def _steps(comparison: Comparison, wanted: Iterable[str]) -> int:
 
 
 def _measured(comparison: Comparison, wanted: Sequence[str], step: Callable[[], None]) -> tuple[dict[str, Any], list[Row]]:
-    """The figures of each part, and the renderings that the figures of the notes are from."""
+    """The figures of each part, and the renderings of the part ``notes``."""
     from specdiffd.evaluate.bursts import evaluate_bursts
     from specdiffd.evaluate.honesty import evaluate_honesty
     from specdiffd.evaluate.notes import evaluate_notes, table
@@ -152,7 +152,7 @@ def _print(figures: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _rows(content: Any) -> list[dict[str, Any]]:
-    """What a part compares, one row each."""
+    """The rows of a part's table, if it has one."""
     if isinstance(content, list):
         return content
     models = content.get("models", {}) if isinstance(content, Mapping) else {}

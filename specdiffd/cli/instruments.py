@@ -10,12 +10,12 @@ import typer
 from specdiffd.cli.options import JsonFlag
 from specdiffd.cli.output import readable, say, show
 
-app = typer.Typer(no_args_is_help=True, help="Instruments: what is here, what they are made of, pulling, converting.")
+app = typer.Typer(no_args_is_help=True, help="List, describe, pull and convert instruments.")
 
 
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
-    """The built-in instrument and the checkpoints pulled from the hub."""
+    """List the built-in instrument and the checkpoints pulled from the hub."""
     from specdiffd.instruments.hub import list_instruments
 
     rows = list_instruments()
@@ -24,7 +24,7 @@ def list_all(as_json: JsonFlag = False) -> None:
 
 @app.command("info")
 def info(name: Annotated[str, typer.Argument(metavar="NAME")] = "builtin", as_json: JsonFlag = False) -> None:
-    """What an instrument is made of; loads it, so damage is found out."""
+    """Describe an instrument. It is loaded, so that damage is found."""
     from specdiffd.instruments.hub import describe
 
     described = describe(name)
@@ -35,7 +35,7 @@ def info(name: Annotated[str, typer.Argument(metavar="NAME")] = "builtin", as_js
 def pull(
     hub_id: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
     revision: Annotated[
-        str | None, typer.Option(help="A branch, tag or commit, to be played by the folder that is shown; default: main.")
+        str | None, typer.Option(help="A branch, tag or commit, to be played by the folder that is printed; default: main.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

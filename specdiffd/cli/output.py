@@ -21,12 +21,12 @@ def show(value: Any, lines: Iterable[str], as_json: bool) -> None:
 
 
 def say(line: str, err: bool = False) -> None:
-    """Print a line for people. Names of files, ports and devices in it come from outside, so it is made printable."""
+    """Print a line for people. It may hold names of files, ports and devices, so it is made printable."""
     typer.echo(printable(line), err=err)
 
 
 def tell(text: str) -> None:
-    """Print a line on standard error. Where that is closed or full, the command goes on."""
+    """Print a line on standard error. If that is closed or full, the command goes on."""
     with suppress(OSError):
         typer.echo(text, err=True)
 
@@ -49,7 +49,7 @@ def readable(value: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def progress_bar(show: bool, unit: str) -> Any:
-    """A rich ``Progress`` on standard error that is drawn only on a terminal. Its tasks count ``unit``; they may have no total yet."""
+    """A rich ``Progress`` on standard error, which is drawn only on a terminal. Its tasks count in ``unit``; their total may come later."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

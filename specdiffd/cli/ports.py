@@ -1,4 +1,4 @@
-"""``specdiffd ports`` and ``specdiffd devices``: what the daemon could be connected to."""
+"""``specdiffd ports`` and ``specdiffd devices``: what the daemon can be connected to."""
 
 from __future__ import annotations
 

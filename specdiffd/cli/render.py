@@ -29,7 +29,7 @@ Scheduler = Annotated[str | None, typer.Option(help="ddpm, ddim or dpmsolver++, 
 Steps = Annotated[int | None, typer.Option(help="Steps of the sampler; default: the instrument's (published checkpoints: 100).", min=1)]
 Guidance = Annotated[float, typer.Option(help="Weight of classifier-free guidance; the paper's notebook has 2.", min=0, max=20)]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal sound.", min=0)]
-Mel = Annotated[Path | None, typer.Option(help="Also write the log mel [1, frames, bins] of one song to this .npy file.")]
+Mel = Annotated[Path | None, typer.Option(help="Also write the log mel (1, frames, bins) of one song to this .npy file.")]
 Rate = Annotated[int | None, typer.Option(help="Sample rate of the file in Hz; default: the instrument's.", min=8000, max=192000)]
 GainDb = Annotated[float, typer.Option(help="Gain in dB.")]
 Room = Annotated[float, typer.Option(help="Level of a small room, 0 (none) to 1; the file is stereo then.", min=0, max=1)]
@@ -54,7 +54,7 @@ def render(
     force: Force = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render MIDI files to sound files. What cannot be rendered is named at the end, and the exit code is 1 then."""
+    """Render MIDI files to sound files. Songs that cannot be rendered are named at the end, and the exit code is 1."""
     from specdiffd.cli.songs import check_readable, find_songs
 
     check_readable(songs, strict)
@@ -77,14 +77,14 @@ def render(
 
 
 def _load(name: str, device: str, dtype: str, sampling: Sampling) -> Any:
-    """The instrument. Importing what loads it takes seconds, so a song that cannot be read is refused before."""
+    """Load the instrument. The imports take seconds, so songs are checked before."""
     from specdiffd.instruments.loading import load_instrument, pick_device
 
     return load_instrument(name, pick_device(device), dtype, sampling)
 
 
 def _warned(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-    """The same, each one's warnings printed when it is done."""
+    """The same outcomes; prints each one's warnings."""
     for outcome in outcomes:
         warn(outcome.warnings)
         yield outcome
@@ -92,14 +92,14 @@ def _warned(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
 
 @contextmanager
 def _song_progress(progress: Any, name: str, seconds: float) -> Iterator[Callable[[float], None]]:
-    """A song's bar."""
+    """A song's progress bar: a context with a function that takes the seconds done."""
     task = progress.add_task(name, total=max(seconds, 1e-3))
     yield lambda done_s: progress.update(task, completed=done_s)
     progress.update(task, completed=progress.tasks[task].total)
 
 
 def _print(outcomes: Sequence[Outcome], as_json: bool, to_stdout: bool) -> None:
-    """The renderings: on standard error where standard output has the sound."""
+    """Print the renderings: on standard error if standard output has the sound."""
     from specdiffd.cli.batch import describe
 
     rows = [describe(outcome) for outcome in outcomes]
@@ -112,7 +112,12 @@ def _print(outcomes: Sequence[Outcome], as_json: bool, to_stdout: bool) -> None:
 
 
 def _name_failures(outcomes: Sequence[Outcome]) -> None:
-    """Raises: SpecdiffdError: the only song's. typer.Exit: some of several songs were not rendered."""
+    """Print the errors of several songs.
+
+    Raises:
+        SpecdiffdError: of a single song.
+        typer.Exit: some of several songs were not rendered.
+    """
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(outcomes) == 1 and failed:
         raise failed[0]

@@ -1,4 +1,4 @@
-"""Paths given to a command as a list of MIDI files."""
+"""The MIDI files among the paths that a command was given."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 
 
 def find_songs(paths: Sequence[Path]) -> list[Path]:
-    """The MIDI files among ``paths`` and in the folders among them, at any depth.
+    """The files among ``paths``, and the MIDI files in the folders among them, at any depth.
 
-    A folder that cannot be read is in the list itself, so that the command names it as what it could not read.
+    A folder that cannot be read is itself in the list, so that the command reports it as unreadable.
 
     Raises:
         UsageError: a path does not exist, or a folder holds no MIDI file.
@@ -34,18 +34,18 @@ def find_songs(paths: Sequence[Path]) -> list[Path]:
 
 
 def _songs_in(folder: Path) -> list[Path]:
-    closed: list[Path] = []
-    found = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
+    unreadable: list[Path] = []
+    found = os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename)))
     songs = [Path(inside, name) for inside, _, names in found for name in names if Path(name).suffix.lower() in SUFFIXES]
-    return sorted(songs + closed)
+    return sorted(songs + unreadable)
 
 
 def check_readable(paths: Sequence[Path], strict: bool) -> None:
-    """Refuse an only file that cannot be read before anything large is loaded. Others are named when it is their turn.
+    """Check a single file before anything large is loaded. Several files are checked when it is their turn.
 
     Args:
         paths: as given to a command.
-        strict: refuse a file that has to be mended.
+        strict: refuse a damaged file.
 
     Raises:
         MidiFileError: it cannot be read or played.

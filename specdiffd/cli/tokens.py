@@ -1,4 +1,4 @@
-"""``specdiffd tokens``: what an instrument's network reads of a MIDI file."""
+"""``specdiffd tokens``: a MIDI file as an instrument's network reads it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Reading(NamedTuple):
     codec: Codec
     frames: int  # of a window
     fmt: MelFormat
-    published: bool  # it reads files as the published code does
+    published: bool  # files are read as the published code reads them
 
 
 def _reading(instrument: str) -> Reading:

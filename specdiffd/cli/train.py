@@ -1,4 +1,4 @@
-"""``specdiffd train``."""
+"""``specdiffd train``: makes an instrument."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from specdiffd.cli.songs import find_songs
 
 Stages = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[prior|colours|decoder|reflow|vocoder ...]", help="What to train, in this order; default: all but reflow."),
+    typer.Argument(
+        metavar="[prior|colours|decoder|reflow|vocoder ...]", help="What to train; default: all but reflow. The stages run in this order."
+    ),
 ]
 RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the run; one that holds a run is resumed.")]
-Minutes = Annotated[float, typer.Option(help="Of the stages together, over all sessions.", min=0.1)]
+Minutes = Annotated[float, typer.Option(help="Minutes of all stages together, over all sessions.", min=0.1)]
 Songs = Annotated[list[Path] | None, typer.Option(metavar="SONG.mid|DIR", help="MIDI files to draw from; default: generated music only.")]
-HeldOut = Annotated[int, typer.Option(help="How many of the songs, the last in order of name, not to learn from.", min=0)]
+HeldOut = Annotated[int, typer.Option(help="How many songs, the last by name, are not learned from.", min=0)]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="Of the mel: full-band (48 kHz) or published (16 kHz); default: that of --start, else full-band."),
+    typer.Option("--format", help="Mel format: full-band (48 kHz) or published (16 kHz); default: that of --start, else full-band."),
 ]
-Start = Annotated[str | None, typer.Option(metavar="INSTRUMENT", help="builtin or a checkpoint: begin with its weights.")]
+Start = Annotated[str | None, typer.Option(metavar="INSTRUMENT", help="builtin or a checkpoint, whose weights to begin with.")]
 Batch = Annotated[int | None, typer.Option(help="Examples per step; default: what two cores handle.", min=1)]
 Pieces = Annotated[int, typer.Option(help="Rendered half minutes held in memory.", min=1)]
 AdversarialFrom = Annotated[float, typer.Option(help="Share of the vocoder's time without discriminators.", min=0, max=1)]

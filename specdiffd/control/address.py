@@ -1,4 +1,4 @@
-"""Where requests are answered and telemetry is published: checked before anything is started."""
+"""The addresses of requests and telemetry, checked before anything is started."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from specdiffd.base.config import ControlConfig, runtime_directory
+from specdiffd.base.config import ControlConfig
 from specdiffd.base.errors import ConfigError
+from specdiffd.base.folders import runtime_directory
 from specdiffd.base.text import clipped
 
-MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un(7), without the zero at the end: a longer one cannot be bound
+MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un(7), without the final zero: a longer path cannot be bound
 MAX_PORT = 65535
 TCP = re.compile(r"tcp://(.*):([^:]*)", re.DOTALL)
 LOOPBACK = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "[::1]": "::1"}
-RIGHT = "expected auto, ipc://PATH or tcp://127.0.0.1:PORT"
+EXPECTED = "expected auto, ipc://PATH or tcp://127.0.0.1:PORT"
 
 
 class Address(NamedTuple):
-    """An endpoint taken apart: a path, or a host and a port; and the key that it is the value of."""
+    """The parts of an endpoint: a path, or a host and a port; and the configuration key that it is the value of."""
 
     key: str
     text: str
@@ -30,15 +31,15 @@ class Address(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, int]:
-        """Equal for two endpoints that mean the same."""
+        """Equal for two endpoints that mean the same address."""
         return (os.path.realpath(self.path) if self.path is not None else "", self.host, self.port)
 
 
 def endpoints(config: ControlConfig) -> tuple[Address, Address]:
-    """Addresses of requests and telemetry.
+    """The addresses of requests and of telemetry.
 
     Raises:
-        ConfigError: one of them cannot be used, both are the same, or TCP goes beyond loopback (it would let anybody play).
+        ConfigError: one of them cannot be used, both are the same, or a TCP address is not loopback, which would let anybody play.
     """
     requests = address("control.endpoint", config.endpoint, "control")
     telemetry = address("control.publish", config.publish, "telemetry")
@@ -48,10 +49,15 @@ def endpoints(config: ControlConfig) -> tuple[Address, Address]:
 
 
 def address(key: str, value: str, auto: str) -> Address:
-    """An endpoint; ``auto`` is a socket of this name in the runtime folder.
+    """The address of an endpoint.
+
+    Args:
+        key: of the configuration, for errors.
+        value: the endpoint; ``auto`` is a socket in the runtime folder.
+        auto: the name of that socket.
 
     Raises:
-        ConfigError: naming ``key``, the value and what would be right.
+        ConfigError: the endpoint cannot be used; the text names ``key``, the value and what is expected.
     """
     if value == "auto":
         return _ipc(key, f"ipc://{runtime_directory() / auto}.sock", " (auto: under $XDG_RUNTIME_DIR)")
@@ -59,7 +65,7 @@ def address(key: str, value: str, auto: str) -> Address:
         return _ipc(key, value)
     if value.startswith("tcp://"):
         return _tcp(key, value)
-    raise _wrong(key, value, RIGHT)
+    raise _wrong(key, value, EXPECTED)
 
 
 def _ipc(key: str, value: str, origin: str = "") -> Address:
@@ -69,7 +75,7 @@ def _ipc(key: str, value: str, origin: str = "") -> Address:
         raise _wrong(key, value, f"the path has {size} bytes, expected a socket's, {MAX_PATH_BYTES} at most{origin}")
     if not path or path.endswith("/") or "\0" in path:
         raise _wrong(key, value, "expected ipc://PATH, the path of a socket file")
-    if path[0] in "@*":  # what libzmq takes for a name without a file, which anybody may use, and for a name of its own choice
+    if path[0] in "@*":  # libzmq takes @ for a name without a file, which anybody may use, and * for a name of its choice
         raise _wrong(key, value, "expected ipc://PATH, the path of a socket file that others can be kept from")
     return Address(key, value, Path(path))
 

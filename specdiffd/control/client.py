@@ -17,7 +17,7 @@ from specdiffd.control.address import Address
 from specdiffd.control.folder import check_private, check_server
 from specdiffd.control.protocol import VERSION
 
-LOOK_S = 0.05  # between two looks for the socket of a daemon that is starting; nothing tells of a new file in a folder that may be missing
+POLL_S = 0.05  # between two looks for the socket of a daemon that is starting; its folder may be missing, so it cannot be watched
 
 
 class Complaint(msgspec.Struct):
@@ -40,7 +40,7 @@ class ControlClient:
     """Sends requests one at a time. A context manager.
 
     Args:
-        endpoint: as the server's.
+        endpoint: of the server.
         timeout_s: how long to wait for a reply.
 
     Raises:
@@ -68,11 +68,11 @@ class ControlClient:
         self._context.term()
 
     def call(self, command: str, **args: Any) -> Any:
-        """A request's result.
+        """Send a request; returns its result.
 
         Raises:
-            ControlError: the daemon refused it (with its code), did not answer in time (``no_answer``) or not as it should
-                (``bad_reply``), or the arguments are no JSON (``bad_arguments``).
+            ControlError: the daemon refused it (with its code), did not answer in time (``no_answer``), its answer is none of the
+                protocol (``bad_reply``), or the arguments are no JSON (``bad_arguments``).
         """
         number = next(self._ids)
         try:
@@ -82,10 +82,11 @@ class ControlClient:
         return self._ask(message, number)
 
     def reply_to(self, message: bytes) -> Any:
-        """The result of a raw message.
+        """Send a raw message; returns the result of whatever reply comes.
 
         Raises:
-            ControlError: as :meth:`call`.
+            ControlError: the daemon refused it (with its code), did not answer in time (``no_answer``), or its answer is none of the
+                protocol (``bad_reply``).
         """
         return self._ask(message, None)
 
@@ -94,21 +95,26 @@ class ControlClient:
         try:
             self._socket.send(message, zmq.NOBLOCK)
             answer = self._receive(ends_s)
-            while answer.id not in (None, number) and number is not None:  # to a request that was given up
+            while answer.id not in (None, number) and number is not None:  # the reply to an earlier request that timed out
                 answer = self._receive(ends_s)
-        except zmq.Again:  # also when there is no room for one more request that nobody takes
+        except zmq.Again:  # no reply, or no room to queue a request that nobody takes
             raise ControlError("no_answer", f"no daemon answers at {self.endpoint}; is specdiffd running?") from None
         if answer.error is not None:
             raise ControlError(answer.error.code, answer.error.message)
         return answer.result
 
     def _receive(self, ends_s: float) -> Answer:
-        """Raises: zmq.Again: nothing has come in time."""
+        """The next reply.
+
+        Raises:
+            zmq.Again: none has come by ``ends_s``.
+            ControlError: it is none of the protocol (``bad_reply``).
+        """
         if not self._socket.poll(max(0, round((ends_s - time.monotonic()) * 1000))):
             raise zmq.Again
         try:
             answer = msgspec.json.decode(self._socket.recv_multipart()[-1], type=Answer)
-        except Exception as error:  # more than msgspec documents: UnicodeDecodeError, RecursionError
+        except Exception as error:  # msgspec raises more than it documents: UnicodeDecodeError, RecursionError
             raise ControlError("bad_reply", f"what answers at {self.endpoint} is no daemon: {told(error)}") from error
         if answer.ok == (answer.error is not None):
             raise ControlError("bad_reply", f"what answers at {self.endpoint} is no daemon: an error, or none, expected the other")
@@ -116,20 +122,20 @@ class ControlClient:
 
 
 def await_server(address: Address, private: bool, timeout_s: float) -> None:
-    """Wait until there is a socket at this address, and look whether whoever has made it may be spoken to.
+    """Wait until there is a socket at an address, and check who owns it.
 
     Args:
-        private: it must lie in a folder that is ours alone.
+        private: its folder must be accessible to this user alone.
 
     Raises:
-        ConfigError: it may not.
-        ControlError: there is none in time (code ``no_answer``).
+        ConfigError: somebody else owns the socket or can write its folder.
+        ControlError: there is no socket in time (code ``no_answer``).
     """
     if address.path is None:
         return
     ends_s = time.monotonic() + timeout_s
     while not os.path.lexists(address.path) and time.monotonic() < ends_s:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     if private:
         check_private(address.path.parent)
     check_server(address.path)

@@ -1,4 +1,7 @@
-"""The runtime folder and the socket files in it: only what is ours alone is used, only what is ours is replaced."""
+"""The runtime folder and the socket files in it. Only a private folder is used, and only this user's sockets are replaced.
+
+In this package, *ours* means: of the user that runs the program.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from specdiffd.base.errors import ConfigError, DeviceError
 
 PRIVATE = 0o700
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-PROBE_S = 1.0  # for a socket to answer; one that is busy for longer counts as used, so this only delays a refusal
-LOCK_S = 5.0  # for another start in the same folder to be done: it only binds two sockets there
+PROBE_S = 1.0  # for a socket to answer; one that is busy for longer counts as used, so a larger value only delays the refusal
+LOCK_S = 5.0  # wait for another daemon that is starting in the same folder; it only binds two sockets
 KINDS = {
     stat.S_IFREG: "a regular file",
     stat.S_IFDIR: "a folder",
@@ -29,10 +32,10 @@ KINDS = {
 
 
 def make_private(folder: Path) -> None:
-    """Make the runtime folder, readable and writable for us alone; one that is there must be ours already.
+    """Create the runtime folder, readable and writable for us alone. An existing one must be ours.
 
     Raises:
-        ConfigError: it cannot be made, or is not ours alone.
+        ConfigError: it cannot be created, or others own it or can write it.
     """
     try:
         make(folder)
@@ -47,10 +50,10 @@ def make_private(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make a folder and those above it that are missing, all of them for us alone; what is there stays as it is.
+    """Create a folder and its missing parents, all of them for us alone. Existing ones stay as they are.
 
     Raises:
-        OSError: one cannot be made.
+        OSError: one cannot be created.
     """
     for missing in reversed([path for path in (folder, *folder.parents) if not os.path.lexists(path)]):
         with contextlib.suppress(FileExistsError):  # another start was faster
@@ -58,10 +61,10 @@ def make(folder: Path) -> None:
 
 
 def check_private(folder: Path) -> None:
-    """Whether the runtime folder, if it is there, is ours and nobody else can put a socket in its or its files' place.
+    """Check that the runtime folder, if it exists, is ours and that nobody else can replace it or the sockets in it.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is another user's, or others can write it or replace it.
     """
     try:
         found = os.lstat(folder)
@@ -76,15 +79,15 @@ def check_private(folder: Path) -> None:
         raise _refused(folder, f"belongs to user {found.st_uid}")
     if found.st_mode & OTHERS_WRITE:
         raise _refused(folder, f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})")
-    if any(_can_be_turned(path) for path in above):
+    if any(_others_can_replace(path) for path in above):
         raise _refused(folder, "lies in a folder that others can write, or behind a symbolic link of theirs")
 
 
 def check_server(path: Path) -> None:
-    """Whether whoever answers at a socket file, if it is there, may be spoken to.
+    """Check that a socket file, if it exists, belongs to us or to root.
 
     Raises:
-        ConfigError: it is no socket, or neither ours nor root's.
+        ConfigError: it is no socket, or another user's.
     """
     try:
         found = os.stat(path)
@@ -99,7 +102,10 @@ def check_server(path: Path) -> None:
 
 
 def clear(path: Path, key: str) -> None:
-    """Remove the socket that a dead daemon of ours has left, and nothing else; ``key`` names the path in what is raised.
+    """Remove the socket that a dead daemon of ours has left at a path, and nothing else.
+
+    Args:
+        key: of the configuration, for errors.
 
     Raises:
         ConfigError: something else is there.
@@ -121,10 +127,10 @@ def clear(path: Path, key: str) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Alone among daemons that start in this folder: between a look at a socket and its replacement another could bind it.
+    """A context for one daemon at a time in this folder: otherwise another could bind a socket between its check and its replacement.
 
     Raises:
-        DeviceError: another one keeps it.
+        DeviceError: another process holds the lock for longer than ``LOCK_S``.
     """
     handle, deadline_s = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), time.monotonic() + LOCK_S
     try:
@@ -134,17 +140,20 @@ def locked(folder: Path) -> Iterator[None]:
             time.sleep(0.01)
         yield
     finally:
-        os.close(handle)  # unlocks it, too
+        os.close(handle)  # also unlocks it
 
 
 def kind(found: os.stat_result) -> str:
-    """What a file is, in words."""
+    """The kind of a file, in words."""
     return KINDS.get(stat.S_IFMT(found.st_mode), "no file of a known kind")
 
 
-def _can_be_turned(found: os.stat_result) -> bool:
-    """Others could make what is in it, or behind it, another file. What is sticky, as /tmp, lets everybody move their own only; a
-    group's right is taken for its owner's (umask 002, a group for each user)."""
+def _others_can_replace(found: os.stat_result) -> bool:
+    """Whether other users can replace the files in a folder, or the target of a link.
+
+    In a sticky folder such as /tmp users can move only their own files. A group's right to write is allowed, since many systems have a
+    group for each user (umask 002).
+    """
     if stat.S_ISLNK(found.st_mode):
         return found.st_uid not in (os.geteuid(), 0)
     return bool(found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX)
@@ -159,7 +168,7 @@ def _lock(handle: int) -> bool:
 
 
 def _is_used(path: Path) -> bool:
-    """Somebody listens, as far as can be told: only a refused connection says that nobody does."""
+    """Whether somebody may be listening. Only a refused connection proves that nobody is."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(PROBE_S)
         try:

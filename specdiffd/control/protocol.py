@@ -16,11 +16,11 @@ MAX_MESSAGE_BYTES = 64 * 1024
 T = TypeVar("T")
 Seven = Annotated[int, Meta(ge=0, le=127)]
 Velocity = Annotated[int, Meta(ge=1, le=127)]
-Channel = Annotated[int, Meta(ge=1, le=16)]  # as people count them
+Channel = Annotated[int, Meta(ge=1, le=16)]  # counted from 1, as users do
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client sends; the arguments are checked against their command's type."""
+    """A client's message. Its arguments are checked against the type of its command."""
 
     v: int
     id: str | int
@@ -113,7 +113,7 @@ COMMANDS: dict[str, type[Arguments]] = {
 
 
 class Reply(msgspec.Struct, omit_defaults=True):
-    """What comes back: ``result`` or ``error``."""
+    """The daemon's answer: it has ``result`` or ``error``."""
 
     id: str | int | None
     ok: bool
@@ -127,7 +127,7 @@ def parse(message: bytes) -> tuple[str | int, Arguments]:
 
     Raises:
         ControlError: too long, no JSON, wrong version, unknown command, wrong arguments. Its ``request_id`` is the
-            request's id where that could be read. Nothing else, whatever the bytes are.
+            request's id if that could be read. No other error, whatever the bytes are.
     """
     if len(message) > MAX_MESSAGE_BYTES:
         raise too_long(len(message))
@@ -154,8 +154,11 @@ def _arguments(request: Request) -> Arguments:
 
 
 def _decoded(data: bytes | msgspec.Raw, kind: type[T], code: str, what: str) -> T:
-    """JSON as ``kind``. Of a decoder in C that bytes from outside reach, any exception is a refusal: its documented ones do not
-    include the UnicodeDecodeError and the RecursionError that it raises."""
+    """JSON as ``kind``.
+
+    Raises:
+        ControlError: with ``code``, for any error of the decoder: it raises more than it documents (UnicodeDecodeError, RecursionError).
+    """
     try:
         return msgspec.json.decode(data, type=kind)
     except RecursionError as error:
@@ -165,12 +168,12 @@ def _decoded(data: bytes | msgspec.Raw, kind: type[T], code: str, what: str) -> 
 
 
 def refusal(request_id: str | int | None, code: str, text: str) -> Reply:
-    """An error as a reply, fit to be printed: its text may quote the request."""
+    """An error as a reply. Its texts may quote the request, so they are made printable."""
     return Reply(request_id, False, error={"code": printable(clipped(code)), "message": printable(clipped(text))})
 
 
 def encode(reply: Reply) -> bytes:
-    """A reply as JSON; one that is none (its result is a handler's) becomes the code ``internal``."""
+    """A reply as JSON. If a handler's result cannot be encoded, the reply is the error ``internal``."""
     try:
         return msgspec.json.encode(reply)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The control server: one thread that owns a ROUTER for requests and a PUB for telemetry."""
+"""The control server: one thread that owns a ROUTER socket for requests and a PUB socket for telemetry."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from specdiffd.control.protocol import MAX_MESSAGE_BYTES, Arguments, Reply, enco
 
 log = logging.getLogger(__name__)
 QUEUE = 256  # telemetry messages waiting; the oldest are dropped
-HIGH_WATER = 1000  # messages for a client that does not read; then it misses some
-MAX_PARTS = 16  # of a message: envelopes of proxies have one part for each
-SHARE = 64  # requests answered before telemetry has its turn, and the other way round
-PAUSE_S = 0.05  # after an error of the loop: one that comes back at once would take a whole core
-STOP_S = 5.0  # for the request at hand to be done
+HIGH_WATER = 1000  # messages queued for a client that does not read; it misses the rest
+MAX_PARTS = 16  # of a message: each proxy on its way adds one
+SHARE = 64  # requests that are answered before telemetry has its turn, and the other way round
+PAUSE_S = 0.05  # after an error of the loop; without a pause, a lasting error would take a whole core
+STOP_S = 5.0  # for the present request to be finished
 
 Handler = Callable[[Arguments], Any]
 
 
 class ControlServer:
-    """Answers requests with ``handler`` and publishes telemetry. Start it, ``publish`` from anywhere, stop it.
+    """Answers requests with ``handler`` and publishes telemetry. ``publish`` may be called from any thread.
 
     Attributes:
-        dropped: telemetry that was published faster than it could be sent.
-        errors: of the handler, of its results, of telemetry's values and of the server itself; each is survived.
+        dropped: telemetry messages that were published faster than they could be sent.
+        errors: of the handler, of its results, of telemetry's values and of the server itself. None of them stops the server.
 
     Raises:
         ConfigError: an endpoint is not allowed.
@@ -79,7 +79,7 @@ class ControlServer:
         self._closing.close()
 
     def publish(self, topic: str, value: Any) -> None:
-        """Queue telemetry; the oldest is dropped when nobody fetches it."""
+        """Queue a telemetry message. If the queue is full, the oldest one is dropped."""
         while True:
             try:
                 self._telemetry.put_nowait((topic, value))
@@ -91,13 +91,13 @@ class ControlServer:
                     self.dropped += 1
 
     def _bound(self, kind: int, address: Address, stack: contextlib.ExitStack) -> Any:
-        """A socket at an address that was bound for it: its own way to bind removes whatever file has the name."""
+        """A ZMQ socket on a listener that was bound before: ZMQ itself would remove any file of that name when it binds."""
         listener = stack.enter_context(contextlib.closing(Listener(address)))
         bound: Any = self._context.socket(kind)
         bound.linger = 0
         bound.sndhwm = bound.rcvhwm = HIGH_WATER
-        bound.maxmsgsize = MAX_PARTS * MAX_MESSAGE_BYTES  # of a part: beyond it the connection is closed, up to it there is an answer
-        bound.use_fd = os.dup(listener.socket.fileno())  # the copy is closed with it
+        bound.maxmsgsize = MAX_PARTS * MAX_MESSAGE_BYTES  # of a part; a larger one closes the connection, a smaller one gets an answer
+        bound.use_fd = os.dup(listener.socket.fileno())  # a copy, since ZMQ closes it
         try:
             bound.bind(address.text)
         except zmq.ZMQError as error:
@@ -106,12 +106,12 @@ class ControlServer:
         return bound
 
     def _wake(self) -> None:
-        """There is something to do for the thread."""
-        with contextlib.suppress(OSError):  # it has been told often enough, or has ended
+        """Tell the thread that there is something to do."""
+        with contextlib.suppress(OSError):  # the pipe is full, so it will wake anyway, or the thread has ended
             self._waker.send(b"!")
 
     def _run(self) -> None:
-        """Serve until ``stop``, whatever happens: without this thread nobody could play, ask or stop the daemon any more."""
+        """Serve until ``stop``, whatever errors happen: without this thread nobody could control or stop the daemon."""
         while not self._stop.is_set():
             try:
                 self._turn()
@@ -120,7 +120,7 @@ class ControlServer:
                 self._stop.wait(PAUSE_S)
 
     def _turn(self) -> None:
-        """Wait for something, and do a share of what there is to do."""
+        """Wait for requests or telemetry, and handle up to ``SHARE`` of each."""
         more = self._router.events & zmq.POLLIN or not self._telemetry.empty()
         ready = dict(self._poller.poll(0 if more else None))
         if self._wakes.fileno() in ready:
@@ -135,23 +135,23 @@ class ControlServer:
                 break
 
     def _serve_one(self) -> bool:
-        """Answer a request; False: there was none."""
+        """Answer a request; returns False if there was none."""
         try:
             peer = self._router.recv(zmq.NOBLOCK)
         except zmq.Again:
             return False
         envelope, body, size = self._rest()
         reply = self._answer(body, size)
-        with contextlib.suppress(zmq.ZMQError):  # it went away before its reply
+        with contextlib.suppress(zmq.ZMQError):  # the client went away before its reply
             self._router.send_multipart([peer, *envelope, encode(reply)], zmq.NOBLOCK)
         if body is None:
             give_back_memory()
         return True
 
     def _rest(self) -> tuple[list[bytes], bytes | None, int]:
-        """The other parts of a message: those before the last, the last, and their size together.
+        """The parts of a message behind the peer's: the envelope, the body, and their size together.
 
-        Of one that is too large the last is None, and what a REQ socket needs back is all that is kept of the others.
+        If the message is too large, the body is None, and the envelope is what a REQ socket needs for its reply.
         """
         parts: list[bytes] = []
         count = size = 0
@@ -175,7 +175,7 @@ class ControlServer:
             return Reply(request_id, True, result=self._handler(arguments))
         except ControlError as error:
             return refusal(request_id, error.code, told(error))
-        except BaseException as error:  # a request may end neither this thread nor the daemon, by whatever a handler raises
+        except BaseException as error:  # whatever a handler raises, neither this thread nor the daemon may end
             self._count("a request failed", error)
             return refusal(request_id, "internal", f"{type(error).__name__}: {told(error)}")
 
@@ -193,7 +193,7 @@ class ControlServer:
 
 
 def give_back_memory() -> None:
-    """What a large message took is the system's again: libzmq holds all parts until the last one has come, and the allocator keeps them."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
+    """Return the memory of a large message to the system: libzmq holds all parts until the last one has come, and the allocator keeps them."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # in the GNU C library only
     if trim is not None:
         trim(0)

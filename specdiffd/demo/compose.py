@@ -79,7 +79,7 @@ class Sheet:
             self.control(channel, first_bar + k / 16, 11, round(low + (high - low) * up))
 
     def file(self) -> mido.MidiFile:
-        """As a standard MIDI file of one track."""
+        """The messages as a standard MIDI file of one track."""
         song = mido.MidiFile(type=0, ticks_per_beat=TICKS)
         track = mido.MidiTrack()
         song.tracks.append(track)

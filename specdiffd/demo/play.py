@@ -1,11 +1,10 @@
-"""Runs the daemon with a performance played into its own MIDI port, and says what came out."""
+"""Runs the daemon, plays a performance into its MIDI port, records it and draws its spectrogram."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,8 @@ import rtmidi
 from specdiffd.base.config import Config
 from specdiffd.base.errors import DeviceError, MidiFileError, SpecdiffdError
 from specdiffd.base.events import Event
-from specdiffd.base.messages import CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SYSTEM_RESET
+from specdiffd.base.messages import ALL_NOTES_OFF, CHANNELS, CONTROL, NOTE_ON, PRESSURE, PROGRAM, SUSTAIN, SYSTEM_RESET
+from specdiffd.base.signals import stop_on_signals
 from specdiffd.control.client import ControlClient
 from specdiffd.daemon.supervisor import Daemon
 from specdiffd.io.devices import find_device, import_sounddevice
@@ -29,31 +29,48 @@ from specdiffd.shared.played import PlayedRing
 
 log = logging.getLogger(__name__)
 PERFORMANCE = Path(__file__).parent / "performance.mid"
-TAIL_S = 3.0
+TAIL_S = 3.0  # recorded behind the last event, for releases
+Timed = tuple[float, list[int]]  # a message with its time in seconds
 Send = Callable[[list[int]], object]
 
 
 def play_demo(
     config: Config, folder: Path, song: Path | None, seconds: float | None, progress: Callable[[float, float], None]
 ) -> list[str]:
-    """Play, record, draw; returns the lines to show at the end. Where there is no default device it paces in real time without one.
+    """Play, record, draw; returns the lines to print at the end. Without a default audio device it plays in real time to nobody.
 
     Args:
         folder: gets ``recording.wav``, ``spectrogram.png`` and ``figures.json``.
+        song: a MIDI file; None: the bundled performance.
+        seconds: where to stop; None: at the end.
+        progress: called with the seconds played and those in all.
 
     Raises:
         SpecdiffdError: the song cannot be read, or the daemon cannot start.
     """
     events = read_events(song or PERFORMANCE, seconds)
     folder.mkdir(parents=True, exist_ok=True)
-    if config.audio.device == "default" and not has_audio_device():
-        log.warning("no audio device here: playing in real time to nobody, the recording is what would have been heard")
-        config = msgspec.structs.replace(config, audio=msgspec.structs.replace(config.audio, device="null"))
     recording = folder / "recording.wav"
+    way, status = _record(_with_device(config), events, recording, progress)
+    figures = {"seconds": round(events[-1][0], 1), **status}
+    (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    picture = draw_spectrogram(recording, folder / "spectrogram.png")
+    files = [f"recording: {recording}", f"picture:   {picture}", f"figures:   {folder / 'figures.json'}"]
+    return [*_summary(figures, way), *files]
+
+
+def _with_device(config: Config) -> Config:
+    """The configuration; without an audio device if it names the default one and there is none."""
+    if config.audio.device != "default" or has_audio_device():
+        return config
+    log.warning("no audio device here: playing in real time to nobody, the recording is what would have been heard")
+    return msgspec.structs.replace(config, audio=msgspec.structs.replace(config.audio, device="null"))
+
+
+def _record(config: Config, events: list[Timed], recording: Path, progress: Callable[[float, float], None]) -> tuple[str, dict[str, Any]]:
+    """Play events into a daemon and record what it plays. Returns the way that they took, and the daemon's status at the end."""
     daemon = Daemon(config)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    stop = stop_on_signals()
     with ExitStack() as stack:
         daemon.start()
         stack.callback(daemon.stop)
@@ -64,25 +81,23 @@ def play_demo(
         stack.enter_context(recorded(daemon.shared.played, daemon.sample_rate_hz, recording))
         send, way = stack.enter_context(keyboard(config, daemon))
         log.info("playing through %s", way)
-        _play(events, send, stopped, progress)
-        status = daemon.status()
-    figures = {"midi": way, "seconds": round(events[-1][0], 1), **status}
-    (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    picture = draw_spectrogram(recording, folder / "spectrogram.png")
-    counters, revision = status["counters"], status["revision"]
+        _play(events, send, stop, progress)
+        return way, daemon.status()
+
+
+def _summary(figures: dict[str, Any], way: str) -> list[str]:
+    counters, revision = figures["counters"], figures["revision"]
     return [
-        f"played {figures['seconds']} s through {way} to {status['audio']['output']}",
-        f"key to sound {status['render_delay_ms']} ms, constant (a revision took {revision['p50_ms']} ms, 99th percentile {revision['p99_ms']} ms)",
+        f"played {figures['seconds']} s through {way} to {figures['audio']['output']}",
+        f"key to sound {figures['render_delay_ms']} ms, constant "
+        f"(a revision took {revision['p50_ms']} ms, 99th percentile {revision['p99_ms']} ms)",
         f"{counters['events']} events, {counters['revisions']} revisions, {counters['late_splices']} late; "
         f"{counters['missing_runs']} dropouts, {counters['stale_fades']} fades for want of forecast",
-        f"recording: {recording}",
-        f"picture:   {picture}",
-        f"figures:   {folder / 'figures.json'}",
     ]
 
 
-def read_events(song: Path, seconds: float | None) -> list[tuple[float, list[int]]]:
-    """A file's channel messages with their times, ending in all notes off.
+def read_events(song: Path, seconds: float | None) -> list[Timed]:
+    """A file's channel messages. The last ones let go of all pedals and notes.
 
     Raises:
         MidiFileError: it cannot be read, or holds nothing.
@@ -94,11 +109,11 @@ def read_events(song: Path, seconds: float | None) -> list[tuple[float, list[int
     events = [(e.time_s, _message(e)) for e in found.events if e.time_s <= end_s]
     if not any(e.kind == NOTE_ON for e in found.events):
         raise MidiFileError(f"{song}: no notes in it")
-    return events + [(end_s, [CONTROL | channel, control, 0]) for channel in range(CHANNELS) for control in (64, 123)]
+    return events + [(end_s, [CONTROL | channel, control, 0]) for channel in range(CHANNELS) for control in (SUSTAIN, ALL_NOTES_OFF)]
 
 
 def _message(event: Event) -> list[int]:
-    """As a port carries it."""
+    """The bytes of an event as a MIDI port carries them."""
     length = 1 if event.kind == SYSTEM_RESET else 2 if event.kind in (PROGRAM, PRESSURE) else 3
     return [event.status, event.data1, event.data2][:length]
 
@@ -115,7 +130,7 @@ def has_audio_device() -> bool:
 
 @contextmanager
 def keyboard(config: Config, daemon: Daemon) -> Iterator[tuple[Send, str]]:
-    """Something that sends messages to the daemon: a real MIDI port where there is one, else the control socket."""
+    """A function that sends messages to the daemon, and how: through a real MIDI port if there is one, else the control socket."""
     if daemon.midi_api is not None:
         for api in (a for a in rtmidi.get_compiled_api() if rtmidi.get_api_display_name(a) == daemon.midi_api):
             out: Any = rtmidi.MidiOut(api, name="specdiffd demo")
@@ -136,13 +151,13 @@ def keyboard(config: Config, daemon: Daemon) -> Iterator[tuple[Send, str]]:
         yield send, f"the control socket {daemon.endpoint} (no MIDI back end works here)"
 
 
-def _play(events: list[tuple[float, list[int]]], send: Send, stopped: threading.Event, progress: Callable[[float, float], None]) -> None:
+def _play(events: list[Timed], send: Send, stop: threading.Event, progress: Callable[[float, float], None]) -> None:
     end_s, started_s = events[-1][0], time.monotonic()
     for at_s, message in [*events, (end_s + TAIL_S, [])]:
-        while not stopped.is_set() and (wait_s := started_s + at_s - time.monotonic()) > 0:
-            stopped.wait(min(wait_s, 0.2))
+        while not stop.is_set() and (wait_s := started_s + at_s - time.monotonic()) > 0:
+            stop.wait(min(wait_s, 0.2))
             progress(min(end_s, time.monotonic() - started_s), end_s)
-        if stopped.is_set():
+        if stop.is_set():
             return
         if message:
             send(message)
@@ -150,10 +165,10 @@ def _play(events: list[tuple[float, list[int]]], send: Send, stopped: threading.
 
 @contextmanager
 def recorded(played: PlayedRing, sample_rate_hz: int, path: Path) -> Iterator[None]:
-    """Everything that is played meanwhile goes to a WAV file.
+    """A context that writes everything that is played to a WAV file.
 
     Raises:
-        SpecdiffdError: the file cannot be written; at the end, and what has been written is kept.
+        SpecdiffdError: the file cannot be written. It is raised at the end, and keeps what has been written.
     """
     import soundfile
 
@@ -182,7 +197,7 @@ def recorded(played: PlayedRing, sample_rate_hz: int, path: Path) -> Iterator[No
 
 
 def draw_spectrogram(recording: Path, picture: Path) -> Path:
-    """A PNG of the recording's spectrogram, its whole length, to 16 kHz.
+    """Write a PNG of the recording's spectrogram up to 16 kHz; returns its path.
 
     Raises:
         DeviceError: matplotlib is not installed.

@@ -1,1 +1,1 @@
-"""Listening by measurement: note transcription, spectral distances. Needs the extra ``evaluate``."""
+"""Compares an instrument with FluidSynth: note transcription, spectral distances. Needs the extra ``evaluate``."""

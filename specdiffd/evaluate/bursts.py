@@ -1,4 +1,4 @@
-"""Bursts: is any moment far louder than the reference nearby, where notes end as others begin?"""
+"""Bursts: whether any moment is far louder than the reference nearby, where notes end as new ones begin."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from specdiffd.evaluate.rendering import Audio, Renderers
 
 PROGRAMS = 128
 SEED = 5  # of the pieces
-PEAK_S = 0.005  # what a peak is of: shorter than an attack, longer than a period of what carries a burst
-NEARBY_S = 0.03  # onsets are not to the millisecond the reference's, whose attacks are steep
-MOST_DB = 9.0  # two notes in place of one are 6, a chord in phase instead of out of it a little more
-INAUDIBLE = 1e-4  # amplitude, added to both: 80 dB below full scale
+PEAK_S = 0.005  # length of the blocks whose peaks are compared: shorter than an attack, longer than a period of a burst
+NEARBY_S = 0.03  # the reference's attacks are steep, and onsets differ from them by milliseconds
+MOST_DB = 9.0  # two notes instead of one are 6 dB, a chord whose tones are in phase is a little more
+INAUDIBLE = 1e-4  # amplitude that is added to both, 80 dB below full scale, so that silence compares as equal
 
 
 def evaluate_bursts(renderers: Renderers, progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """How many programs have a moment more than 9 dB over the reference's loudest within 30 ms, and the worst of all, in dB.
+    """How many programs have a moment more than 9 dB above the reference's loudest within 30 ms, and the worst of all, in dB.
 
-    Each program plays its own piece; levels are compared once the programs' median is the reference's.
+    Each program plays a piece of its own. Before the comparison one gain brings all pieces to the reference's level, in the median.
     """
     pairs = []
     for program in range(PROGRAMS):
@@ -30,7 +30,7 @@ def evaluate_bursts(renderers: Renderers, progress: Callable[[], None] = lambda:
         pairs.append((renderers.play(*piece), renderers.font(*piece)))
         progress()
     gain = _gain(pairs)
-    worst_db = np.array([over_db(ours * gain, reference, renderers.rate_hz).max() for ours, reference in pairs])
+    worst_db = np.array([excess_db(audio * gain, reference, renderers.rate_hz).max() for audio, reference in pairs])
     return {
         "programs_over_9_db": int((worst_db > MOST_DB).sum()),
         "worst_db": float(worst_db.max()),
@@ -39,12 +39,12 @@ def evaluate_bursts(renderers: Renderers, progress: Callable[[], None] = lambda:
     }
 
 
-def over_db(ours: Audio, reference: Audio, rate_hz: int) -> NDArray[np.float64]:
-    """Peaks of 5 ms over the largest of the reference's within 30 ms, (peaks,)."""
-    mine, theirs = _peaks(ours, rate_hz), _peaks(reference, rate_hz)
+def excess_db(audio: Audio, reference: Audio, rate_hz: int) -> NDArray[np.float64]:
+    """The peak of each 5 ms in dB above the reference's largest within 30 ms: (blocks,)."""
     side = round(NEARBY_S / PEAK_S)
-    near = np.lib.stride_tricks.sliding_window_view(np.pad(theirs, side, mode="edge"), 2 * side + 1).max(1)
-    return np.asarray(20 * np.log10((mine + INAUDIBLE) / (near + INAUDIBLE)), np.float64)
+    padded = np.pad(_peaks(reference, rate_hz), side, mode="edge")
+    nearby = np.lib.stride_tricks.sliding_window_view(padded, 2 * side + 1).max(1)
+    return np.asarray(20 * np.log10((_peaks(audio, rate_hz) + INAUDIBLE) / (nearby + INAUDIBLE)), np.float64)
 
 
 def _peaks(audio: Audio, rate_hz: int) -> Audio:
@@ -53,6 +53,6 @@ def _peaks(audio: Audio, rate_hz: int) -> Audio:
 
 
 def _gain(pairs: Sequence[tuple[Audio, Audio]]) -> np.float32:
-    """What brings the first of each pair to the level of the second, in the median over those that sound."""
-    levels = [(np.sqrt(np.mean(ours**2)), np.sqrt(np.mean(reference**2))) for ours, reference in pairs]
-    return np.float32(np.median([theirs / mine for mine, theirs in levels if min(mine, theirs) > INAUDIBLE] or [1.0]))
+    """The gain that brings the first of each pair to the level of the second, in the median over pairs that sound."""
+    levels = [(np.sqrt(np.mean(audio**2)), np.sqrt(np.mean(reference**2))) for audio, reference in pairs]
+    return np.float32(np.median([wanted / level for level, wanted in levels if min(level, wanted) > INAUDIBLE] or [1.0]))

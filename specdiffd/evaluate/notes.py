@@ -1,4 +1,4 @@
-"""Right notes: transcription of an instrument's renderings against that of the reference's, and an ablation."""
+"""Right notes: transcriptions of an instrument's renderings and of the reference's, and an ablation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from specdiffd.evaluate.rendering import VARIANTS, Audio, Renderers, copy_synthe
 from specdiffd.evaluate.transcribe import note_f1, played, transcribe
 from specdiffd.midi.score import Score
 
-# What each part adds, by leaving it out.
+# The instrument without one part at a time, to see what each adds.
 ABLATION = {name: changes for name, changes in VARIANTS.items() if name != "8 steps"}
 
 ALWAYS = ("reference", "other soundfont", "vocoder copy", "vocoder copy, no score", "instrument")
 
 
 class Row(NamedTuple):
-    """One way of rendering one piece."""
+    """One rendering of one piece, and its figures."""
 
     variant: str
     family: str
@@ -40,7 +40,7 @@ def evaluate_notes(
     variants: dict[str, dict[str, Any]],
     progress: Callable[[], None] = lambda: None,
 ) -> Iterator[Row]:
-    """Note F1 and distances of the reference, of another soundfont, of vocoder copy-synthesis, of the instrument and of its variants."""
+    """Note F1 and distances of the reference, another soundfont, copy-synthesis, the instrument and its variants, piece by piece."""
     for family, song, events in pieces:
         score = Score().extend(list(events)).performance
         target = renderers.font(events, duration_s)
@@ -67,22 +67,22 @@ def _renderings(
 
 
 def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Means by variant and family: F1, its ratio to the reference's (None where nothing is heard in that), distances, real-time factor."""
+    """Means by variant and family: F1, its ratio to the reference's (None if that is 0), distances, real-time factor."""
     families = list(dict.fromkeys(r.family for r in rows))
     out = []
     for variant in dict.fromkeys(r.variant for r in rows):
         for family in (*families, "all"):
-            mine, theirs = ([r for r in rows if r.variant == v and family in (r.family, "all")] for v in (variant, "reference"))
-            f1, best = (float(np.mean([r.f1 for r in group])) for group in (mine, theirs))
+            group, reference = ([r for r in rows if r.variant == v and family in (r.family, "all")] for v in (variant, "reference"))
+            f1, best = (float(np.mean([r.f1 for r in some])) for some in (group, reference))
             out.append(
                 {
                     "variant": variant,
                     "family": family,
                     "note_f1": round(f1, 3),
                     "ratio": round(f1 / best, 3) if best else None,
-                    "mel_l1": round(float(np.mean([r.mel_l1 for r in mine])), 3),
-                    "stft": round(float(np.mean([r.stft for r in mine])), 3),
-                    "real_time_factor": round(float(np.mean([r.real_time_factor for r in mine])), 4),
+                    "mel_l1": round(float(np.mean([r.mel_l1 for r in group])), 3),
+                    "stft": round(float(np.mean([r.stft for r in group])), 3),
+                    "real_time_factor": round(float(np.mean([r.real_time_factor for r in group])), 4),
                 }
             )
     return out

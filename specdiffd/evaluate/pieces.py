@@ -13,7 +13,7 @@ from specdiffd.reference.drums import drum_pattern
 from specdiffd.reference.parts import note, order
 from specdiffd.reference.songs import tracks_of
 
-# The families of General MIDI, eight programs each, in order; and a band with drums.
+# The families of General MIDI, eight programs each, in order.
 FAMILIES = (
     "piano",
     "mallets",
@@ -35,12 +35,12 @@ FAMILIES = (
 BAND = "band"
 BAND_PROGRAMS = (65, 26, 33)  # melody, second voice, bass
 TRACKS = 3
-START_S = 20.0  # of a song: earlier, many have not begun in earnest
+START_S = 20.0  # where the excerpt of a song begins: earlier, in many songs few instruments play
 CHORDS = 24
 
 
 def family_piece(song: Path, family: str, duration_s: float, seed: int = 0) -> list[Event]:
-    """``duration_s`` of a song from ``START_S`` on, its tracks played by programs of ``family``; the last second is left to ring out."""
+    """``duration_s`` of a song from ``START_S`` on, with programs of ``family``. No note begins in the last second."""
     rng = np.random.default_rng(seed)
     programs = BAND_PROGRAMS if family == BAND else tuple(8 * FAMILIES.index(family) + rng.permutation(8)[:TRACKS])
     events: list[Event] = []
@@ -56,7 +56,7 @@ def family_piece(song: Path, family: str, duration_s: float, seed: int = 0) -> l
 
 
 def test_set(songs: Sequence[Path], duration_s: float) -> list[tuple[str, str, list[Event]]]:
-    """(family, song name, events) for every family and song that has notes there."""
+    """(family, song name, events) for every family and every song that has notes in the excerpt."""
     pieces = [
         (family, song.stem, family_piece(song, family, duration_s, seed=k)) for family in (*FAMILIES, BAND) for k, song in enumerate(songs)
     ]
@@ -64,7 +64,7 @@ def test_set(songs: Sequence[Path], duration_s: float) -> list[tuple[str, str, l
 
 
 def phrase(program: int) -> tuple[list[Event], float]:
-    """Three notes of a program, low to high, and how long that takes."""
+    """Three notes of a program, low to high, and their duration in seconds."""
     events = [Event(0.0, PROGRAM, program)]
     for k, pitch in enumerate((48, 60, 72)):
         events += note(0, 0.1 + 0.8 * k, 0.6, pitch, 100)
@@ -72,7 +72,7 @@ def phrase(program: int) -> tuple[list[Event], float]:
 
 
 def crescendo(program: int, velocities: Sequence[int]) -> tuple[list[Event], float]:
-    """One note a second, each at the next of ``velocities``, and how long that takes."""
+    """One note per second, each at the next of ``velocities``, and their duration in seconds."""
     events = [Event(0.0, PROGRAM, program)]
     for k, velocity in enumerate(velocities):
         events += note(0, 0.1 + k, 0.6, 60, velocity)
@@ -80,7 +80,7 @@ def crescendo(program: int, velocities: Sequence[int]) -> tuple[list[Event], flo
 
 
 def single_notes(program: int, count: int, seed: int) -> tuple[list[Event], list[float], float]:
-    """Notes a second apart at random moments within a frame, their onsets, and how long that takes."""
+    """Notes a second apart, each at a random moment within a frame; their onsets, and their duration in seconds."""
     rng = np.random.default_rng(seed)
     onsets_s = [0.1 + k + float(u) for k, u in enumerate(rng.uniform(0, 0.02, count))]
     events = [Event(0.0, PROGRAM, program)]
@@ -90,7 +90,7 @@ def single_notes(program: int, count: int, seed: int) -> tuple[list[Event], list
 
 
 def strokes(pitches: Sequence[int]) -> tuple[list[Event], float]:
-    """Each of ``pitches`` of the drum kit once, a second apart, and how long that takes."""
+    """Each of ``pitches`` of the drum kit once, a second apart, and their duration in seconds."""
     events: list[Event] = []
     for k, pitch in enumerate(pitches):
         events += note(DRUM_CHANNEL, 0.1 + k, 0.3, pitch, 110)
@@ -98,11 +98,11 @@ def strokes(pitches: Sequence[int]) -> tuple[list[Event], float]:
 
 
 def chord_changes(program: int, rng: np.random.Generator) -> tuple[list[Event], float]:
-    """Chords of one to three notes of a program that end as others begin, at a pace that is drawn with their velocities, and how long that takes."""
+    """Chords of one to three notes that end as new ones begin, with random pace and velocities, and their duration in seconds."""
     events = [Event(0.0, PROGRAM, program)]
     base, step_s = int(rng.integers(45, 65)), float(rng.choice((1 / 16, 1 / 8, 1 / 4)))
     for k in range(CHORDS):
-        begins_s, ends_s = (0.1 + step_s * chord for chord in (k, k + 1 + k % 2))  # to the last bit where another chord begins
+        begins_s, ends_s = (0.1 + step_s * chord for chord in (k, k + 1 + k % 2))  # equal to the onset of a later chord, to the last bit
         for interval in (0, 4, 7)[: 1 + k % 3]:
             pitch = base + interval + (0, 2, -1, 5)[k % 4]
             events += [Event(begins_s, NOTE_ON, pitch, int(rng.integers(50, 120))), Event(ends_s, NOTE_OFF, pitch)]

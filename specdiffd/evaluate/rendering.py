@@ -1,4 +1,4 @@
-"""Renderings that are compared: the reference's, the other soundfont's, the instrument's and what its vocoder alone makes of a mel."""
+"""The renderings that are compared: by the reference, by another soundfont, by the instrument, and by its vocoder alone from a mel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 
@@ -19,8 +18,7 @@ from specdiffd.reference.fluid import FluidRenderer
 from specdiffd.render import stretches
 
 Audio = NDArray[np.float32]
-RENDER_RATE_HZ = 48000
-# Other ways to use the same networks.
+# Other settings of the same networks.
 VARIANTS: dict[str, dict[str, Any]] = {
     "1 step": {"steps": 1},
     "2 steps": {"steps": 2},
@@ -33,20 +31,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class Renderers:
-    """The instrument and two soundfonts, all at the instrument's rate: the reference, and another to see how far apart two of them are."""
+    """The instrument and two soundfonts, all at the instrument's rate. The second one shows how far apart two soundfonts are."""
 
     def __init__(self, instrument: SpectrogramInstrument, soundfont: str = "fluid") -> None:
         other = "fluid" if soundfont == "musescore" else "musescore"
         self.instrument, self.rate_hz = instrument, instrument.sample_rate_hz
-        self._fonts = {"reference": FluidRenderer(soundfont, RENDER_RATE_HZ), "other": FluidRenderer(other, RENDER_RATE_HZ)}
+        self._fonts = {"reference": FluidRenderer(soundfont), "other": FluidRenderer(other)}
 
     def font(self, events: Sequence[Event], duration_s: float, which: str = "reference") -> Audio:
-        """What one of the soundfonts makes of the events."""
-        audio = self._fonts[which].render(events, duration_s)
-        return np.asarray(soxr.resample(audio, RENDER_RATE_HZ, self.rate_hz, quality="HQ"), np.float32)
+        """Audio (samples,) of the events by the ``reference`` soundfont or the ``other`` one."""
+        return self._fonts[which].render_at(self.rate_hz, events, duration_s)
 
     def play(self, events: Sequence[Event], duration_s: float) -> Audio:
-        """What the instrument makes of them."""
+        """Audio (samples,) of the events by the instrument."""
         return timed_rendering(self.instrument, events, duration_s)[0]
 
     def mel(self, audio: Audio) -> NDArray[np.float32]:
@@ -58,30 +55,33 @@ def timed_rendering(instrument: SpectrogramInstrument, events: Sequence[Event], 
     """Audio of exactly ``duration_s`` at the instrument's rate, and the real-time factor."""
     started = time.perf_counter()
     audio = np.zeros(round(duration_s * instrument.sample_rate_hz), np.float32)
-    for first, piece, *_ in stretches(instrument, events):
-        if first >= len(audio):
+    for stretch in stretches(instrument, events):
+        if stretch.first_sample >= len(audio):
             break
-        late = max(0, -first)
-        there = piece[late : max(late, len(audio) - first), 0]
-        audio[first + late : first + late + len(there)] += there
+        _copy(stretch.audio[:, 0], audio, stretch.first_sample)
     return audio, (time.perf_counter() - started) / duration_s
 
 
 def model_mel(instrument: SpectrogramInstrument, events: Sequence[Event], frames: int) -> NDArray[np.float32]:
-    """The spectrogram that the instrument writes, before its vocoder: (frames, mel_bins), silence where it writes nothing."""
+    """The log mel (frames, mel) that the instrument writes, before its vocoder; silence where it renders nothing."""
     mel = np.full((frames, instrument.format.mel_bins), instrument.format.log_floor, np.float32)
     for stretch in stretches(instrument, events):
         if stretch.first_frame >= frames:
             break
-        late = max(0, -stretch.first_frame)
-        there = stretch.mel[late : max(late, frames - stretch.first_frame)]
-        mel[stretch.first_frame + late : stretch.first_frame + late + len(there)] = there
+        _copy(stretch.mel, mel, stretch.first_frame)
     return np.maximum(mel, instrument.format.log_floor)
+
+
+def _copy(part: Audio, whole: Audio, first: int) -> None:
+    """Copy what of ``part`` lies within ``whole`` to its rows from ``first`` on, which may be negative."""
+    skipped = max(0, -first)
+    inside = part[skipped : max(skipped, len(whole) - first)]
+    whole[first + skipped : first + skipped + len(inside)] = inside
 
 
 @torch.inference_mode()
 def copy_synthesis(instrument: SpectrogramInstrument, audio: Audio, score: Performance | None = None) -> Audio:
-    """The reference's own mel through the vocoder, with the guide that it has of a score when it plays, or without."""
+    """The audio's mel through the vocoder; with a score, guided by it as in playing."""
     fmt, prior = instrument.format, instrument.prior
     mel = log_mel(torch.from_numpy(audio), fmt)[None]
     guides = None

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML page with its tables and with spectrograms side by side."""
+"""The report of an evaluation: one HTML page with tables and spectrograms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STYLE = "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}td,
 
 
 def write_report(folder: Path, figures: Mapping[str, Any], rows: Sequence[Row], rate_hz: int) -> Path:
-    """``report.html``, ``figures.json`` and a PNG for each family's first piece; returns the page's path."""
+    """Write ``report.html``, ``figures.json`` and a PNG for each family's first piece; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "figures.json").write_text(json.dumps(figures, indent=2))
     parts = [f"<!doctype html><meta charset=utf-8><title>specdiffd evaluate</title><style>{STYLE}</style><h1>Evaluation</h1>"]
@@ -28,8 +28,7 @@ def write_report(folder: Path, figures: Mapping[str, Any], rows: Sequence[Row], 
     parts.append("<h2>spectrograms</h2>")
     for family in dict.fromkeys(r.family for r in rows):
         song = next(r.song for r in rows if r.family == family)
-        shown = [r for r in rows if (r.family, r.song) == (family, song)]
-        picture = _spectrograms(shown, rate_hz)
+        picture = _spectrograms([r for r in rows if (r.family, r.song) == (family, song)], rate_hz)
         (folder / f"{family.replace(' ', '_')}.png").write_bytes(picture)
         source = base64.b64encode(picture).decode()
         parts.append(f"<h3>{html.escape(f'{family}, {song}')}</h3><img src='data:image/png;base64,{source}'>")

@@ -1,4 +1,4 @@
-"""Single sounds: is each program its own, does loudness follow velocity, when do notes begin, does the kit play, how high does it reach."""
+"""Single sounds: whether each program is recognised, whether loudness follows velocity, when notes begin, drums, brightness."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from specdiffd.reference.drums import drum_pattern
 PROGRAMS = 128
 ONE_OF_EACH_FAMILY = tuple(range(0, PROGRAMS, PROGRAMS // len(FAMILIES)))
 VELOCITIES = tuple(range(10, 128, 9))
-ONSET_SHARE = 0.05  # of a note's peak: where it begins to be heard
-# Strokes that are told from each other, by General MIDI's percussion keys; open hats are too much like closed ones.
+ONSET_SHARE = 0.05  # of a note's peak; a note begins where it first passes this
+# Classes of strokes, by General MIDI's percussion keys. Open hats sound too much like closed ones to be a class.
 DRUMS = {
     "kick": (35, 36),
     "snare": (37, 38, 39, 40),
@@ -29,14 +29,14 @@ DRUMS = {
     "cymbals": (49, 51, 52, 53, 55, 57, 59),
 }
 DRUM_PATTERNS, PATTERN_S = 6, 12.0
-ROUNDS = 60  # of the factorisation's updates: with fewer, strokes are heard in each other's templates
-FRAMES_OF_A_STROKE = 4  # of 10 ms, one template each
+ROUNDS = 60  # updates of the factorisation; with fewer, one stroke also activates the templates of similar ones
+FRAMES_OF_A_STROKE = 4  # of 10 ms; each is a template
 BRIGHT: dict[str, tuple[int, ...]] = {"cymbals": (49, 51, 57), "strings": (44, 48, 49), "bright leads": (80, 81, 84)}
 HIGH_HZ = 8000.0
 
 
 def evaluate_sounds(renderers: Renderers, progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """All of this module's figures."""
+    """All figures of this module, by the name of the measure."""
     figures: dict[str, Any] = {}
     for measure in (retrieval, loudness, timing, drums, brightness):
         figures[measure.__name__] = measure(renderers)
@@ -45,12 +45,12 @@ def evaluate_sounds(renderers: Renderers, progress: Callable[[], None] = lambda:
 
 
 def retrieval(renderers: Renderers) -> dict[str, Any]:
-    """How often a program's phrase is nearer (mean log-mel difference) to its own reference than to all but 0 or 2 of the others'."""
+    """How often a program's phrase is nearest to the reference of the same program, or that one is among the three nearest, by mel L1."""
     mels = []
     for render in (renderers.play, renderers.font):
         mels.append(np.stack([renderers.mel(render(*phrase(program))) for program in range(PROGRAMS)]))
-    mine, theirs = (m.reshape(PROGRAMS, -1) for m in mels)
-    distance = np.stack([np.abs(theirs - row).mean(1) for row in mine])  # (mine, theirs)
+    instrument, reference = (m.reshape(PROGRAMS, -1) for m in mels)
+    distance = np.stack([np.abs(reference - row).mean(1) for row in instrument])  # (instrument, reference)
     rank = (distance < np.diag(distance)[:, None]).sum(1)
     return {
         "top_1": float(np.mean(rank < 1)),
@@ -60,7 +60,7 @@ def retrieval(renderers: Renderers) -> dict[str, Any]:
 
 
 def loudness(renderers: Renderers) -> dict[str, Any]:
-    """Rank correlation of velocity and level, and how far levels are from the reference's, over one program of each family."""
+    """Rank correlation of velocity and level, and the mean error of the level, over one program of each family."""
     found: dict[str, list[float]] = {"instrument": [], "reference": [], "level_error_db": []}
     for program in ONE_OF_EACH_FAMILY:
         events, duration_s = crescendo(program, VELOCITIES)
@@ -80,22 +80,22 @@ def loudness(renderers: Renderers) -> dict[str, Any]:
 
 
 def timing(renderers: Renderers, count: int = 12) -> dict[str, Any]:
-    """Onsets of single notes against the reference's own, in ms: where 5 % of the note's peak is first passed.
+    """Errors of the onsets of single notes, in ms. An onset is where a note first passes 5 % of its peak.
 
-    Programs whose reference takes longer than 30 ms to half of its peak have no moment of onset and are left out.
+    Notes whose reference takes more than 30 ms from there to half of its peak have no clear onset and are left out.
     """
     errors: list[float] = []
     slow = 0
     for program in ONE_OF_EACH_FAMILY:
         events, onsets_s, duration_s = single_notes(program, count, program)
-        mine, theirs = renderers.play(events, duration_s), renderers.font(events, duration_s)
+        audio, reference = renderers.play(events, duration_s), renderers.font(events, duration_s)
         for onset_s in onsets_s:
             first, last = (round((onset_s + s) * renderers.rate_hz) for s in (-0.03, 0.3))
-            begun, half = (_passes(theirs[first:last], share) for share in (ONSET_SHARE, 0.5))
-            if np.isnan(begun) or half - begun > 0.03 * renderers.rate_hz:
+            onset, half = (_passes(reference[first:last], share) for share in (ONSET_SHARE, 0.5))
+            if np.isnan(onset) or half - onset > 0.03 * renderers.rate_hz:
                 slow += 1
                 continue
-            errors.append((_passes(mine[first:last], ONSET_SHARE) - begun) / renderers.rate_hz * 1e3)
+            errors.append((_passes(audio[first:last], ONSET_SHARE) - onset) / renderers.rate_hz * 1e3)
     p5, p25, p50, p75, p95 = np.nanpercentile(errors, (5, 25, 50, 75, 95))
     return {
         "median_ms": float(p50),
@@ -107,7 +107,7 @@ def timing(renderers: Renderers, count: int = 12) -> dict[str, Any]:
 
 
 def drums(renderers: Renderers) -> dict[str, Any]:
-    """F1 of drum strokes by class (50 ms), heard by a factorisation whose templates are the reference's own single strokes."""
+    """F1 of drum strokes by class (within 50 ms), found by a factorisation whose templates are the reference's single strokes."""
     pitches = [pitch for group in DRUMS.values() for pitch in group]
     spectrum = _spectrum(renderers.font(*strokes(pitches)), renderers.rate_hz)
     templates = np.concatenate([spectrum[:, 9 + 100 * k :][:, :FRAMES_OF_A_STROKE] for k in range(len(pitches))], 1)
@@ -132,7 +132,7 @@ def drums(renderers: Renderers) -> dict[str, Any]:
 
 
 def brightness(renderers: Renderers) -> dict[str, float | None]:
-    """Power above 8 kHz against the reference's, dB; None where the instrument's band ends there."""
+    """Power above 8 kHz over the reference's, in dB; None if the instrument's band ends there."""
     if renderers.instrument.format.high_hz <= HIGH_HZ:
         return dict.fromkeys(BRIGHT)
     found: dict[str, float | None] = {}
@@ -150,7 +150,7 @@ def _level_db(audio: Audio) -> float:
 
 
 def _passes(audio: Audio, share: float) -> float:
-    """The first sample whose magnitude is above a share of the peak; NaN in silence."""
+    """The first sample whose magnitude passes a share of the peak; NaN in silence."""
     magnitude = np.abs(audio)
     return float(np.argmax(magnitude > share * magnitude.max())) if magnitude.max() > 1e-4 else float("nan")
 
@@ -176,7 +176,7 @@ def _activation(spectrum: NDArray[np.float64], templates: NDArray[np.float64]) -
 
 
 def _onsets(activation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Seconds of the peaks of the activation's rise that reach a sixth of the largest."""
+    """Times in seconds of the peaks of the activation's rise that reach a sixth of the largest."""
     rise = np.maximum(np.diff(activation, prepend=0), 0)
     peaks, _ = find_peaks(rise, height=max(rise.max(), 1e-9) / 6, distance=4)
     return np.asarray(peaks / 100.0)

@@ -1,4 +1,4 @@
-"""Note F1: what a transcription network (basic-pitch) hears in the audio, against the notes that were played."""
+"""Note F1: the notes that a transcription network (basic-pitch) finds in audio, compared with those that were played."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ ONSET_TOLERANCE_S = 0.05
 
 @lru_cache
 def _model() -> Any:
-    logging.getLogger().addFilter(lambda record: "install" not in record.getMessage())  # basic-pitch lists every back end it lacks
+    logging.getLogger().addFilter(
+        lambda record: "install" not in record.getMessage()
+    )  # basic-pitch logs every back end that is not installed
     import basic_pitch
     from basic_pitch.inference import Model
 
@@ -31,7 +33,7 @@ def _model() -> Any:
 
 
 def transcribe(audio: NDArray[np.float32], rate_hz: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Notes heard: intervals (N, 2) in seconds and pitches (N,) in Hz."""
+    """The notes that the network finds: intervals (N, 2) in seconds and pitches (N,) in Hz."""
     from basic_pitch.inference import predict
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -42,7 +44,7 @@ def transcribe(audio: NDArray[np.float32], rate_hz: int) -> tuple[NDArray[np.flo
 
 
 def played(performance: Performance, until_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The pitched notes of a performance that begin before ``until_s``, as :func:`transcribe` gives them."""
+    """The pitched notes of a performance that begin before ``until_s``: intervals (N, 2) in seconds and pitches (N,) in Hz."""
     return _arrays(
         [
             (n.onset_s, max(n.onset_s + 0.02, min(n.offset_s, until_s)), n.pitch)

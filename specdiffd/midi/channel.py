@@ -14,7 +14,7 @@ NO_PARAMETER = (127, 127)  # RPN null: data entry goes nowhere
 
 @dataclass(slots=True)
 class Channel:
-    """One channel. The defaults are what a reset makes of it."""
+    """One channel. The defaults are its state after power-up and after a reset."""
 
     program: int = 0
     values: dict[int, int] = field(default_factory=lambda: dict(DEFAULTS))  # of the controllers in the table, by number
@@ -22,9 +22,9 @@ class Channel:
     bend_range_semitones: float = 2.0
     tuning_semitones: float = 0.0
     transposition_semitones: int = 0
-    parameter: tuple[int, int] | None = None  # registered, that data entry goes to
-    selected: tuple[int, int] = NO_PARAMETER  # as the last controllers 101 and 100 said
-    data: tuple[int, int] = (0, 0)  # entered since then: controllers 6 and 38, in either order
+    parameter: tuple[int, int] | None = None  # the registered parameter that data entry goes to
+    selected: tuple[int, int] = NO_PARAMETER  # the last values of controllers 101 and 100
+    data: tuple[int, int] = (0, 0)  # the values of controllers 6 and 38 since the selection
     held: dict[int, Note] = field(default_factory=dict)  # key down
     sustained: dict[int, Note] = field(default_factory=dict)  # key up, pedal down
 
@@ -35,12 +35,18 @@ class Channel:
 
     @property
     def pitch_semitones(self) -> float:
-        """By how much notes are off their keys."""
+        """How far notes are from the pitch of their keys: bend, tuning and transposition."""
         bent = (self.bend - CENTRE) / CENTRE * self.bend_range_semitones
         return bent + self.tuning_semitones + self.transposition_semitones
 
+    def release(self, note: Note) -> None:
+        """Its key and the pedal no longer hold a note."""
+        for notes in (self.held, self.sustained):
+            if notes.get(note.pitch) is note:
+                del notes[note.pitch]
+
     def select(self, control: int, value: int) -> None:
-        """Controllers 100 and 101 choose a registered parameter; 98 and 99, which choose another kind, end that."""
+        """Select a registered parameter (controllers 100 and 101); 98 and 99 select a non-registered one, which takes no data here."""
         self.data = (0, 0)
         if control in (NRPN_FINE, NRPN):
             self.parameter = None
@@ -49,7 +55,7 @@ class Channel:
         self.parameter = self.selected
 
     def enter(self, control: int, value: int) -> None:
-        """Data entry (controllers 6 and 38) for the parameter that is chosen."""
+        """Enter data (controllers 6 and 38) for the selected parameter."""
         self.data = (value, self.data[1]) if control == DATA else (self.data[0], value)
         coarse, fine = self.data
         if self.parameter == BEND_RANGE:
@@ -60,6 +66,6 @@ class Channel:
             self.transposition_semitones = coarse - 64
 
     def reset_controllers(self) -> None:
-        """Controller 121 as RP-015 has it: volume, reverberation, program, bend range and tuning stay."""
+        """Reset all controllers (121) as RP-015 defines it: volume, reverberation, program, bend range and tuning stay."""
         self.bend, self.parameter, self.selected = CENTRE, None, NO_PARAMETER
         self.values |= {row.number: row.default for row in CONTROLLERS.values() if row.reset}

@@ -1,4 +1,4 @@
-"""MIDI files to events: what a port would have received, had somebody played the file into it."""
+"""MIDI files to events: the same events that a port receives if somebody plays the file into it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from specdiffd.midi.mend import Mended, mend
 from specdiffd.midi.messages import channel_message
 from specdiffd.midi.track import Damage
 
-LONGEST_S = 12 * 3600.0  # a song that is longer has a damaged time: its audio would fill 4 GB
-MOST_BYTES = 64 << 20  # a hundred times the largest songs there are; what never ends is no file
+LONGEST_S = 12 * 3600.0  # a longer song has damaged times; its audio would fill 4 GB
+MOST_BYTES = 64 << 20  # a hundred times the largest songs; without a limit, a pipe that never ends would fill the memory
 NAMED_DAMAGES = 10
 DEFAULT_TEMPO_US = 500_000  # a quarter note, before the first tempo event
 
 
 class Song(NamedTuple):
-    """A file's events, in the order in which they act, and how long it lasts: until its last event, of whatever kind.
+    """A file's events in the order in which they act, and its length: until its last event of any kind.
 
-    Whatever is still held or in the pedal is let go at the end.
+    The last events let go of all notes and pedals.
     """
 
     events: list[Event]
@@ -46,8 +46,8 @@ def read_song(path: Path, strict: bool = False) -> Song:
     """The events of a MIDI file of any format; the sequences of format 2 one after the other.
 
     Args:
-        path: a file, or something that can be read to its end.
-        strict: refuse what is mended, and named in the warnings, otherwise.
+        path: a file or a pipe.
+        strict: refuse a damaged file. Without it damage is mended, and named in the warnings.
 
     Raises:
         MidiFileError: it cannot be read or played; the text names file, track, byte and cause.
@@ -74,7 +74,7 @@ def read_tracks(path: Path) -> list[list[tuple[float, mido.Message]]]:
     """The messages of each track with their times in seconds.
 
     Raises:
-        MidiFileError: as :func:`read_song`.
+        MidiFileError: the file cannot be read; the text names file, track, byte and cause.
     """
     file = mido.MidiFile(file=io.BytesIO(mended(path).data))
     tracks = [_track(track) for track in file.tracks]
@@ -83,10 +83,10 @@ def read_tracks(path: Path) -> list[list[tuple[float, mido.Message]]]:
 
 
 def mended(path: Path, strict: bool = False) -> Mended:
-    """A file's bytes with nothing wrong in them, and what was.
+    """A file's bytes without errors, and the errors that they had.
 
     Raises:
-        MidiFileError: it cannot be read, or mended, or is ``strict``ly to be refused.
+        MidiFileError: it cannot be read or mended, or it is damaged and ``strict`` refuses that.
     """
     try:
         found = mend(_content(path))
@@ -100,14 +100,18 @@ def mended(path: Path, strict: bool = False) -> Mended:
 
 
 def damage_texts(path: Path, damages: Sequence[Damage]) -> list[str]:
-    """The first damages as lines, and how many more there are."""
+    """The first ``NAMED_DAMAGES`` as lines, and how many more there are."""
     texts = [f"{path}: {damage}" for damage in damages[:NAMED_DAMAGES]]
     more = len(damages) - len(texts)
     return [*texts, f"{path}: {more} more places"] if more else texts
 
 
 def _content(path: Path) -> bytes:
-    """What a file or pipe holds, no more than ``MOST_BYTES``."""
+    """The content of a file or pipe.
+
+    Raises:
+        MidiFileError: a folder, or more than ``MOST_BYTES``.
+    """
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise MidiFileError("a folder, expected a MIDI file")
@@ -121,7 +125,7 @@ def _content(path: Path) -> bytes:
 
 
 class TickClock:
-    """When ticks are: the tempo events of all tracks together, in seconds. In whole numbers, so that nothing is rounded on the way."""
+    """Turns ticks into seconds by the tempo events of all tracks. It counts in integers, so that rounding errors do not add up."""
 
     def __init__(self, tracks: Iterable[Track], ticks_per_beat: int) -> None:
         tempi = [(tick, m.tempo) for track in tracks for tick, m in track.messages if m.type == "set_tempo"]
@@ -147,7 +151,7 @@ def _track(messages: mido.MidiTrack) -> Track:
 
 
 def _events(tracks: Sequence[Track], clock: TickClock, start_s: float, end_s: float) -> list[Event]:
-    """One sequence's events: at one tick in the order of the tracks, within a track in its own."""
+    """One sequence's events in order of time. Events of the same tick keep the order of the tracks, and within a track their own."""
     rows = []
     for track in tracks:
         port = 0
@@ -163,6 +167,6 @@ def _events(tracks: Sequence[Track], clock: TickClock, start_s: float, end_s: fl
 
 
 def _released(events: Iterable[Event], end_s: float) -> list[Event]:
-    """What lets go of all that the events may have left."""
+    """Events that let go of all notes and pedals that the others may have left."""
     channels = sorted({(e.port, e.status & 0x0F) for e in events if e.kind == NOTE_ON})
     return [Event(end_s, CONTROL | channel, control, 0, port) for port, channel in channels for control in (SUSTAIN, ALL_NOTES_OFF)]

@@ -1,4 +1,4 @@
-"""MIDI files as they should be: what is wrong in one is named, and mended where it still can be played (Standard MIDI Files 1.0)."""
+"""Mends damaged MIDI files: each error is named, and mended if the file can still be played (Standard MIDI Files 1.0)."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import NamedTuple
 from specdiffd.base.errors import MidiFileError
 from specdiffd.midi.track import META, TEMPO, Damage, Track, meta, quantity
 
-FRAME_RATES = {24: (24, 1.0), 25: (25, 1.0), 29: (30, 1.001), 30: (30, 1.0)}  # of SMPTE: frames in so many seconds
+FRAME_RATES = {24: (24, 1.0), 25: (25, 1.0), 29: (30, 1.001), 30: (30, 1.0)}  # of SMPTE: frames, and the seconds that they take
 
 
 class Mended(NamedTuple):
-    """A file in which nothing is wrong any more, and what was."""
+    """A file without errors, and the errors that it had."""
 
     data: bytes
     damages: list[Damage]
 
 
 def mend(data: bytes) -> Mended:
-    """A MIDI file, also in a RIFF wrapper, without what is wrong in it.
+    """Mend a MIDI file, which may have a RIFF wrapper.
 
-    Wrong meta events that do not matter to the sound, unknown chunks and system messages are left out, data bytes clipped to 0x7f,
-    running status goes on after other events, escapes become the messages that they hold, SMPTE time becomes beats of a second,
-    tracks that are cut off end there.
+    Unknown chunks, system messages and wrong meta events that do not matter to the sound are left out. Data bytes are clipped to 0x7f.
+    Running status continues after other events. Escapes become the messages that they hold. SMPTE time becomes beats of one second.
+    A track that is cut off ends there.
 
     Raises:
         MidiFileError: it cannot be played; the text names track, byte and cause.
@@ -73,7 +73,7 @@ def _header(data: bytes, start: int, end: int) -> tuple[int, int, int, int]:
 
 
 def _ticks_per_beat(data: bytes, start: int, division: int) -> tuple[int, int | None]:
-    """Ticks in a beat, and, where the file's time is that of SMPTE frames, how many microseconds each beat has."""
+    """Ticks per beat; and microseconds per beat if the file counts SMPTE frames, else None."""
     if not division & 0x8000:
         if division == 0:
             raise MidiFileError(str(Damage(None, start + 12, "0 ticks per quarter note")))
@@ -105,7 +105,7 @@ def _tracks(data: bytes, at: int, end: int, damages: list[Damage]) -> Iterator[T
 
 
 def _encoded(events: Iterator[tuple[int, bytes]], second: int | None, first: bool) -> Iterator[bytes]:
-    """Events as a track's bytes; in SMPTE time no tempo counts but the first track's, which is that of seconds."""
+    """Events as a track's bytes. In SMPTE time the first track sets the tempo of one beat per ``second``, and all tempo events are left out."""
     waiting = 0
     if second is not None and first:
         yield b"\0" + meta(TEMPO, second.to_bytes(3, "big"))

@@ -1,4 +1,4 @@
-"""Which MIDI messages an instrument has a use for, whether they come from a port or from a file."""
+"""Which MIDI messages reach an instrument, from a port or from a file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from specdiffd.base.messages import SYSEX, SYSTEM_RESET
 
-# General MIDI 1 and 2 on, and off, for any device; GS reset and SC-88 mode set, and XG on and all parameters reset, for any device.
-# All of them mean "as after power-up". The checksum of Roland's messages is not looked at: other synthesizers do not, either.
+# System exclusive messages that reset everything to its state after power-up, for any device number: General MIDI 1 and 2 on and off, GS
+# reset, SC-88 mode set, XG on, XG all parameters reset. The checksum of Roland's messages is ignored, as in other synthesizers.
 _RESET = re.compile(
     rb"\xf0(?:\x7e[\0-\x7f]\x09[\x01-\x03]|\x41[\0-\x7f]\x42\x12(?:\x40\0\x7f\0|\0\0\x7f[\0\x01])[\0-\x7f]|\x43[\x10-\x1f]\x4c\0\0[\x7e\x7f]\0)\xf7",
     re.DOTALL,
@@ -16,7 +16,7 @@ _RESET = re.compile(
 
 
 def channel_message(message: Sequence[int]) -> tuple[int, int, int] | None:
-    """Status and two data bytes of a whole message; None: an instrument has no use for it (clock, most system messages).
+    """Status and two data bytes of a whole message; None if no instrument uses it (clock, most system messages).
 
     Every reset becomes the one byte 0xFF.
     """

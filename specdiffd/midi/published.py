@@ -1,6 +1,6 @@
 """MIDI files as the public code of Spectrogram Diffusion reads them: by note-seq, whose import takes about a second.
 
-For published checkpoints alone, whose tokens are those of that code. What it does not know is not known here either: tempo events
+Only published checkpoints need this, since their tokens are those of that code. What note-seq ignores is ignored here too: tempo events
 outside the first track, channels that share a track, bend range, the controllers 120 to 123.
 """
 
@@ -17,12 +17,11 @@ import mido
 
 from specdiffd.base.errors import MidiFileError
 from specdiffd.base.events import Controllers, Curve, Note, Performance
-from specdiffd.base.messages import CONTROLLERS, CURVES, DEFAULTS
+from specdiffd.base.messages import CONTROLLERS, CURVES, CUT_BY, DEFAULTS
 from specdiffd.midi.file import mended, read_song
-from specdiffd.midi.score import CUT_BY
 
 BEND_RANGE_SEMITONES = 2.0
-MOST_TICKS = 10_000_000  # pretty_midi has an array of them, and takes more for damage
+MOST_TICKS = 10_000_000  # pretty_midi makes an array of them, and refuses files with more as damaged
 
 
 def published_performance(path: Path, strict: bool = False) -> Performance:
@@ -33,7 +32,7 @@ def published_performance(path: Path, strict: bool = False) -> Performance:
     Raises:
         MidiFileError: it cannot be read.
     """
-    read_song(path, strict)  # a file that is too long is refused before anything is built
+    read_song(path, strict)  # refuses a file that is too long before note-seq reads it
     sequence = _read(path)
     notes = [Note(n.start_time, n.pitch, n.velocity, n.program, n.instrument, n.is_drum, n.end_time) for n in sequence.notes]
     notes.sort(key=lambda n: (n.onset_s, n.is_drum, n.program, n.pitch))
@@ -42,7 +41,7 @@ def published_performance(path: Path, strict: bool = False) -> Performance:
 
 
 def _choke_drums(notes: Sequence[Note]) -> None:
-    """Let each drum of an exclusive group cut the earlier ones of its group off; ``notes`` in order of onset."""
+    """Let each drum of an exclusive group cut off the earlier ones of its group; ``notes`` in order of onset."""
     last: dict[tuple[int, int], Note] = {}
     for note in notes:
         for pitch in CUT_BY.get(note.pitch, ()) if note.is_drum else ():
@@ -65,12 +64,12 @@ def _read(path: Path) -> Any:
 
         try:
             return note_seq.apply_sustain_control_changes(note_seq.midi_to_note_sequence(_closed(song, lengths)))
-        except Exception as error:  # pretty_midi and note-seq raise whatever they stumble over
+        except Exception as error:  # pretty_midi and note-seq raise errors of many types
             raise MidiFileError(f"{path}: note-seq, which reads for published instruments, cannot read it") from error
 
 
 def _closed(song: mido.MidiFile, lengths: list[int]) -> bytes:
-    """The song with notes that are never let go, which note-seq leaves out, ending with it."""
+    """The song as a file in which all notes end: note-seq leaves out those that do not. The missing note-offs come at the song's end."""
     for track, length in zip(song.tracks, lengths, strict=True):
         held: dict[tuple[int, int], bool] = {}
         for message in track:
@@ -78,7 +77,7 @@ def _closed(song: mido.MidiFile, lengths: list[int]) -> bytes:
                 held[message.channel, message.note] = message.type == "note_on" and message.velocity > 0
         still = [key for key, down in held.items() if down]
         if still:
-            rest = max(lengths) - length + track.pop().time  # of the end of the track, which every mended one has
+            rest = max(lengths) - length + track.pop().time  # the last message of a mended track is its end
             track += [mido.Message("note_off", channel=c, note=p, time=0 if k else rest) for k, (c, p) in enumerate(still)]
     file = io.BytesIO()
     song.save(file=file)

@@ -24,19 +24,19 @@ META_LENGTHS = {
     TIME_SIGNATURE: (4,),
     KEY_SIGNATURE: (2,),
 }
-# What a meta event of the right length must hold besides, and what to say if it does not.
+# For meta events whose values can be wrong: a test of the value, and the reason given if it fails.
 META_VALUES: dict[int, tuple[Callable[[bytes], bool], str]] = {
     TEMPO: (lambda v: any(v), "a tempo of 0 microseconds"),
     SMPTE_OFFSET: (lambda v: v[0] >> 5 < 4, "an SMPTE offset of an unknown frame rate"),
     TIME_SIGNATURE: (lambda v: v[0] > 0 and v[1] < 8, "a time signature that is none"),
     KEY_SIGNATURE: (lambda v: (v[0] < 8 or v[0] > 248) and v[1] < 2, "a key signature that is none"),
 }
-MOST_BYTES = 1_000_000  # of a meta or system exclusive event: mido reads no more
-MOST_TICKS = 1 << 40  # of a track: its times are exact in a float
+MOST_BYTES = 1_000_000  # of a meta or system exclusive event: mido refuses longer ones
+MOST_TICKS = 1 << 40  # of a track, so that times in ticks are exact as floats
 
 
 class Damage(NamedTuple):
-    """One thing that is wrong."""
+    """One error in a file."""
 
     track: int | None  # counted from 1; None: the header
     byte: int  # offset in the file
@@ -51,16 +51,16 @@ class Track:
 
     def __init__(self, data: bytes, at: int, end: int, track: int, damages: list[Damage]) -> None:
         self._data, self._at, self._end, self._track, self._damages = data, at, end, track, damages
-        self._running = 0  # status
-        self._interrupted = False  # by an event that ends running status
-        self._sysex: bytes | None = None  # which goes on in the next event
-        self._begin = at  # of the event in hand
+        self._running = 0  # the running status; 0: none
+        self._interrupted = False  # whether a system or meta event came since, which ends running status
+        self._sysex: bytes | None = None  # the beginning of a message that goes on in a later event
+        self._begin = at  # where the present event begins
 
     def events(self) -> Iterator[tuple[int, bytes]]:
-        """(ticks since the one before, bytes with their status), the end of the track last.
+        """Pairs of the ticks since the previous event and the event's bytes with their status; the end of the track comes last.
 
         Raises:
-            MidiFileError: what follows has no meaning.
+            MidiFileError: the bytes that follow cannot be told apart into events.
         """
         waiting = ticks = 0
         while self._at < self._end:
@@ -81,7 +81,7 @@ class Track:
         yield waiting, meta(END_OF_TRACK, b"")
 
     def _event(self) -> list[bytes] | None:
-        """The next event as what it should be, in no or more pieces; None: it is the last."""
+        """The next event, mended: a list of none, one or more events; None at the end of the track."""
         status = self._data[self._at]
         if status >= 0x80:
             self._at += 1
@@ -136,7 +136,7 @@ class Track:
         return []
 
     def _sysex_event(self, status: int) -> list[bytes] | None:
-        """A whole message; or the first piece of one, or the next, or an escape, which holds messages of any kind."""
+        """A whole message, or a piece of one, or an escape, which holds messages of any kind."""
         value = self._take_counted()
         if value is None:
             return None
@@ -162,7 +162,7 @@ class Track:
         return self._data[self._at - count : self._at]
 
     def _take_counted(self) -> bytes | None:
-        """What a meta or system exclusive event holds."""
+        """The content of a meta or system exclusive event, behind its length; None where the track ends before."""
         size = self._variable_length("a length")
         return None if size is None else self._take(size)
 
@@ -187,7 +187,7 @@ class Track:
 
 
 def _messages(data: bytes) -> list[bytes]:
-    """The channel messages in bytes as a cable carries them; others have no place in a file's track."""
+    """The channel messages among bytes as a MIDI cable carries them; no other messages may stand in a track."""
     tokenizer = Tokenizer(data)
     return [bytes(message) for message in tokenizer if 0x80 <= message[0] < SYSEX]
 

@@ -20,7 +20,8 @@ from typing import Any
 
 from specdiffd.base.events import Event
 from specdiffd.base.instrument import Instrument
-from specdiffd.midi.score import KEPT_NOTES, Score
+from specdiffd.midi.score import Score
+from specdiffd.midi.voices import KEPT_NOTES
 from specdiffd.player import policy, ringing
 from specdiffd.player.forecast import Forecast
 from specdiffd.player.policy import Moment, Pace

@@ -1,1 +1,1 @@
-"""What the instrument is measured against and learns from: FluidSynth, and generated music."""
+"""The reference synthesizer, FluidSynth, and music to render with it: for training and evaluation."""

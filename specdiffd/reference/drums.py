@@ -1,4 +1,4 @@
-"""Drum parts at random."""
+"""Random drum parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from specdiffd.reference.parts import KIT, Rng, note
 
 
 def drum_hits(rng: Rng, duration_s: float) -> list[Event]:
-    """Strokes on the whole kit, at random."""
+    """Random strokes on the whole kit."""
     events: list[Event] = []
     t, rate = 0.0, float(rng.uniform(1.5, 8))
     while t < duration_s:

@@ -1,4 +1,4 @@
-"""Events to audio by FluidSynth, dry: the reference that the built-in instrument learns from."""
+"""FluidSynth without effects: the reference that the built-in instrument learns from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fluidsynth
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from specdiffd.base.errors import DeviceError
@@ -18,10 +19,11 @@ SOUNDFONTS = {
     "fluid": Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
     "musescore": Path("/usr/share/sounds/sf3/MuseScore_General.sf3"),
 }
-REFERENCE_GAIN = 0.2  # FluidSynth's own default: the built-in instrument is as loud as FluidSynth out of the box
+REFERENCE_GAIN = 0.2  # FluidSynth's default, so that the built-in instrument is as loud as FluidSynth out of the box
+RENDER_RATE_HZ = 48000  # a lower rate would lose what the full-band format has, up to 20 kHz
 DRUM_BANK = 128
 
-# pyfluidsynth only offers 16-bit output, too coarse for quiet notes at this gain.
+# pyfluidsynth offers only 16-bit output, which is too coarse for quiet notes at this gain.
 _write_float = fluidsynth.cfunc(
     "fluid_synth_write_float",
     ctypes.c_int,
@@ -43,7 +45,7 @@ class FluidRenderer:
         DeviceError: the soundfont is not installed or cannot be read.
     """
 
-    def __init__(self, soundfont: str = "fluid", sample_rate_hz: int = 48000) -> None:
+    def __init__(self, soundfont: str = "fluid", sample_rate_hz: int = RENDER_RATE_HZ) -> None:
         path = SOUNDFONTS.get(soundfont, Path(soundfont))
         if not path.exists():
             raise DeviceError(f"soundfont {path} not found: apt-get install fluid-soundfont-gm musescore-general-soundfont-small")
@@ -55,7 +57,7 @@ class FluidRenderer:
             raise DeviceError(f"FluidSynth cannot read {path}")
 
     def render(self, events: Sequence[Event], duration_s: float) -> NDArray[np.float32]:
-        """Mono audio of ``duration_s``, (samples,): the mean of both channels. Events act at FluidSynth's block of 64 samples."""
+        """Mono audio of ``duration_s``, (samples,): the mean of both channels. FluidSynth applies events at its blocks of 64 samples."""
         self._reset()
         total = round(duration_s * self.sample_rate_hz)
         left, right = np.zeros(total, np.float32), np.zeros(total, np.float32)
@@ -68,13 +70,17 @@ class FluidRenderer:
         self._write(left, right, at, total)
         return (left + right) * np.float32(0.5)
 
+    def render_at(self, rate_hz: int, events: Sequence[Event], duration_s: float) -> NDArray[np.float32]:
+        """As :meth:`render`, resampled to ``rate_hz``."""
+        audio = self.render(events, duration_s)
+        return np.asarray(soxr.resample(audio, self.sample_rate_hz, rate_hz, quality="HQ"), np.float32)
+
     def _reset(self) -> None:
-        self._synth.all_sounds_off(-1)  # of all channels, with the next samples; a reset alone leaves what is ringing
+        self._synth.all_sounds_off(-1)  # takes effect with the next samples; without it a reset leaves notes ringing
         self._flush()
         self._synth.system_reset()
         for channel in range(CHANNELS):
             self._synth.program_select(channel, self._font, DRUM_BANK if channel == DRUM_CHANNEL else 0, 0)
-
         self._flush()
 
     def _flush(self) -> None:
@@ -92,7 +98,7 @@ class FluidRenderer:
         elif kind in (NOTE_ON, NOTE_OFF):
             synth.noteoff(channel, event.data1)
         elif kind == PROGRAM:
-            if channel == DRUM_CHANNEL:  # other kits are not learned: the standard kit plays for all
+            if channel == DRUM_CHANNEL:  # the instrument learns the standard kit alone, so it plays for all programs
                 return
             synth.program_select(channel, self._font, 0, event.data1)
         elif kind == CONTROL:

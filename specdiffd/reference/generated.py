@@ -1,4 +1,4 @@
-"""Music that covers what songs do not: every program and pitch, all velocities, single and long notes, fast repeats."""
+"""Generated music, for what songs do not cover: every program and pitch, all velocities, single and long notes, fast repeats."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def generated_piece(rng: Rng, duration_s: float) -> list[Event]:
 
 
 def _lines(rng: Rng, channel: int, duration_s: float) -> list[Event]:
-    """A melodic line of one kind of note lengths."""
+    """A melodic line whose notes have related lengths."""
     events: list[Event] = []
     t, pitch, velocity = float(rng.uniform(0, 1)), int(rng.integers(36, 92)), velocities(rng)
     beat, legato = float(np.exp(rng.uniform(np.log(0.08), np.log(1.2)))), float(rng.uniform(0.2, 1.2))

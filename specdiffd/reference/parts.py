@@ -1,4 +1,4 @@
-"""What all generated music is made of: notes, programs, controllers of a channel."""
+"""Building blocks of generated music: notes, programs, controllers of a channel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from specdiffd.base.events import Event
 from specdiffd.base.messages import BEND, CONTROL, DRUM_CHANNEL, NOTE_OFF, NOTE_ON, PROGRAM
 
 Rng = np.random.Generator
-# What people actually play: half of all parts are drawn from these, the others from all 128 programs.
+# The programs that people play most. Half of all parts are drawn from these, the rest from all 128 programs.
 COMMON_PROGRAMS = (
     *(0, 0, 0, 1, 4, 5, 16, 19),  # pianos and organs
     *(24, 25, 26, 27, 29, 30, 32, 33, 38),  # guitars and basses
@@ -27,8 +27,8 @@ def random_program(rng: Rng) -> int:
 
 
 def order(event: Event) -> tuple[float, int]:
-    """Sort key of events."""
-    return event.time_s, event.kind == NOTE_ON  # offs and controllers before the note they share a moment with
+    """Sort key of events: by time, and at one moment note-offs and controllers before note-ons."""
+    return event.time_s, event.kind == NOTE_ON
 
 
 def note(channel: int, onset_s: float, length_s: float, pitch: int, velocity: float) -> list[Event]:
@@ -41,7 +41,7 @@ def note(channel: int, onset_s: float, length_s: float, pitch: int, velocity: fl
 
 
 def melodic_channels(rng: Rng) -> list[int]:
-    """All channels but the drums', in random order."""
+    """All channels except the drum channel, in random order."""
     return [int(c) for c in rng.permutation([c for c in range(16) if c != DRUM_CHANNEL])]
 
 
@@ -77,6 +77,6 @@ def _wander(rng: Rng, duration_s: float, event: Callable[[float, float], Event])
 
 
 def velocities(rng: Rng) -> Callable[[], float]:
-    """Draws the velocities of one part: around a level of its own, 5 to 127."""
+    """A function that draws velocities, 5 to 127, around a level that is drawn once for the part."""
     centre, spread = rng.uniform(30, 115), rng.uniform(2, 30)
     return lambda: float(np.clip(rng.normal(centre, spread), 5, 127))

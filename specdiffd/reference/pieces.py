@@ -1,4 +1,4 @@
-"""Pieces to learn from, made at random."""
+"""Random pieces to learn from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from specdiffd.reference.songs import song_piece
 
 
 def random_piece(rng: Rng, songs: Sequence[Path], duration_s: float) -> list[Event]:
-    """One piece: a re-orchestrated song half of the time (when there are songs), else generated music."""
+    """A re-orchestrated song half of the time (if there are songs), else generated music."""
     if songs and rng.random() < 0.5:
         return song_piece(rng, songs[int(rng.integers(len(songs)))], duration_s)
     return generated_piece(rng, duration_s)
 
 
 def solo_piece(rng: Rng, songs: Sequence[Path], duration_s: float) -> list[Event]:
-    """One program, any of them, or the kit: note after note over the whole keyboard, each left to ring out for a moment."""
+    """Single notes of one random program, or strokes of the drum kit, one after the other over the whole keyboard with short pauses."""
     drums = rng.random() < 0.08
     channel, keys = (DRUM_CHANNEL, KIT) if drums else (0, range(21, 109))
     events = [Event(0.0, PROGRAM | channel, 0 if drums else int(rng.integers(128)))]

@@ -14,7 +14,7 @@ from specdiffd.reference.parts import Rng, melodic_channels, note, order, set_up
 
 
 def song_piece(rng: Rng, path: Path, duration_s: float) -> list[Event]:
-    """A stretch of the song at ``path``, its tracks given other programs, keys, tempi and velocities, maybe with drums."""
+    """A random stretch of a song with other programs, key, tempo and velocities; half of the time with drums."""
     tracks = tracks_of(path)
     tempo = float(np.exp(rng.uniform(np.log(0.7), np.log(1.5))))
     transpose = int(rng.integers(-6, 7))

@@ -1,4 +1,4 @@
-"""Finished runs to a checkpoint in the hub layout."""
+"""Writes finished runs as a checkpoint in the hub layout."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from specdiffd.instruments.layout import (
 )
 from specdiffd.train.loop import STATE, read_state
 
-TABLES = ("colours.weight", "dynamics.weight", "unrest.weight", "memory.weight", "key.weight")  # of the prior, most of what it weighs
+TABLES = ("colours.weight", "dynamics.weight", "unrest.weight", "memory.weight", "key.weight")  # of the prior, most of its size
 PARTS = {"prior": (PRIOR,), "decoder": (NOTES_ENCODER, CONTEXT_ENCODER, DECODER), "vocoder": (VOCODER,)}
 
 
 def export(out: Path, fmt: MelFormat, sources: Mapping[str, Path], name: str) -> None:
-    """Write the averaged weights as one instrument: float16, what is of single keys and the decoder's matrices in eight bits.
+    """Write the averaged weights as one instrument: float16; the prior's tables and the decoder's matrices in eight bits.
 
     Args:
         sources: for each of ``PARTS`` its run, or a checkpoint to copy its components from.
@@ -56,7 +56,7 @@ def export_part(out: Path, part: str, source: Path) -> None:
         return
     run = read_state(source / STATE)
     config, weights = run["config"], run["average"]
-    if part == "prior":  # a part in sixteen of what they say is not heard
+    if part == "prior":  # float8 rounds a gain by a sixteenth at most, which nobody hears
         weights = weights | {name: weights[name].to(torch.float8_e4m3fn) for name in TABLES}
     if part != "decoder":
         save_component(out / components[0], config, weights)
@@ -66,8 +66,8 @@ def export_part(out: Path, part: str, source: Path) -> None:
         CONTEXT_ENCODER: config["encoder"],
         DECODER: config["decoder"],
     }
-    for name, own in configs.items():
-        save_component(out / name, own, _under(weights, name), whole_numbers=True)
+    for name, component_config in configs.items():
+        save_component(out / name, component_config, _under(weights, name), whole_numbers=True)
 
 
 def _under(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -1,52 +1,56 @@
-"""What every training run shares: time budget, averaged weights, resumable checkpoints, a log of the losses."""
+"""What every training run shares: time budget, initial and averaged weights, resumable state, a log of the losses."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from specdiffd.backends.precision import bfloat16_is_faster
 from specdiffd.base.errors import Interrupted, SpecdiffdError
+from specdiffd.base.signals import stop_on_signals
+from specdiffd.instruments.checkpoint import read_weights
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=nn.Module)
 SAVE_EVERY_S = 120.0
 LOG_EVERY_STEPS = 50
 STATE = "state.pt"
-AVERAGE_DECAY = 0.999
+AVERAGE_DECAY = 0.999  # a step, of the moving average of the weights
+WARM_UP_STEPS = 200
+LONGEST_STEP_S = 30.0  # counted: a process that is stopped (SIGSTOP) does not use up its budget
 
 
 class Run:
     """Iterates over steps until the minutes are used; saves on the way, at the end, and on SIGTERM or SIGINT.
 
-    Each step's learning rates are the optimizers' own times the decay.
+    In each step an optimizer's learning rate is the one that it was made with, times the decay.
 
     Args:
-        out: directory for ``state.pt`` (everything needed to go on) and ``log.jsonl``.
+        out: folder for ``state.pt``, which holds all that is needed to go on, and ``log.jsonl``.
         model: the network that is trained; its exponential moving average is what gets exported.
-        others: optimizers and helper networks by name.
-        minutes: budget of the whole run, over all its sessions. A larger one on resuming continues it.
+        helpers: optimizers and other networks, by name; their state is kept too.
+        minutes: budget of the whole run, over all its sessions. A finished run goes on if it is resumed with more.
         config: stored beside the weights.
 
     Raises:
-        Interrupted: by the signal, after the state has been saved.
+        Interrupted: by the signal, after the state has been saved; raised by the iteration.
     """
 
-    def __init__(self, out: Path, model: nn.Module, others: Mapping[str, Any], minutes: float, config: Mapping[str, Any]) -> None:
-        self._path, self._model, self._others = out / STATE, model, dict(others)
+    def __init__(self, out: Path, model: nn.Module, helpers: Mapping[str, Any], minutes: float, config: Mapping[str, Any]) -> None:
+        self._path, self._model, self._helpers = out / STATE, model, dict(helpers)
         self._budget_s, self._config = minutes * 60, dict(config)
         self._log_path = out / "log.jsonl"
         self.step, self._used_s = 0, 0.0
         self._sums: dict[str, float] = {}
-        self._sum_steps, self._stop = 0, False
+        self._sum_steps = 0
         out.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             self._load()
@@ -63,32 +67,33 @@ class Run:
     @property
     def decay(self) -> float:
         """Learning rate factor: a short warm-up, then a half cosine down to 2 %."""
-        warm = min(1.0, (self.step + 1) / 200)
-        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        warm_up = min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        return warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
 
     def __iter__(self) -> Iterator[int]:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        stop = stop_on_signals()
         saved = time.monotonic()
-        while self.progress < 1.0 and not self._stop:
+        while self.progress < 1.0 and not stop.is_set():
             started = time.monotonic()
-            for thing in self._others.values():
-                if isinstance(thing, torch.optim.Optimizer):
-                    for group in thing.param_groups:
-                        group["lr"] = thing.defaults["lr"] * self.decay
+            self._set_learning_rates()
             yield self.step
             self.step += 1
             self._update_average()
-            # A stopped process (SIGSTOP) does not use up its budget.
-            self._used_s += min(time.monotonic() - started, 30.0)
+            self._used_s += min(time.monotonic() - started, LONGEST_STEP_S)
             if time.monotonic() - saved > SAVE_EVERY_S:
                 self.save()
                 saved = time.monotonic()
         self.save()
-        if self._stop:
+        if stop.is_set():
             raise Interrupted(
                 f"stopped at step {self.step}, {self._used_s / 60:.1f} of {self._budget_s / 60:.0f} minutes; run again to go on"
             )
+
+    def _set_learning_rates(self) -> None:
+        for helper in self._helpers.values():
+            if isinstance(helper, torch.optim.Optimizer):
+                for group in helper.param_groups:
+                    group["lr"] = helper.defaults["lr"] * self.decay
 
     def note(self, losses: Mapping[str, float]) -> None:
         """Add a step's losses to the log."""
@@ -104,25 +109,29 @@ class Run:
             self._sums, self._sum_steps = {}, 0
 
     def save(self) -> None:
-        """Write ``state.pt``, see :func:`write_state`."""
+        """Write ``state.pt``.
+
+        Raises:
+            SpecdiffdError: there is no room for it.
+        """
         state = {
             "step": self.step,
             "used_s": self._used_s,
             "config": self._config,
             "model": self._model.state_dict(),
             "average": self.average,
-            "others": {name: thing.state_dict() for name, thing in self._others.items()},
+            "others": {name: helper.state_dict() for name, helper in self._helpers.items()},
         }
         write_state(self._path, state)
 
     def _load(self) -> None:
         state = read_state(self._path)
         self.step, self._used_s = state["step"], state["used_s"]
-        self.average = {name: state["average"][name].to(own.device) for name, own in self._model.state_dict().items()}
+        self.average = {name: state["average"][name].to(value.device) for name, value in self._model.state_dict().items()}
         self._model.load_state_dict(state["model"], strict=True)
-        for name, thing in self._others.items():
+        for name, helper in self._helpers.items():
             if name in state["others"]:
-                thing.load_state_dict(state["others"][name])
+                helper.load_state_dict(state["others"][name])
         log.info("resumed at step %d, %.1f minutes used", self.step, self._used_s / 60)
 
     @torch.no_grad()
@@ -133,33 +142,30 @@ class Run:
             if average.is_floating_point():
                 average.lerp_(value.to(average), 1 - decay)
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._stop = True
-
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Save a run such that a crash at any moment leaves a whole file.
+    """Save a run. A crash at any moment leaves a whole file: this state or the one before.
 
     Raises:
-        SpecdiffdError: there is no room for it; the one before is still there.
+        SpecdiffdError: there is no room for it; the state before is still there.
     """
     partial = path.with_suffix(".partial")
     try:
         torch.save(state, partial)
         partial.replace(path)
-    except (OSError, RuntimeError) as error:  # the second of its own writer, where the disk is full
+    except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's writer
         partial.unlink(missing_ok=True)
         raise SpecdiffdError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What a run has saved, on the CPU: it may have been trained on a device that is not here."""
+    """What a run has saved, on the CPU: the device that it was trained on may not exist here."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
 def reduced_precision(device: str | torch.device) -> torch.autocast:
-    """bfloat16 where matrix products allow it and the device (``cuda:1``, say) is faster with it."""
+    """A context in which matrix products are computed in bfloat16, if the device (``cuda:1``, say) is faster with it."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16_is_faster(str(device)))
 
 
@@ -169,3 +175,13 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, most: float) -> None
     loss.backward()
     torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], most)
     optimizer.step()
+
+
+def begin(module: M, folder: Path | None) -> M:
+    """``module`` with the weights of a checkpoint's component, those of the same name and shape; as it is without a ``folder``."""
+    if folder is not None:
+        initial, stored = module.state_dict(), read_weights(folder)
+        fitting = {key: value for key, value in stored.items() if key in initial and value.shape == initial[key].shape}
+        module.load_state_dict(initial | fitting)
+        log.info("%s: %d of %d tensors begin with those of %s", type(module).__name__, len(fitting), len(initial), folder)
+    return module

@@ -17,28 +17,33 @@ PATCH, PATCH_STEP = (8, 8), (4, 4)  # frames, mel bins
 
 
 def power_loss(predicted: Tensor, target: Tensor, fmt: MelFormat) -> Tensor:
-    """Mean distance in nepers of the power of patches of :data:`PATCH` frames and mel bins, half of which overlap.
+    """Mean distance in nepers of the power of patches of :data:`PATCH` frames and mel bins, which overlap by half.
 
-    The magnitudes of two noises differ bin by bin, so the noise that fits them best in the mean square is 2 dB too soft, and one
-    that has the mean magnitude of close partials is softer still; the power of a patch is the same.
+    A loss of single bins makes noise too soft: the magnitudes of two noises differ bin by bin, and the best fit in the mean square is 2 dB
+    too soft. A noise with the mean magnitude of close partials is softer still. The power of a patch has no such error.
 
     Args:
         predicted, target: (B, samples).
     """
     bands = mel_filters(fmt).to(target)
     p, t = (F.avg_pool2d((stft(x, fmt.fft_size).abs().square() @ bands)[:, None], PATCH, PATCH_STEP) for x in (predicted, target))
-    floor = 1e-12 * (fmt.fft_size / 4) ** 2  # 120 dB below a full-scale sinusoid: of soft strings all above 8 kHz lies below 90
+    floor = 1e-12 * (fmt.fft_size / 4) ** 2  # 120 dB below a full-scale sinusoid: soft strings lie below 90 dB everywhere above 8 kHz
     return 0.5 * (torch.log(p + floor) - torch.log(t + floor)).abs().mean()
 
 
 def frequency_loss(
     frequencies_hz: Tensor, target: Tensor, centre_hz: Tensor, spread_hz: Tensor, rate_hz: int, hop: int, size: int
 ) -> Tensor:
-    """Oscillators against the instantaneous frequency of the target (phase advance over one sample, Flanagan 1966).
+    """Mean distance of oscillators from the instantaneous frequency of the target (phase advance over one sample, Flanagan 1966).
+
+    In units of ``spread_hz``, weighted by the root of the target's magnitude.
 
     Args:
-        frequencies_hz: (B, M, K), one row a subframe of ``hop`` samples.
+        frequencies_hz: (B, M, K), one row per subframe of ``hop`` samples, one column per oscillator.
         target: (B, M * hop) audio.
+        centre_hz: (K,) of each oscillator.
+        spread_hz: (K,) frequencies of the target that are farther than this from the centre do not count.
+        size: of the transform, in samples.
     """
     padded = F.pad(target, (size // 2, size // 2))
     window = torch.hann_window(size, device=target.device)
@@ -46,10 +51,10 @@ def frequency_loss(
     now, later = torch.fft.rfft(rows[..., :-1] * window), torch.fft.rfft(rows[..., 1:] * window)
     nearest = torch.round(centre_hz / rate_hz * size).long()
     now, later = now[..., nearest], later[..., nearest]
-    found_hz = torch.angle(later * now.conj()) * rate_hz / (2 * math.pi)
-    near = (found_hz - centre_hz).abs() < spread_hz
+    target_hz = torch.angle(later * now.conj()) * rate_hz / (2 * math.pi)
+    near = (target_hz - centre_hz).abs() < spread_hz
     weight = now.abs().clamp_min(1e-6).sqrt() * near
-    distance = (frequencies_hz[:, : found_hz.shape[1]] - found_hz).abs() / spread_hz
+    distance = (frequencies_hz[:, : target_hz.shape[1]] - target_hz).abs() / spread_hz
     return (distance.clamp_max(2.0) * weight).sum() / weight.sum().clamp_min(1e-6)
 
 
@@ -90,7 +95,7 @@ class Discriminators(nn.Module):
         self.each = nn.ModuleList(SpectralDiscriminator(size * scale) for size in (256, 512, 1024))
 
     def forward(self, audio: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
-        """Logits and activations of each."""
+        """Audio (B, samples) to the logits and activations of each discriminator."""
         return [d(audio) for d in self.each]
 
 

@@ -73,12 +73,12 @@ def test_every_key_is_read_by_something() -> None:
         if isinstance(node, ast.Attribute)
     }
     keys = {key for section in Config.__struct_fields__ for key in getattr(Config(), section).__struct_fields__}
-    assert keys - read <= {"curve_keys"}  # reserved, and said to be
+    assert keys - read <= {"curve_keys"}  # reserved, as its error says
 
 
 @pytest.mark.parametrize("rate_hz", [96000, 192000])
 def test_the_longest_forecast_that_is_allowed_fits(rate_hz: int) -> None:
-    """More than the timeline holds, and audio of the future would be heard instead."""
+    """With a forecast longer than the timeline, audio of the future would be heard."""
     timeline = Timeline()
     timeline.clear()
     with pytest.raises(ConfigError, match=r"forecast_s: .*<= 8"):
@@ -162,7 +162,7 @@ def test_a_folder_or_a_device_is_no_configuration(tmp_path: Path) -> None:
         load_config(Path("/dev/zero"))
 
 
-def test_whatever_bytes_a_file_has_it_is_read_or_refused(tmp_path: Path) -> None:
+def test_any_bytes_are_read_or_refused(tmp_path: Path) -> None:
     rng = random.Random(7)
     shipped = SHIPPED.read_bytes()
     found = Counter[str]()
@@ -183,7 +183,7 @@ def test_whatever_bytes_a_file_has_it_is_read_or_refused(tmp_path: Path) -> None
     assert min(found["read"], found["refused"]) > 10
 
 
-def test_a_missing_file_is_an_error_but_the_users_own_need_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_an_error_but_the_users_file_need_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="not found"):
         load_config(tmp_path / "none.yaml")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -194,8 +194,8 @@ def test_a_missing_file_is_an_error_but_the_users_own_need_not_exist(tmp_path: P
     assert load_config(user_config()) == Config()
 
 
-def test_an_account_without_a_home_has_no_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container a process may have a number that no account has."""
+def test_an_account_without_a_home_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container a process may have a user id without an account."""
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
@@ -203,7 +203,7 @@ def test_an_account_without_a_home_has_no_file_of_its_own(monkeypatch: pytest.Mo
 
 
 def test_a_folder_that_cannot_be_looked_into_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in it might say that the limiter is on; without it the defaults would be played."""
+    """It may hold a configuration, which must not be replaced by the defaults in silence."""
 
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")

@@ -1,4 +1,4 @@
-"""A user without a home directory, or with one that cannot be written to, gets defaults, and nobody else's files."""
+"""Users without a home directory, or with one that cannot be written, get defaults, and no files of other users."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ import pytest
 from specdiffd.base import folders
 from specdiffd.base.config import user_config
 
-NOWHERE = "/proc/nothing"  # where not even root can make a folder
-# As of a user who is in no list of users; without HOME nobody knows a home directory then.
+NOWHERE = "/proc/nothing"  # not even root can create a folder there
+# A user who is in no list of users. Without HOME there is no home directory then.
 UNKNOWN_USER = """
 import pwd, sys
 
@@ -58,12 +58,12 @@ def test_commands_of_a_user_without_a_home(words: str, code: int, says: str, hom
     assert "Traceback" not in done.stderr
     assert done.returncode == code, done.stderr
     assert says in done.stdout + done.stderr
-    assert not list(here.iterdir())  # no folder called "~", say
+    assert not list(here.iterdir())  # for example, no folder called "~"
 
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """For temporary files; there is no folder of a session."""
+    """The folder for temporary files; there is no runtime folder of a session."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
@@ -82,7 +82,7 @@ def test_the_sessions_folder_comes_first(temporary: Path, monkeypatch: pytest.Mo
     session.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
     assert folders.private_folder() == session / "specdiffd"
-    for wrong in (NOWHERE, "session"):  # another user's, say
+    for wrong in (NOWHERE, "session"):  # for example, another user's
         monkeypatch.setenv("XDG_RUNTIME_DIR", wrong)
         found = folders.private_folder()
         assert found is not None
@@ -90,7 +90,7 @@ def test_the_sessions_folder_comes_first(temporary: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("trap", ["open to others", "a link", "a file", "another user's"])
-def test_what_others_could_have_prepared_is_not_used(trap: str, temporary: Path) -> None:
+def test_a_folder_that_others_could_have_prepared_is_not_used(trap: str, temporary: Path) -> None:
     folder = temporary / f"specdiffd-{os.geteuid()}"
     if trap == "a link":
         (temporary / "elsewhere").mkdir(mode=0o700)
@@ -108,9 +108,9 @@ def test_what_others_could_have_prepared_is_not_used(trap: str, temporary: Path)
     assert folders.private_folder() is None
 
 
-def test_libraries_get_what_they_take_for_granted(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_get_the_variables_that_they_need(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PATH", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
-        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores it
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", NOWHERE)
     folders.settle_environment()

@@ -1,4 +1,4 @@
-"""Loops are compiled wherever, and their polynomials are the functions that they stand for."""
+"""Loops are compiled wherever the package lies, and their polynomials are exact enough."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def test_sines_and_cosines() -> None:
     assert cosines == pytest.approx(np.cos(2 * np.pi * x.astype(np.float64)), abs=2e-6)
 
 
-def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_are_compiled_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "_folder", lambda: None)
     doubled = loops.compiled(lambda x: 2 * x)
     assert doubled(21) == 42
@@ -69,25 +69,25 @@ print(double({name}(21.0)), double.stats.cache_hits.total())
 
 
 def copy_of(package: Path) -> None:
-    """What loops need of the package."""
+    """Copy the modules that loops need."""
     (package / "base").mkdir(parents=True)
-    for name in ("__init__.py", "base/__init__.py", "base/loops.py", "base/folders.py"):
+    for name in ("__init__.py", "base/__init__.py", "base/errors.py", "base/folders.py", "base/loops.py"):
         shutil.copy(Path(loops.__file__).parents[1] / name, package / name)
 
 
-def test_an_upgrade_does_not_stumble_over_what_was_kept(tmp_path: Path) -> None:
-    """A type that is gone, at the same place of the same file; a second start takes what is kept."""
+def test_an_upgrade_does_not_use_code_of_the_version_before(tmp_path: Path) -> None:
+    """A type is renamed at the same place of the same file. A second start uses the code that was kept."""
     package = tmp_path / "specdiffd"
     copy_of(package)
 
-    def said(name: str, factor: int) -> list[str]:
+    def run(name: str, factor: int) -> list[str]:
         (package / "some_loops.py").write_text(MODULE.format(name=name, factor=factor))
         command = [sys.executable, "-c", "import specdiffd.some_loops"]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
 
-    assert said("Before", 2) == ["42.0", "0"]
-    assert said("Later", 3) == ["63.0", "0"]
-    assert said("Later", 3) == ["63.0", "1"]
+    assert run("Before", 2) == ["42.0", "0"]
+    assert run("Later", 3) == ["63.0", "0"]
+    assert run("Later", 3) == ["63.0", "1"]
 
 
 TOGETHER = """
@@ -130,7 +130,7 @@ def test_of_processes_that_start_together_one_compiles(tmp_path: Path) -> None:
         assert ("compiling double" in reported) == (said == "1 0\n")
 
 
-def test_a_process_that_dies_while_it_compiles_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_process_that_dies_while_it_compiles_stops_no_other(tmp_path: Path) -> None:
     copy_of(tmp_path / "specdiffd")
     code = "import time; from specdiffd.base import loops\nwith loops.compiled_once(print):\n print(flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as dying:
@@ -145,7 +145,7 @@ def test_a_process_that_dies_while_it_compiles_holds_up_nobody(tmp_path: Path) -
     assert list((tmp_path / "specdiffd").glob("__pycache__/loops-*/complete"))
 
 
-def test_where_package_and_cache_cannot_be_written_code_is_kept_privately(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_code_is_kept_privately_if_package_and_cache_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     private = tmp_path / "private"
     monkeypatch.setattr(loops, "private_folder", lambda: private)
     monkeypatch.setattr(loops, "writable", lambda folder: folder.is_relative_to(private) and folders.writable(folder))
@@ -160,7 +160,7 @@ def test_where_package_and_cache_cannot_be_written_code_is_kept_privately(monkey
     assert nothing is None
 
 
-def test_what_is_kept_is_of_all_modules_with_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_folder_depends_on_all_modules_with_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(loops, "__file__", str(tmp_path / "base" / "loops.py"))
     other = tmp_path / "other.py"
     found = []
@@ -174,7 +174,7 @@ def test_what_is_kept_is_of_all_modules_with_loops(monkeypatch: pytest.MonkeyPat
     assert found[0].startswith(str(tmp_path))
 
 
-def test_what_other_versions_kept_is_removed_a_month_after_its_last_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_of_other_versions_is_removed_a_month_after_its_last_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long_ago = time.time() - 31 * 86400
     for name in ("loops-mine", "loops-old", "loops-used", "loops-half", "other"):
         (tmp_path / name).mkdir()

@@ -20,7 +20,7 @@ def test_nothing_measured_is_none() -> None:
 
 
 def test_laps_of_one_name_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lap ends when what it has begun elsewhere is done."""
+    """A lap ends when the work that it has queued is finished."""
     now = SimpleNamespace(s=0.0)
     monkeypatch.setattr("specdiffd.base.metrics.time", SimpleNamespace(perf_counter=lambda: now.s))
 

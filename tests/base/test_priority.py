@@ -1,4 +1,4 @@
-"""What came of asking is said, whether it was allowed or not."""
+"""Functions that ask the system for something return the outcome in words."""
 
 import os
 import subprocess
@@ -19,14 +19,14 @@ print(priority.real_time(), priority.keep_memory(), sep=chr(10))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="root can become somebody who may do nothing")
-def test_what_is_refused_is_said_with_the_limit_that_allows_it() -> None:
+def test_a_refusal_names_the_limit_that_would_allow_it() -> None:
     refused = subprocess.run([sys.executable, "-c", SAY], capture_output=True, text=True, check=True).stdout.splitlines()
     assert [line.split()[:2] for line in refused] == [["no", "real-time"], ["memory", "is"]]
     for line, limit in zip(refused, ("LimitRTPRIO", "LimitMEMLOCK"), strict=True):
         assert limit in line
 
 
-def test_stepping_back_is_only_done_when_it_can_be_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_priority_is_lowered_only_if_that_can_be_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[int] = []
     monkeypatch.setattr(os, "setpriority", lambda which, who, niceness: done.append(niceness))
     monkeypatch.setattr(os, "getpriority", lambda which, who: 3)

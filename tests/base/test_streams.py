@@ -1,4 +1,4 @@
-"""Output that cannot get out: one clear line and exit code 1, or, where a reader has heard enough, none."""
+"""Output that cannot be written gives one clear line and exit code 1; a reader that has gone gives no line."""
 
 import os
 import resource
@@ -43,7 +43,7 @@ def song(tmp_path: Path) -> Path:
 
 
 def call(words: str, song: Path, closed: tuple[int, ...] = (), **options: Any) -> tuple[int, str, str]:
-    """Exit code, output, and what was said beside it by us; the descriptors ``closed`` are."""
+    """Exit code, output and our own lines on standard error of a command whose descriptors ``closed`` are closed."""
     places = {"SONG": str(song), "OUT": str(song.with_suffix(".wav"))}
     command = [sys.executable, "-m", "specdiffd", *(places.get(word, word) for word in words.split())]
     close: Callable[[], None] | None = (lambda: [os.close(k) for k in closed]) if closed else None  # type: ignore[assignment, func-returns-value]
@@ -66,7 +66,7 @@ def test_a_closed_output_is_one_line(words: str, song: Path) -> None:
 
 
 @pytest.mark.parametrize("words", PRINTS[:4])
-def test_a_reader_that_has_gone_is_no_trouble(words: str, song: Path) -> None:
+def test_a_reader_that_has_gone_gives_no_message(words: str, song: Path) -> None:
     reads, writes = os.pipe()
     os.close(reads)
     assert call(words, song, stdout=writes) == (1, None, "")
@@ -74,7 +74,7 @@ def test_a_reader_that_has_gone_is_no_trouble(words: str, song: Path) -> None:
 
 
 @pytest.mark.parametrize("words", ["tokens SONG", "ctl ping --timeout 0.1", "render nothing.mid"])
-def test_what_cannot_be_told_beside_the_output_changes_nothing(words: str, song: Path) -> None:
+def test_a_closed_standard_error_changes_nothing(words: str, song: Path) -> None:
     code, printed, _ = call(words, song)
     assert call(words, song, closed=(2,))[:2] == (code, printed)
     with open("/dev/full", "w", encoding="utf-8") as full:
@@ -90,7 +90,7 @@ def test_names_that_are_no_text_are_printed_escaped(song: Path) -> None:
 
 
 def test_a_daemon_without_standard_streams_keeps_their_places_free(tmp_path: Path) -> None:
-    """C libraries write to descriptor 2, whatever that is."""
+    """C libraries write to descriptor 2, whatever file has it."""
     settings = ("midi.api=none", "audio.device=null", "engine.render_delay_ms=60")
     command = [sys.executable, "-m", "specdiffd", "run", "--fake", *(word for x in settings for word in ("-o", x))]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
@@ -118,7 +118,7 @@ def test_a_daemon_without_standard_streams_keeps_their_places_free(tmp_path: Pat
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file can grow beyond some bytes."""
+    """A context in which no file can grow beyond some bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:

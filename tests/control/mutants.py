@@ -1,4 +1,4 @@
-"""Damaged control messages without end: each seed gives its own, always the same ones."""
+"""Endless damaged control messages. Equal seeds give equal messages, different seeds different ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHOLE: dict[str, list[dict[str, Any]]] = {
 }
 assert set(WHOLE) == set(COMMANDS), "every command has its mutants"
 
-# As they stand in JSON, so that what no JSON library would write can be said, too.
+# As JSON text, so that there can be values that no JSON library would write.
 VALUES = [
     *(
         "null",
@@ -105,7 +105,7 @@ Rng = random.Random
 
 
 def frames(seed: int) -> Iterator[list[bytes]]:
-    """The parts of one message after the other, as a DEALER socket sends them; none of them stops the daemon."""
+    """Messages without end, each as the parts that a DEALER socket sends; none of them stops the daemon."""
     rng = random.Random(seed)
     while True:
         parts = _parts(rng, _body(rng))
@@ -114,7 +114,7 @@ def frames(seed: int) -> Iterator[list[bytes]]:
 
 
 def streams(seed: int) -> Iterator[bytes]:
-    """What comes over a connection from its first byte on, damaged at any place of the protocol."""
+    """Bytes of connections without end, from the first byte on, damaged at any place of the protocol."""
     rng, messages = random.Random(seed), frames(seed)
     while True:
         said = [GREETING, _framed(rng.choice(READIES), 4)]
@@ -169,7 +169,7 @@ def _whole(rng: Rng) -> bytes:
 
 
 def _revalued(rng: Rng) -> bytes:
-    """One or two values of a request, or of its arguments, are something else."""
+    """A request in which one or two values, or arguments, are wrong."""
     request = {key: json.dumps(value) for key, value in _request(rng).items()}
     arguments = {key: json.dumps(value) for key, value in json.loads(request["args"]).items()}
     for _ in range(rng.choice([1, 1, 2])):
@@ -181,7 +181,7 @@ def _revalued(rng: Rng) -> bytes:
 
 
 def _rekeyed(rng: Rng) -> bytes:
-    """Keys are missing, twice there, or others."""
+    """A request in which keys are missing, repeated or wrong."""
     pairs = [(json.dumps(key), json.dumps(value)) for key, value in _request(rng).items()]
     for _ in range(rng.choice([1, 1, 2])):
         at = rng.randrange(len(pairs) or 1)
@@ -204,12 +204,12 @@ def _noise(rng: Rng) -> bytes:
 
 
 def _huge(rng: Rng) -> bytes:
-    """About as long as a message may be."""
+    """A body of about the largest size that is allowed."""
     return _whole(rng).ljust(MAX_MESSAGE_BYTES + rng.randrange(-2, 3), rng.choice([b" ", b"[", b"\xff"]))
 
 
 def _damaged(rng: Rng, data: bytes) -> bytes:
-    """Bytes flipped, cut out, repeated, put in, or the end cut off."""
+    """``data`` with bytes flipped, removed, repeated or inserted, or with its end cut off."""
     changed = bytearray(data)
     for _ in range(rng.choice([1, 1, 1, 2, 5, 20])):
         at = rng.randrange(len(changed) + 1)
@@ -233,7 +233,7 @@ def _damaged(rng: Rng, data: bytes) -> bytes:
 
 
 def _parts(rng: Rng, body: bytes) -> list[bytes]:
-    """Mostly one; else as proxies and REQ sockets have it, or as nobody should."""
+    """The parts of a message: mostly one, or several as proxies and REQ sockets send them, or a wrong number."""
     if rng.random() < 0.75:
         return [body]
     at = rng.randrange(len(body) + 1)

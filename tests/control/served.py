@@ -1,4 +1,4 @@
-"""A control server in a process of its own, whose memory can be measured, and clients that libzmq would not be."""
+"""A control server in a process of its own, whose memory can be measured, and clients that bypass libzmq."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ READY = {kind: b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
 
 
 def answer(arguments: Arguments) -> Any:
-    """The handler: a status as long as a daemon's, nothing else."""
+    """The handler: every request gets a status as long as a daemon's."""
     return {"filler": "x" * 3000} if isinstance(arguments, Status) else {}
 
 
 def serve(folder: str, pipe: Connection) -> None:
-    """Main function of the process: publishes what it is sent, until that is None; then tells the counters."""
+    """Main function of the process: publishes what comes through the pipe, until that is None; then sends the counters."""
     server = ControlServer(ControlConfig(endpoint=f"ipc://{folder}/c.sock", publish=f"ipc://{folder}/t.sock"), answer)
     server.start()
     pipe.send("serves")
@@ -61,12 +61,12 @@ class Served:
 
     @property
     def memory_mb(self) -> float:
-        """Resident, now."""
+        """Resident memory now."""
         return self._status_mb("VmRSS")
 
     @property
     def peak_mb(self) -> float:
-        """The most that was resident since ``forget_peak``."""
+        """The largest resident memory since ``forget_peak``."""
         return self._status_mb("VmHWM")
 
     def forget_peak(self) -> None:
@@ -83,13 +83,13 @@ class Served:
 
     @property
     def busy_s(self) -> float:
-        """Processor time so far."""
+        """Processor time of the process so far."""
         return sum(map(int, Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / 100
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[Served]:
-    """Start it, and stop it in order."""
+    """A context with a running server."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=serve, args=(str(folder), theirs), daemon=True)
@@ -110,14 +110,14 @@ def served(folder: Path) -> Iterator[Served]:
 
 
 def frame(body: bytes, flags: int = 0) -> bytes:
-    """A ZMTP frame, written out by hand: 1 more, 2 long, 4 command."""
+    """A ZMTP frame; the flags are 1 more, 2 long, 4 command."""
     if len(body) < 256:
         return bytes((flags, len(body))) + body
     return bytes((flags | 2,)) + len(body).to_bytes(8, "big") + body
 
 
 def connected(path: Path, timeout_s: float = 5.0) -> socket.socket:
-    """A bare connection; waits while the queue of those that have not been accepted is full."""
+    """A bare connection to a socket file; waits while the queue of connections to be accepted is full."""
     deadline_s = time.monotonic() + timeout_s
     while True:
         found = socket.socket(socket.AF_UNIX)
@@ -132,7 +132,7 @@ def connected(path: Path, timeout_s: float = 5.0) -> socket.socket:
 
 
 def greeted(path: Path, kind: bytes = b"DEALER") -> socket.socket:
-    """A connection that has shaken hands, byte by byte under the test's control from now on."""
+    """A connection behind its handshake, on which the test controls every byte."""
     found = connected(path)
     found.sendall(GREETING)
     received(found, 64)
@@ -144,7 +144,7 @@ def greeted(path: Path, kind: bytes = b"DEALER") -> socket.socket:
 
 
 def received(source: socket.socket, size: int) -> bytes:
-    """Exactly so many bytes."""
+    """Exactly ``size`` bytes from a socket."""
     found = b""
     while len(found) < size:
         some = source.recv(size - len(found))

@@ -1,4 +1,4 @@
-"""Endpoints that cannot be used are refused before anything starts, and no file is taken away from anybody."""
+"""Endpoints that cannot be used are refused before anything starts, and no file of somebody else is removed."""
 
 import os
 import socket
@@ -139,7 +139,7 @@ def link_to_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["endpoint", "publish"])
 @pytest.mark.parametrize("make", [regular, link_to_a_file, link_to_a_socket, link_to_nothing, os.mkfifo, os.mkdir])
-def test_what_is_no_socket_is_left_alone(tmp_path: Path, key: str, make: Any) -> None:
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path, key: str, make: Any) -> None:
     make(tmp_path / "there")
     before = {path: (os.lstat(path).st_ino, path.read_text() if path.is_file() else "") for path in tmp_path.iterdir()}
     with pytest.raises(ConfigError, match=rf"control\.{key} '.*/there': is a .* already, expected a path where nothing is"):
@@ -153,7 +153,7 @@ def left_over(path: Path) -> None:
         dead.bind(str(path))
 
 
-def test_only_a_socket_of_ours_that_nobody_answers_at_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_dead_socket_of_ours_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "c.sock"
     left_over(path)
     started(endpoint=f"ipc://{path}").stop()
@@ -167,7 +167,7 @@ def test_only_a_socket_of_ours_that_nobody_answers_at_is_replaced(tmp_path: Path
 
 @pytest.mark.parametrize("listening", [0, 1])
 def test_a_socket_somebody_listens_at_is_not_replaced(tmp_path: Path, listening: int) -> None:
-    """Also when they are too busy to accept."""
+    """Also if it is too busy to accept."""
     path = tmp_path / "c.sock"
     with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as waiting:
         other.bind(str(path))
@@ -195,7 +195,7 @@ def test_a_server_that_does_not_start_leaves_nothing(tmp_path: Path) -> None:
     started(endpoint=f"ipc://{tmp_path}/c.sock").stop()
 
 
-def test_of_many_that_start_at_once_one_is_left(tmp_path: Path) -> None:
+def test_of_many_daemons_that_start_at_once_one_runs(tmp_path: Path) -> None:
     """Each finds the same stale socket."""
     for _ in range(50):
         left_over(tmp_path / "c.sock")

@@ -1,4 +1,4 @@
-"""The client and ``specdiffd ctl``: whatever answers, and whoever's socket it is."""
+"""The client and ``specdiffd ctl``: wrong replies, and sockets of other users."""
 
 import json
 import os
@@ -21,7 +21,7 @@ Answer = Callable[[dict[str, Any]], list[bytes]]
 
 @contextmanager
 def answering(path: Path, answer: Answer) -> Iterator[None]:
-    """A server that says what it likes."""
+    """A server that sends any reply."""
     stop = threading.Event()
 
     def run() -> None:
@@ -73,14 +73,14 @@ BAD = [
 
 
 @pytest.mark.parametrize("body", BAD, ids=range(len(BAD)))
-def test_what_is_no_reply_is_an_error(tmp_path: Path, body: bytes) -> None:
+def test_a_wrong_reply_is_an_error(tmp_path: Path, body: bytes) -> None:
     with answering(tmp_path / "c.sock", always(body)), ControlClient(f"ipc://{tmp_path}/c.sock") as client:
         with pytest.raises(ControlError) as error:
             client.call("ping")
         assert error.value.code == "bad_reply"
 
 
-def test_a_reply_to_an_earlier_request_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+def test_a_reply_to_an_earlier_request_is_ignored(tmp_path: Path) -> None:
     late: list[bytes] = []
 
     def answer(request: dict[str, Any]) -> list[bytes]:
@@ -96,7 +96,7 @@ def test_a_reply_to_an_earlier_request_is_not_taken_for_this_ones(tmp_path: Path
         assert client.call("ping") == "ping"
 
 
-def test_replies_to_others_without_end_are_no_answer(tmp_path: Path) -> None:
+def test_replies_to_other_requests_only_are_no_answer(tmp_path: Path) -> None:
     other = b'{"id":"other","ok":true}'
     with (
         answering(tmp_path / "c.sock", lambda request: [other] * 100),
@@ -129,7 +129,7 @@ Ctl = Callable[..., tuple[int, list[str], list[str]]]
 
 @pytest.fixture
 def ctl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ctl:
-    """Runs it: exit code, lines of output and of errors, none of which holds anything that a terminal obeys."""
+    """Runs the command; returns exit code, output and errors, after a check that a terminal obeys nothing in them."""
 
     def run(*words: str) -> tuple[int, list[str], list[str]]:
         monkeypatch.setattr("sys.argv", ["specdiffd", "ctl", *words])
@@ -215,7 +215,7 @@ def test_the_runtime_folder_must_be_ours_alone(folder: Path, ctl: Ctl) -> None:
         code, _, errors = ctl("ping")
         assert code == 2
         assert "can be written by others (mode 0777), expected a folder of user" in errors[0]
-        assert ctl("ping", "--endpoint", f"ipc://{folder}/control.sock")[0] == 0  # the user's own choice
+        assert ctl("ping", "--endpoint", f"ipc://{folder}/control.sock")[0] == 0  # an endpoint that the user chose is not checked
 
 
 def test_a_runtime_folder_behind_a_link_is_refused(folder: Path, ctl: Ctl) -> None:
@@ -255,7 +255,7 @@ def test_it_waits_for_a_daemon_that_is_starting(folder: Path, ctl: Ctl) -> None:
 
 
 def test_output_that_cannot_be_encoded_is_escaped(folder: Path) -> None:
-    """A terminal may know less than the daemon."""
+    """The terminal's encoding may lack characters of the reply."""
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""The runtime folder is ours alone, or it is not used: neither by the daemon nor by its client."""
+"""Neither the daemon nor its client uses a runtime folder that others own or can write."""
 
 import os
 import socket
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from specdiffd.base.config import ControlConfig, runtime_directory
+from specdiffd.base.config import ControlConfig
 from specdiffd.base.errors import ConfigError, DeviceError
+from specdiffd.base.folders import runtime_directory
 from specdiffd.control.folder import check_private, check_server, locked, make_private
 from specdiffd.control.server import ControlServer
 
@@ -22,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def another(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From when it is called on, what was ours is somebody else's."""
+    """A function after whose call all our files belong to somebody else."""
     return lambda: monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
 
 
@@ -92,7 +93,7 @@ def test_a_folder_above_that_others_can_write_is_refused(tmp_path: Path) -> None
     for folder in (tmp_path / "open" / "specdiffd", tmp_path / "open" / "mine" / "specdiffd"):
         with pytest.raises(ConfigError, match="lies in a folder that others can write"):
             make_private(folder)
-    (tmp_path / "open").chmod(0o1777)  # as /tmp
+    (tmp_path / "open").chmod(0o1777)  # like /tmp
     make_private(tmp_path / "open" / "specdiffd")
 
 
@@ -126,7 +127,7 @@ def test_the_daemon_refuses_it_for_either_socket(folder: Path, tmp_path: Path, k
     (tmp_path / "mine").mkdir()
     folder.mkdir()
     folder.chmod(0o777)
-    for value in ("auto", f"ipc://{folder}/x.sock"):  # named in full it is the same folder
+    for value in ("auto", f"ipc://{folder}/x.sock"):  # the same folder by its full path
         other = {"endpoint": "publish", "publish": "endpoint"}[key]
         with pytest.raises(ConfigError, match="can be written by others"):
             ControlServer(ControlConfig(**{key: value, other: f"ipc://{tmp_path}/mine/o.sock"}), lambda arguments: {})

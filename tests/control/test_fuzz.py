@@ -1,4 +1,4 @@
-"""Damaged frames without end: the server answers each of them, stays as small as it was, and has time for others.
+"""The server answers each of many damaged frames, does not grow, and still answers pings promptly.
 
 ``make fuzz`` sends a million; FUZZ_FRAMES and FUZZ_SEED choose others.
 """
@@ -33,21 +33,21 @@ CODES = {"malformed", "bad_arguments", "unknown_command", "version", "too_long"}
 
 @dataclass
 class Figures:
-    """What came of it.
+    """The results.
 
     Attributes:
-        said: replies by code of the error, or "ok".
+        replies: by code of the error, or "ok".
         pings_s: how long a ping took, one after each batch.
         memory_mb: of the server, after each batch.
     """
 
-    said: Counter[str] = field(default_factory=Counter)
+    replies: Counter[str] = field(default_factory=Counter)
     pings_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
     @property
     def growth_mb(self) -> float:
-        """After the first tenth."""
+        """Growth of the memory after the first tenth of the batches."""
         early = max(1, len(self.memory_mb) // 10)
         return max(self.memory_mb[early:]) - max(self.memory_mb[:early])
 
@@ -55,14 +55,14 @@ class Figures:
         pings_ms = sorted(1e3 * s for s in self.pings_s)
         late = pings_ms[round(0.99 * (len(pings_ms) - 1))]
         return (
-            f"{len(pings_ms)} batches of {BATCH}, {dict(self.said) or 'not counted'}; ping: median {median(pings_ms):.2f} ms, 99 % {late:.2f}, worst {pings_ms[-1]:.2f}; "
+            f"{len(pings_ms)} batches of {BATCH}, {dict(self.replies) or 'not counted'}; ping: median {median(pings_ms):.2f} ms, 99 % {late:.2f}, worst {pings_ms[-1]:.2f}; "
             f"memory {self.memory_mb[0]:.1f} MB at first, {self.memory_mb[-1]:.1f} at last, grown by {self.growth_mb:.1f} after the first tenth"
         )
 
 
 @contextmanager
 def watched(server: Served, figures: Figures) -> Iterator[ControlClient]:
-    """A client whose pings are measured; what came of it is printed."""
+    """A context with a client whose pings are measured; the figures are printed at its end."""
     with ControlClient(server.endpoint, timeout_s=10) as client:
         yield client
     print(figures, file=sys.stderr)  # noqa: T201
@@ -82,7 +82,7 @@ class Sender:
         self._dealer, self._said, self._due = dealer, said, 0
 
     def send(self, batch: Iterable[list[bytes]]) -> None:
-        """Send all of them, and take all replies."""
+        """Send all messages, and receive all replies."""
         for parts in batch:
             while True:
                 try:
@@ -104,12 +104,12 @@ class Sender:
 
 
 def fuzz(server: Served, count: int, seed: int) -> Figures:
-    """So many frames through libzmq."""
+    """Send ``count`` frames through libzmq."""
     figures, source = Figures(), frames(seed)
     with watched(server, figures) as client, zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.linger = 0
         dealer.connect(server.endpoint)
-        sender = Sender(dealer, figures.said)
+        sender = Sender(dealer, figures.replies)
         for _ in range(count // BATCH):
             sender.send(itertools.islice(source, BATCH))
             look(server, client, figures)
@@ -117,7 +117,7 @@ def fuzz(server: Served, count: int, seed: int) -> Figures:
 
 
 def fuzz_wire(server: Served, count: int, seed: int) -> Figures:
-    """So many connections of bare bytes, to both sockets."""
+    """Open ``count`` connections of bare bytes, to both sockets."""
     figures, source = Figures(), streams(seed)
     descriptors = Path(f"/proc/{server.pid}/fd")
     with watched(server, figures) as client:
@@ -125,7 +125,7 @@ def fuzz_wire(server: Served, count: int, seed: int) -> Figures:
         for _ in range(count // BATCH):
             for k, data in enumerate(itertools.islice(source, BATCH)):
                 exchange(server.folder / ("t.sock" if k % 4 == 0 else "c.sock"), data)
-            server.publish({})  # as once a second: some connections to telemetry are closed by that
+            server.publish({})  # as the daemon does once a second; it closes some connections to telemetry
             look(server, client, figures)
     deadline_s = time.monotonic() + 5
     while len(list(descriptors.iterdir())) > before:
@@ -136,7 +136,7 @@ def fuzz_wire(server: Served, count: int, seed: int) -> Figures:
 
 
 def exchange(path: Path, data: bytes) -> None:
-    """Say all of it, and hear everything until the other side hangs up; it may do so early.
+    """Send all bytes, and receive until the other side hangs up, which it may do early.
 
     Once in fifty thousand it does not: libzmq waits with that until the next telemetry is sent, and we hang up.
     """
@@ -157,8 +157,8 @@ def check(figures: Figures) -> None:
 
 
 def check_frames(figures: Figures, count: int) -> None:
-    assert figures.said.total() == count // BATCH * BATCH
-    assert set(figures.said) == CODES | {"ok"}
+    assert figures.replies.total() == count // BATCH * BATCH
+    assert set(figures.replies) == CODES | {"ok"}
 
 
 def test_twenty_thousand_damaged_frames(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_every_seed_gives_its_own_frames() -> None:
 
 
 def test_no_frame_stops_the_daemon() -> None:
-    """The last part is the request; damaged ones for it are among them."""
+    """The last part is the request, and damaged shutdown requests are among the frames."""
     asked = b""
     for parts in itertools.islice(frames(4), 20_000):
         asked += parts[-1] if b"shutdown" in parts[-1] and len(parts[-1]) < 1000 else b""

@@ -1,4 +1,4 @@
-"""Whatever clients do, the server's memory and its answers to others stay as they are."""
+"""Whatever one client does, the server's memory does not grow and other clients get their answers."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ from specdiffd.control.client import ControlClient
 from specdiffd.control.protocol import MAX_MESSAGE_BYTES
 from specdiffd.control.server import MAX_PARTS
 
-FLAT_MB = 4.0  # of a process of 25; what was sent to it is 180 and more
+FLAT_MB = 4.0  # allowed growth of a process of 25 MB that is sent 180 MB and more
 PING = b'{"v":1,"id":1,"cmd":"ping"}'
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
     with served(tmp_path) as found:
-        with ControlClient(found.endpoint) as client:  # what is only allocated once
+        with ControlClient(found.endpoint) as client:  # allocates what is allocated only once
             for _ in range(50):
                 client.call("status")
             with pytest.raises(ControlError, match="65536 bytes"):
@@ -47,7 +47,7 @@ def flat(server: Served) -> Iterator[None]:
     before_mb = server.memory_mb
     yield
     deadline_s = time.monotonic() + 5
-    while server.memory_mb - before_mb > FLAT_MB:  # what it had meanwhile is given back
+    while server.memory_mb - before_mb > FLAT_MB:  # until it has returned what it needed meanwhile
         assert time.monotonic() < deadline_s, f"{before_mb} MB before, {server.memory_mb} after"
         answers_promptly(server)
 
@@ -61,7 +61,7 @@ def dealer(server: Served) -> Iterator[zmq.Socket[bytes]]:
 
 
 def refused(dealer: zmq.Socket[bytes], parts: list[bytes]) -> list[bytes]:
-    """The parts before the refusal of a message."""
+    """Send a message that must be refused; returns the parts before the refusal."""
     dealer.send_multipart(parts)
     assert dealer.poll(20_000)
     *envelope, body = dealer.recv_multipart()
@@ -70,7 +70,7 @@ def refused(dealer: zmq.Socket[bytes], parts: list[bytes]) -> list[bytes]:
     return envelope
 
 
-def test_three_thousand_parts_are_refused_as_one_message_and_not_kept(server: Served, dealer: zmq.Socket[bytes]) -> None:
+def test_a_message_of_three_thousand_parts_is_refused_and_not_kept(server: Served, dealer: zmq.Socket[bytes]) -> None:
     with flat(server):
         assert refused(dealer, [b"x" * 60_000] * 3000) == []
     dealer.send(PING)
@@ -82,8 +82,8 @@ def test_three_thousand_parts_are_refused_as_one_message_and_not_kept(server: Se
     ("parts", "envelope"),
     [
         ([b" " * (MAX_MESSAGE_BYTES + 1)], []),
-        ([b"x" * (MAX_MESSAGE_BYTES - len(PING) + 1), PING], []),  # each is small enough, both together are not
-        ([b"", b" " * (MAX_MESSAGE_BYTES + 1)], [b""]),  # a REQ socket's, which must find its delimiter again
+        ([b"x" * (MAX_MESSAGE_BYTES - len(PING) + 1), PING], []),  # each part is small enough, both together are too large
+        ([b"", b" " * (MAX_MESSAGE_BYTES + 1)], [b""]),  # from a REQ socket, whose reply needs the delimiter
         ([b"a", b"", b" " * (MAX_MESSAGE_BYTES + 1)], [b"a", b""]),
         ([b"x"] * MAX_PARTS + [PING], []),
         ([b"", *[b"x"] * MAX_PARTS, PING], [b""]),
@@ -97,7 +97,7 @@ def test_the_limit_holds_for_the_whole_message(dealer: zmq.Socket[bytes], parts:
 @pytest.mark.parametrize(
     "parts", [[PING.ljust(MAX_MESSAGE_BYTES)], [b"x"] * (MAX_PARTS - 1) + [PING], [b"x" * (MAX_MESSAGE_BYTES - len(PING)), PING]]
 )
-def test_what_is_just_within_the_limit_is_answered(dealer: zmq.Socket[bytes], parts: list[bytes]) -> None:
+def test_a_message_just_within_the_limit_is_answered(dealer: zmq.Socket[bytes], parts: list[bytes]) -> None:
     dealer.send_multipart(parts)
     assert dealer.poll(2000)
     *envelope, body = dealer.recv_multipart()
@@ -118,7 +118,7 @@ def test_req_sockets_are_told_too(server: Served) -> None:
 
 
 def hears(server: Served, client: socket.socket) -> None:
-    """Until its subscription is in force."""
+    """Wait until a subscription is in force."""
     client.settimeout(0.02)
     for k in range(500):
         server.publish({"hello": k})
@@ -130,7 +130,7 @@ def hears(server: Served, client: socket.socket) -> None:
 
 
 def heard_to(client: socket.socket, end: bytes) -> None:
-    """Read until what was published last has come."""
+    """Read until the last published value has come."""
     last = b""
     while end not in last:
         more = client.recv(65536)
@@ -138,15 +138,15 @@ def heard_to(client: socket.socket, end: bytes) -> None:
         last = last[-len(end) :] + more
 
 
-def test_the_one_that_is_used_keeps_its_connection(server: Served) -> None:
+def test_a_connection_in_use_stays_open(server: Served) -> None:
     with ControlClient(server.endpoint) as client, contextlib.ExitStack() as stack:
         for _ in range(300):
             stack.enter_context(greeted(server.folder / "c.sock"))
             assert client.call("ping") == {}
 
 
-def test_a_flood_from_others_does_not_hold_up_an_answer(server: Served) -> None:
-    """Each of them always has more to be done than fits into its turn."""
+def test_a_flood_from_other_clients_does_not_delay_an_answer(server: Served) -> None:
+    """Each of them always has more requests waiting than are answered in one turn."""
     with flat(server), contextlib.ExitStack() as stack:
         for _ in range(8):
             client = stack.enter_context(greeted(server.folder / "c.sock"))
@@ -158,7 +158,7 @@ def test_a_flood_from_others_does_not_hold_up_an_answer(server: Served) -> None:
 
 
 def test_a_client_that_never_reads_misses_replies_and_costs_no_more(server: Served) -> None:
-    """As ZeroMQ has it: beyond the high-water mark what it does not take is dropped."""
+    """ZeroMQ drops its replies beyond the high-water mark."""
     request = frame(b'{"v":1,"id":1,"cmd":"status"}')
     with greeted(server.folder / "c.sock") as client:
         client.settimeout(1)

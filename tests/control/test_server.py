@@ -91,7 +91,7 @@ def test_telemetry_is_published_by_topic(server: ControlServer) -> None:
         assert got == [b"status", b'{"notes":3}']
 
 
-def test_telemetry_nobody_fetches_is_dropped_oldest_first(config: ControlConfig) -> None:
+def test_telemetry_that_is_not_sent_is_dropped_oldest_first(config: ControlConfig) -> None:
     server = ControlServer(config, handler)  # not started
     try:
         for k in range(1000):
@@ -116,7 +116,7 @@ def test_many_clients_at_once(server: ControlServer) -> None:
     assert results == [{"pong": True}] * 160
 
 
-def test_a_second_daemon_is_refused_and_a_dead_ones_socket_replaced(server: ControlServer, config: ControlConfig) -> None:
+def test_a_second_daemon_is_refused_and_a_dead_daemons_socket_is_replaced(server: ControlServer, config: ControlConfig) -> None:
     with pytest.raises(DeviceError, match="another specdiffd is running"):
         ControlServer(config, handler)
     path = Path(server.endpoint.removeprefix("ipc://"))
@@ -145,6 +145,6 @@ def test_loopback_tcp_works() -> None:
         server.stop()
 
 
-def test_nobody_there_is_said(config: ControlConfig, tmp_path: Path) -> None:
+def test_a_missing_daemon_is_an_error(config: ControlConfig, tmp_path: Path) -> None:
     with ControlClient(f"ipc://{tmp_path}/none.sock", timeout_s=0.2) as client, pytest.raises(ControlError, match="is specdiffd running"):
         client.call("ping")

@@ -1,4 +1,4 @@
-"""The control thread outlives every request, every exception of a handler and every error of its own."""
+"""No request, no exception of a handler and no error of its own ends the control thread."""
 
 import logging
 from collections.abc import Iterator
@@ -150,7 +150,7 @@ def test_an_error_in_the_loop_itself_is_survived(
 
     with ControlClient(server.endpoint) as client, caplog.at_level(logging.ERROR):
         monkeypatch.setattr(server, "_turn", turn)
-        for _ in range(4):  # the first is still taken by the turn that was waiting
+        for _ in range(4):  # the first one is handled by the turn that was waiting already
             assert client.call("ping") == {"pong": True}
     assert server.errors == 3
     assert "a bug of the loop" in caplog.text
@@ -166,7 +166,7 @@ def test_a_repeated_error_does_not_flood_the_log(server: ControlServer, caplog: 
 
 
 def subscriber(server: ControlServer) -> Any:
-    """A function that gives the next value of the topic ``status``; the subscription is in force."""
+    """A function that returns the next value of the topic ``status``."""
     from contextlib import contextmanager
 
     import zmq

@@ -49,7 +49,7 @@ def test_a_bad_file_is_named(content: bytes, tmp_path: Path) -> None:
 
 def test_the_demo_leaves_recording_picture_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setenv("FORCE_COLOR", "1")  # with a bar, as on a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # draws a progress bar, as on a terminal
     (tmp_path / "config.yaml").write_text("audio: {device: null}\nengine: {render_delay_ms: 60}")
     words = ["demo", "-O", str(tmp_path / "out"), "--seconds", "3", "-c", str(tmp_path / "config.yaml")]
     result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
@@ -61,4 +61,5 @@ def test_the_demo_leaves_recording_picture_and_figures(tmp_path: Path, monkeypat
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert figures["counters"]["events"] > 10
     assert figures["render_delay_ms"] == 60
+    assert "s through the " in result.output  # the MIDI port or the control socket
     assert all(name in result.output for name in ("recording.wav", "spectrogram.png", "figures.json"))

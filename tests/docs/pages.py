@@ -1,4 +1,4 @@
-"""Markdown pages of the repository, taken apart as far as the tests need."""
+"""Reads the parts of the repository's Markdown pages that the tests need."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link may have behind its ``#``: the headings as GitHub names them."""
+    """The anchors that links can point to: the headings as GitHub names them."""
     found: list[str] = []
     for heading in HEADING.findall(prose(page)):
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

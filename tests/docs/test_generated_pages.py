@@ -1,4 +1,4 @@
-"""Pages made from types are up to date, and what they add to the types is all there is."""
+"""Generated pages are up to date, and their tables describe every request, topic and error code."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ def test_pages_are_up_to_date() -> None:
 
 
 def names_given_to(*functions: str) -> Iterator[str]:
-    """The texts that could be names among the arguments of calls of these functions or methods, in the whole package."""
+    """Texts that look like names among the arguments of calls of these functions or methods, in the whole package."""
     for path in (ROOT / "specdiffd").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in functions:

@@ -1,4 +1,4 @@
-"""Links lead somewhere, and files that pages name are there."""
+"""Targets of links exist, and so do the files that pages name."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ NAMED = re.compile(r"`((?:specdiffd|tests|docs|systemd|\.ci)/[\w./-]+)`")
 
 
 def problems(page: Path, target: str) -> str | None:
-    """What is wrong with a link."""
+    """The error of a link; empty if it has none."""
     name, _, anchor = target.partition("#")
     path = (page.parent / name).resolve() if name else page
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The README is short, and the tree in docs/architecture.md is the package's."""
+"""The README is short, and the tree in docs/architecture.md matches the package."""
 
 import re
 
@@ -14,7 +14,7 @@ def test_the_readme_is_short() -> None:
 def test_the_tree_is_the_packages() -> None:
     (tree,) = [block.text for block in blocks(ROOT / "docs/architecture.md") if block.text.startswith("specdiffd/\n")]
     described = re.findall(r"^  (\S+) +\S", tree, re.MULTILINE)
-    folders = {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}  # where a folder was, its caches may be left
+    folders = {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}  # a folder that was removed may have left its caches
     modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
     assert len(described) == len(set(described))
     assert set(described) == folders | modules

@@ -1,4 +1,4 @@
-"""Commands that pages show could be run: nothing is, the command line only parses them."""
+"""The commands on the pages are valid. They are only parsed, not run."""
 
 import re
 import shlex
@@ -28,7 +28,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def parse(words: list[str]) -> None:
-    """What a shell would do with a line, as far as that can be told without running it.
+    """Check a line as far as that is possible without running it.
 
     Raises:
         AssertionError, Exception of the command line's parser: it would be refused.
@@ -47,7 +47,7 @@ def parse(words: list[str]) -> None:
 
 
 def parse_specdiffd(arguments: list[str]) -> None:
-    """Parse a command of ours, and what it parses itself: configuration keys and requests."""
+    """Parse a command of ours, with its configuration keys and requests."""
     calls: list[dict[str, Any]] = []
     command: Any = typer.main.get_command(app)
     disarm(command, calls)
@@ -59,7 +59,7 @@ def parse_specdiffd(arguments: list[str]) -> None:
 
 
 def disarm(command: Any, calls: list[dict[str, Any]]) -> None:
-    """Make a command, and those below it, note what they are called with instead of doing it."""
+    """Let a command, and those below it, record its arguments instead of running."""
     command.callback = lambda **given: calls.append(given)
     for option in command.params:
         option.callback = None

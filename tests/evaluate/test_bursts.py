@@ -5,24 +5,24 @@ import pytest
 from test_sounds import RATE, Impostor
 
 from specdiffd.evaluate import bursts
-from specdiffd.evaluate.bursts import evaluate_bursts, over_db
+from specdiffd.evaluate.bursts import evaluate_bursts, excess_db
 from specdiffd.evaluate.pieces import chord_changes
 from specdiffd.evaluate.rendering import Audio
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.midi.score import Score
 
 
-def planted(audio: Audio, at_s: float, over: float) -> Audio:
-    """Five milliseconds of a tone before ``at_s``, ``over`` times the loudest within 30 ms."""
+def planted(audio: Audio, at_s: float, factor: float) -> Audio:
+    """``audio`` with 5 ms of a tone before ``at_s``, ``factor`` times as loud as its loudest within 30 ms."""
     first, last = round((at_s - 0.005) * RATE), round(at_s * RATE)
-    near = np.abs(audio[first - round(0.04 * RATE) : last + round(0.04 * RATE)]).max()
+    nearby = np.abs(audio[first - round(0.04 * RATE) : last + round(0.04 * RATE)]).max()
     spoilt = audio.copy()
-    spoilt[first:last] = over * near * np.sin(np.arange(last - first))
+    spoilt[first:last] = factor * nearby * np.sin(np.arange(last - first))
     return spoilt
 
 
 def test_bursts_are_found_and_nothing_else_is(instrument: SpectrogramInstrument, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However loud the instrument is as a whole, and though its onsets are some milliseconds off."""
+    """The level of the whole does not matter, nor do onsets that are some milliseconds off."""
     monkeypatch.setattr(bursts, "PROGRAMS", 6)
     late = evaluate_bursts(Impostor(instrument, lambda audio: np.float32(0.3) * np.roll(audio, RATE // 100)))
     assert late["programs_over_9_db"] == 0
@@ -41,13 +41,13 @@ def test_bursts_are_found_and_nothing_else_is(instrument: SpectrogramInstrument,
 def test_silence_is_no_burst_and_a_sound_in_it_is() -> None:
     silence, click = np.zeros(RATE, np.float32), np.zeros(RATE, np.float32)
     click[RATE // 2] = 0.1
-    assert over_db(silence, silence, RATE).max() == over_db(silence, click, RATE).max() == 0
-    assert over_db(click, silence, RATE).max() == pytest.approx(60, abs=0.1)
-    assert over_db(click, np.roll(click, RATE // 40), RATE).max() < 0.1  # 25 ms off
+    assert excess_db(silence, silence, RATE).max() == excess_db(silence, click, RATE).max() == 0
+    assert excess_db(click, silence, RATE).max() == pytest.approx(60, abs=0.1)
+    assert excess_db(click, np.roll(click, RATE // 40), RATE).max() < 0.1  # 25 ms off
 
 
-def test_chords_end_as_others_begin() -> None:
-    """A key that is struck in the moment that it is let go is a note of its own, of the length that was meant."""
+def test_chords_end_as_new_ones_begin() -> None:
+    """A key that is struck at the moment of its release gives a new note, and both have their full length."""
     for seed in range(8):
         events, duration_s = chord_changes(40, np.random.default_rng(seed))
         notes = Score().extend(events).performance.notes

@@ -1,4 +1,4 @@
-"""The evaluation's own arithmetic: pieces, truth, scores, table."""
+"""The arithmetic of the evaluation: pieces, played notes, scores, table."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from specdiffd.evaluate.transcribe import note_f1, played
 from specdiffd.instruments.builtin import SpectrogramInstrument
 from specdiffd.midi.score import Score
 
-test_set.__test__ = False  # type: ignore[attr-defined]  # no test, in spite of its name
+test_set.__test__ = False  # type: ignore[attr-defined]  # pytest takes its name for a test's
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_table_gives_ratios_to_the_reference() -> None:
     assert ratios["m", "all"] == pytest.approx(2 / 3, abs=1e-3)
 
 
-def test_there_is_no_ratio_to_a_reference_that_nothing_is_heard_in() -> None:
+def test_there_is_no_ratio_to_a_reference_without_notes() -> None:
     rows = [Row(v, "x", "a", f1, 0.5, 0.7, 0.1, np.zeros(0, np.float32)) for v, f1 in [("reference", 0.0), ("m", 0.1)]]
     assert [r["ratio"] for r in table(rows)] == [None] * 4
 

@@ -1,4 +1,4 @@
-"""The measures themselves: what is like the reference scores as it, what is not does not."""
+"""The measures: audio like the reference scores as the reference does, other audio does not."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ RATE = 16000
 
 
 class Impostor(Renderers):
-    """The reference in the instrument's place, changed by ``spoil``."""
+    """The reference in place of the instrument, with its events and audio changed."""
 
     def __init__(self, instrument: SpectrogramInstrument, spoil=lambda audio: audio, events=lambda events: events) -> None:  # type: ignore[no-untyped-def]
         self.instrument, self.rate_hz = instrument, RATE
@@ -51,7 +51,7 @@ def test_timing_is_measured(instrument: SpectrogramInstrument) -> None:
 
 def test_loudness_is_measured(instrument: SpectrogramInstrument) -> None:
     found = sounds.loudness(Impostor(instrument, lambda audio: audio * np.float32(0.5)))
-    assert found["level_error_db"] == pytest.approx(6.02, abs=0.3)  # no two renderings are the same
+    assert found["level_error_db"] == pytest.approx(6.02, abs=0.3)  # two renderings are never equal
     assert found["rank_correlation"] == pytest.approx(found["reference"], abs=0.01)
     upside_down = sounds.loudness(
         Impostor(instrument, events=lambda events: [e._replace(data2=128 - e.data2) if e.data2 else e for e in events])
@@ -78,14 +78,14 @@ def test_frechet_distance() -> None:
 
 
 def test_the_models_are_compared_whatever_their_steps(instrument: SpectrogramInstrument) -> None:
-    """Those of an instrument of three steps are not among the variants."""
+    """Three steps are not among the variants."""
     found = honesty.evaluate_honesty(Impostor(instrument.with_settings(steps=3)), [("piano", "a", phrase(0)[0])], 2.7)
     assert found["models"]["moved"]["contrast"] == pytest.approx(1, abs=0.2)
     assert set(found["models"]) >= {"3 steps", *honesty.MODELS}
     assert found["another_noise_l1"] > 0
 
 
-def test_another_soundfont_is_another(instrument: SpectrogramInstrument) -> None:
+def test_the_other_soundfont_differs(instrument: SpectrogramInstrument) -> None:
     events, duration_s = phrase(0)
     for reference in ("fluid", "musescore"):
         renderers = Renderers(instrument, reference)

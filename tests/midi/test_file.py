@@ -1,4 +1,4 @@
-"""Files become events, and those a score: what live input would have made of the same messages."""
+"""A file gives the same score as the same messages from live input."""
 
 import os
 import threading
@@ -16,7 +16,7 @@ from specdiffd.midi.score import Score
 
 
 def song(path: Path, *tracks: list[tuple[float, mido.Message | mido.MetaMessage]], kind: int = 1) -> Path:
-    """Tracks of messages at seconds, at 1,000 ticks a second."""
+    """Write a file of tracks, whose messages have times in seconds; a second is 1,000 ticks."""
     file = mido.MidiFile(type=kind, ticks_per_beat=1000)
     for number, rows in enumerate(tracks):
         track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=1_000_000)] if number == 0 or kind == 2 else [])
@@ -58,13 +58,13 @@ def test_a_file_is_the_same_score_as_live(tmp_path: Path) -> None:
     events = [Event(t, *m.bytes(), *([0] * (3 - len(m.bytes())))) for t, m in MESSAGES]
     live = Score().extend(events).performance.notes
     assert [astuple(n) for n in performance(song(tmp_path / "a.mid", MESSAGES)).notes] == [astuple(n) for n in live]
-    read = published_performance(tmp_path / "a.mid").notes  # as far as the other reader goes
+    read = published_performance(tmp_path / "a.mid").notes  # of what this reader understands
     rows = [sorted((n.onset_s, n.end_s, n.pitch, n.velocity, n.program, n.is_drum) for n in notes) for notes in (read, live)]
     assert rows[0] == rows[1]
 
 
 def test_tracks_share_tempo_programs_and_controllers(tmp_path: Path) -> None:
-    """Order within a tick is that of the tracks, within a track its own."""
+    """Events of one tick keep the order of the tracks, and within a track their own."""
     first = [
         (0.0, message("program_change", program=73)),
         (1.0, mido.MetaMessage("set_tempo", tempo=2_000_000)),
@@ -103,7 +103,7 @@ def test_ports_have_channels_of_their_own(tmp_path: Path) -> None:
     ]
 
 
-def test_a_reset_is_that_of_its_port(tmp_path: Path) -> None:
+def test_a_reset_affects_its_port_only(tmp_path: Path) -> None:
     def part(port: int, *more: tuple[float, mido.Message]) -> list[tuple[float, mido.Message]]:
         held = [(0.0, mido.MetaMessage("midi_port", port=port)), (0.1, message("note_on", note=60, velocity=80))]
         return [*held, *more, (2.0, message("note_off", note=60))]
@@ -122,14 +122,14 @@ def test_sequences_of_format_2_follow_each_other(tmp_path: Path) -> None:
     found = read_song(song(tmp_path / "a.mid", rows, rows, kind=2))
     assert [(n.pitch, n.onset_s, n.offset_s) for n in Score().extend(found.events).performance.notes] == [
         (60, 0.0, 0.5),
-        (64, 1.0, 1.01),  # held: let go where its sequence ends, and as short as a note may be
+        (64, 1.0, 1.01),  # held: ends with its sequence, and has the shortest length of a note
         (60, 1.0, 1.5),
         (64, 2.0, 2.01),
     ]
     assert "2 sequences (format 2)" in found.warnings[0]
 
 
-def test_what_is_held_or_in_the_pedal_ends_with_the_song(tmp_path: Path) -> None:
+def test_notes_held_by_key_or_pedal_end_with_the_song(tmp_path: Path) -> None:
     held = [
         (0.0, message("note_on", 1, note=40, velocity=70)),
         (0.0, message("control_change", 2, control=64, value=127)),
@@ -176,7 +176,7 @@ def test_broken_files_are_named(tmp_path: Path, content: bytes) -> None:
             read(path)
 
 
-def test_what_was_mended_is_a_warning_or_strictly_refused(tmp_path: Path) -> None:
+def test_damage_is_a_warning_or_refused_if_strict(tmp_path: Path) -> None:
     path = tmp_path / "a.mid"
     path.write_bytes(b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\x04\0\x90\x40\xff" + b"junk")
     warnings = read_song(path).warnings
@@ -194,7 +194,7 @@ def test_a_file_of_noise_has_its_first_damages_named(tmp_path: Path) -> None:
     assert warnings[-1] == f"{path}: 90 more places"
 
 
-def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MidiFileError, match=r"none\.mid.*No such file"):
         read_song(tmp_path / "none.mid")
     with pytest.raises(MidiFileError, match="a folder"):
@@ -203,7 +203,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         read_song(Path("/dev/zero"))
 
 
-def test_a_pipe_is_read_until_it_is_too_much(tmp_path: Path) -> None:
+def test_a_pipe_is_read_up_to_the_limit(tmp_path: Path) -> None:
     whole = song(tmp_path / "a.mid", MESSAGES).read_bytes()
     endless = b"MThd" + bytes(70 << 20)
     for content, fits in ((whole, True), (endless, False)):

@@ -1,4 +1,4 @@
-"""What is wrong in a MIDI file is placed, and mended where the file still can be played."""
+"""Errors in a MIDI file are located, and mended if the file can still be played."""
 
 import io
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_wrong_events_are_named_and_mended(track: bytes, says: list[str], left: 
     assert [m for m in messages(data)[0] if "FF 2F" not in m] == left
 
 
-def test_unknown_chunks_and_what_follows_the_last_one_are_left_out() -> None:
+def test_unknown_chunks_and_bytes_behind_the_last_one_are_left_out() -> None:
     data, damages = mend(file_of(ON + END, OFF + END, between=b"XFIH\0\0\0\x02ab") + b"\0\0\0")
     assert [len(track) for track in messages(data)] == [2, 2]
     assert [d.reason for d in damages] == ["an unknown chunk b'XFIH', left out", "3 bytes behind the last chunk"]
@@ -119,7 +119,7 @@ def test_smpte_time_becomes_beats_of_a_second(frames: int, ticks: int, seconds: 
         (file_of(b"\0\xf4"), "track 1, byte 22: status 0xf4"),
     ],
 )
-def test_what_cannot_be_played_is_refused(data: bytes, says: str) -> None:
+def test_a_file_that_cannot_be_played_is_refused(data: bytes, says: str) -> None:
     with pytest.raises(MidiFileError) as error:
         mend(data)
     assert str(error.value).startswith(says)

@@ -1,3 +1,5 @@
+"""The score: what messages make of notes and controllers."""
+
 import math
 import pickle
 from dataclasses import astuple
@@ -6,7 +8,8 @@ import numpy as np
 import pytest
 
 from specdiffd.base.events import CURVE_STEP_S, Curve, Event, Note
-from specdiffd.midi.score import RING_S, SHORTEST_S, VOICES, Score
+from specdiffd.midi.score import Score
+from specdiffd.midi.voices import MOST_VOICES, RING_S, SHORTEST_S
 
 
 def score(*rows: tuple[float, int, int, int]) -> Score:
@@ -128,7 +131,7 @@ def test_an_nrpn_takes_no_data_for_the_rpn_before_it() -> None:
     assert pitch(*RPN_BEND, (0, 0xB0, 101, 127), (0, 0xB0, 100, 127), (0, 0xB0, 6, 80), half) == 1
 
 
-def test_a_cent_of_the_parameter_before_is_not_taken_over() -> None:
+def test_data_of_the_parameter_before_does_not_count() -> None:
     fine = ((0, 0xB0, 101, 0), (0, 0xB0, 100, 1), (0, 0xB0, 38, 50), (0, 0xB0, 6, 64))
     assert pitch(*fine, *RPN_BEND, (0, 0xB0, 6, 12), (0, 0xB0, 101, 0), (0, 0xB0, 100, 1), (0, 0xB0, 6, 64), (1, 0xE0, 0, 0)) == -12
 
@@ -156,7 +159,7 @@ def test_two_strokes_of_a_key_at_one_moment_are_one() -> None:
     assert s.sounding(1.5) == [only(s)]
 
 
-def test_what_changes_nothing_that_is_heard_says_so() -> None:
+def test_apply_returns_whether_the_sound_changes() -> None:
     s = Score()
     heard = [
         s.apply(Event(*row))
@@ -178,18 +181,18 @@ def test_what_changes_nothing_that_is_heard_says_so() -> None:
     assert heard == [False, False, True, False, False, True, False, True, False, True, False, False]
 
 
-def test_voices_are_bounded_and_the_one_that_ended_first_goes() -> None:
-    s = score(*((0.001 * k, 0x90 + k // 120, k % 120, 100) for k in range(VOICES)), (0.5, 0x80, 7, 0), (0.6, 0x90, 5, 100))
+def test_too_many_voices_steal_the_one_that_ended_first() -> None:
+    s = score(*((0.001 * k, 0x90 + k // 120, k % 120, 100) for k in range(MOST_VOICES)), (0.5, 0x80, 7, 0), (0.6, 0x90, 5, 100))
     assert s.stolen_notes == 1
     gone = [n for n in s.performance.notes if n.choke_s == 0.6]
     assert [(n.channel, n.pitch) for n in gone] == [(0, 7)]
     s.extend(Event(0.7 + 0.001 * k, 0x95, k, 100) for k in range(100))
-    assert len(s.sounding(0.9)) <= VOICES
+    assert len(s.sounding(0.9)) <= MOST_VOICES
     assert s.stolen_notes == 101
 
 
 def test_a_stolen_key_that_is_let_go_later_changes_nothing() -> None:
-    s = score(*((0.001 * k, 0x90 + k // 120, k % 120, 100) for k in range(VOICES + 1)))
+    s = score(*((0.001 * k, 0x90 + k // 120, k % 120, 100) for k in range(MOST_VOICES + 1)))
     assert math.isfinite(s.performance.notes[0].choke_s)
     assert not s.apply(Event(1, 0x80, 0, 0))
 
@@ -199,12 +202,12 @@ def test_a_score_that_forgets_keeps_the_newest() -> None:
     for k in range(10_000):
         kept.extend((Event(0.01 * k, 0x90, k % 128, 100), Event(0.01 * k + 0.005, 0x80, k % 128, 0)))
     notes = kept.performance.notes
-    assert len(notes) <= 2 * 100 + 2 * VOICES
+    assert len(notes) <= 2 * 100 + 2 * MOST_VOICES
     assert notes[-1].onset_s == pytest.approx(99.99)
     assert [n.onset_s for n in notes] == sorted(n.onset_s for n in notes)
 
 
-def test_what_nobody_could_hear_is_discarded() -> None:
+def test_notes_that_nobody_could_hear_are_discarded() -> None:
     s = score((1, 0x90, 60, 100), (5, 0x90, 62, 100), (5, 0x80, 62, 0), (5, 0x80, 60, 0), (5, 0x90, 64, 100))
     s.discard(5)
     assert [(n.pitch, n.offset_s) for n in s.performance.notes] == [(60, 5), (64, math.inf)]
@@ -237,7 +240,7 @@ def test_an_open_hat_is_cut_off_by_the_next_stroke_of_its_group() -> None:
     assert [n.choke_s for n in s.performance.notes] == [0.2, 0.3, math.inf]
 
 
-def test_of_changes_close_together_the_last_counts() -> None:
+def test_the_last_of_several_close_changes_counts() -> None:
     curve = Curve(0.0)
     for k in range(1000):
         curve.add(0.0001 * k, k + 1.0)

@@ -1,4 +1,4 @@
-"""What the networks learn from: pieces, their rendering, crops."""
+"""The pieces that networks learn from, their rendering, and the bank that holds them."""
 
 from dataclasses import astuple
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_fluidsynth_renders_in_time_and_in_tune() -> None:
 def test_renderings_do_not_depend_on_what_was_rendered_before() -> None:
     renderer = FluidRenderer(sample_rate_hz=RATE)
     piece = [Event(0.0, PROGRAM, 48, 0), Event(0.1, NOTE_ON, 60, 100)]
-    renderer.render(piece, 0.5)  # the first of all that FluidSynth plays begins a little softer
+    renderer.render(piece, 0.5)  # FluidSynth's very first note begins a little softer
     first = renderer.render(piece, 0.5)
     renderer.render([Event(0.0, 0xB0, 7, 10), Event(0.0, 0xE0, 0, 100), Event(0.1, NOTE_ON, 50, 127)], 0.5)
     np.testing.assert_allclose(renderer.render(piece, 0.5), first, atol=2e-4)
@@ -121,5 +121,5 @@ def test_bank_holds_score_and_sound_and_renews_them(song: Path) -> None:
             if bank.pieces[0] is not first:
                 break
             bank._stop.wait(0.1)
-        bank.check()
+        bank.draw(np.random.default_rng(0))  # raises if the thread has failed
         assert bank.pieces[0] is not first

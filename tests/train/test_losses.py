@@ -1,4 +1,4 @@
-"""Losses: zero where they should be, larger for what sounds worse."""
+"""Losses are zero for equal audio, and larger for worse audio."""
 
 import math
 
@@ -37,8 +37,8 @@ def test_a_comb_of_tones_is_no_noise() -> None:
     assert float(spectral_loss(comb, noise)) > 1.3 * float(spectral_loss(other, noise))
 
 
-def test_noise_has_its_power_whatever_noise_it_is() -> None:
-    """Of two noises the best gain by magnitudes is too small; by the power of patches it is 1."""
+def test_the_power_loss_is_least_for_noise_of_equal_power() -> None:
+    """By magnitudes, the best gain from one noise to another is too small. By the power of patches it is 1."""
     generator = torch.Generator().manual_seed(0)
     fmt = FORMATS["full-band"]
     noise, other = (0.1 * torch.randn(1, 2 * fmt.sample_rate_hz, generator=generator) for _ in range(2))
@@ -48,8 +48,8 @@ def test_noise_has_its_power_whatever_noise_it_is() -> None:
     assert distances[0.7] == pytest.approx(-math.log(0.7), abs=0.05)
 
 
-def test_a_partial_has_its_power_though_it_be_noise() -> None:
-    """Noise in the place of a tone is judged by its power, not by its mean magnitude."""
+def test_the_power_loss_is_least_for_noise_with_the_power_of_a_tone() -> None:
+    """The loss of noise in place of a tone depends on its power, not on its mean magnitude."""
     fmt, n = FORMATS["full-band"], torch.arange(2 * 48000)
     tone = 0.1 * torch.sin(2 * math.pi * 10000 * n / 48000)[None]
     spectrum = torch.fft.rfft(torch.randn(1, len(n), generator=torch.Generator().manual_seed(0)))
@@ -64,8 +64,8 @@ def test_a_partial_has_its_power_though_it_be_noise() -> None:
 def test_frequency_loss_measures_the_distance(offset: float, low: float, high: float) -> None:
     centre, spread = torch.tensor([430.0, 460.0, 1000.0]), torch.tensor([20.0, 20.0, 40.0])
     target = sine(440)
-    guess = torch.tensor([440.0 + offset, 440.0 + offset, 1000.0]).expand(1, RATE // 80, 3)
-    assert low <= float(frequency_loss(guess, target, centre, spread, RATE, 80, 2048)) <= high
+    frequencies = torch.tensor([440.0 + offset, 440.0 + offset, 1000.0]).expand(1, RATE // 80, 3)
+    assert low <= float(frequency_loss(frequencies, target, centre, spread, RATE, 80, 2048)) <= high
 
 
 def test_discriminators_learn_to_tell_two_sounds_apart() -> None:

@@ -1,4 +1,4 @@
-"""Reflow: a decoder learns to reach in one step what it reached in eight."""
+"""Reflow: a decoder learns to reach in one step what its teacher reaches in eight."""
 
 import copy
 from dataclasses import replace
@@ -10,8 +10,9 @@ import torch
 from specdiffd.base.formats import FORMATS
 from specdiffd.prior.network import NotePrior
 from specdiffd.prior.note_features import NoteFeatures
-from specdiffd.train.spectrogram import FlowModel, Teacher, WindowExample
-from specdiffd.train.stages import decoder_config, encoder_config, prior_config
+from specdiffd.train.configs import decoder_config, encoder_config, prior_config
+from specdiffd.train.examples import WindowExample
+from specdiffd.train.flow import FlowModel, Teacher
 
 FORMAT = FORMATS["published"]
 FRAMES = 32
@@ -19,7 +20,7 @@ FRAMES = 32
 
 @pytest.fixture
 def model() -> FlowModel:
-    """A small decoder whose flow bends: random weights, and conditioning by time that matters."""
+    """A small decoder whose flow is curved: its weights are random, and its output depends on the time."""
     torch.manual_seed(0)
     small = FlowModel(
         replace(encoder_config(FORMAT), d_model=32, num_layers=1, num_heads=2, d_ff=64),
@@ -44,7 +45,7 @@ def endings(teacher: Teacher, examples: list[WindowExample], noise: torch.Tensor
 
 
 def test_the_teacher_follows_the_flow(model: FlowModel, examples: list[WindowExample]) -> None:
-    """Where it ends depends on the noise, and on nothing else that is drawn."""
+    """Its result depends on the noise, and on nothing else that is random."""
     noise = torch.randn(2, FRAMES, FORMAT.mel_bins)
     first, again = (endings(Teacher(model, 8), examples, noise) for _ in range(2))
     assert torch.equal(first, again)
@@ -52,9 +53,9 @@ def test_the_teacher_follows_the_flow(model: FlowModel, examples: list[WindowExa
     assert float((first - other).abs().mean()) > 0.1
 
 
-def test_one_step_comes_to_end_where_eight_did(model: FlowModel, examples: list[WindowExample], monkeypatch: pytest.MonkeyPatch) -> None:
-    guess = torch.zeros(2, FRAMES, FORMAT.mel_bins)
-    monkeypatch.setattr("specdiffd.train.spectrogram.prior_batch", lambda *_: FORMAT.unscale(guess))
+def test_one_step_learns_to_end_where_eight_do(model: FlowModel, examples: list[WindowExample], monkeypatch: pytest.MonkeyPatch) -> None:
+    prior_mel = torch.zeros(2, FRAMES, FORMAT.mel_bins)
+    monkeypatch.setattr("specdiffd.train.flow.prior_batch", lambda *_: FORMAT.unscale(prior_mel))
     prior = NotePrior(prior_config(FORMAT))
     noise = torch.randn(2, FRAMES, FORMAT.mel_bins)
     teacher = Teacher(copy.deepcopy(model).requires_grad_(False), 8)

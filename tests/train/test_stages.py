@@ -1,4 +1,4 @@
-"""Training as a command: every stage runs, is resumed, and ends in a checkpoint that plays."""
+"""Training as a command: every stage runs and can be resumed, and the result is a checkpoint that plays."""
 
 import json
 import shutil
@@ -13,11 +13,12 @@ from specdiffd.base.errors import UsageError
 from specdiffd.base.formats import FORMATS
 from specdiffd.instruments.layout import BUILTIN, CONFIG, DECODER, PRIOR, STAND_IN, VOCODER, WEIGHTS, read_config
 from specdiffd.instruments.loading import load_builtin_family, load_instrument
+from specdiffd.train.configs import vocoder_config
 from specdiffd.train.loop import Run
-from specdiffd.train.stages import STAGES, train, vocoder_config
+from specdiffd.train.stages import STAGES, train
 from specdiffd.vocoder.config import VocoderConfig
 
-# torch.compile's own, at its first use
+# of torch.compile, when it is first used
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
@@ -33,13 +34,13 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_stages_end_in_a_checkpoint_that_loads(run_folder: Path) -> None:
-    """By default of the built-in instrument's kind."""
+    """By default with the sizes of the built-in instrument."""
     instrument = load_builtin_family(str(run_folder / "checkpoint"))
     builtin = load_builtin_family("builtin")
     assert instrument.format == builtin.format == FORMATS["full-band"]
     for part in ("decoder", "vocoder", "prior"):
-        mine, theirs = ([p.shape for p in getattr(i, part).parameters()] for i in (instrument, builtin))
-        assert mine == theirs
+        trained, original = ([p.shape for p in getattr(i, part).parameters()] for i in (instrument, builtin))
+        assert trained == original
 
 
 def test_a_run_is_resumed(run_folder: Path) -> None:
@@ -50,16 +51,16 @@ def test_a_run_is_resumed(run_folder: Path) -> None:
     assert after["used_s"] > before["used_s"]
 
 
-def test_a_stage_begins_with_another_checkpoint(tmp_path: Path) -> None:
+def test_a_stage_begins_with_the_weights_of_another_checkpoint(tmp_path: Path) -> None:
     train(tmp_path, ["decoder"], [], minutes=0.001, start=BUILTIN, pieces=1, batch=1)
-    mine, theirs = (load_instrument(str(name)) for name in (tmp_path / "checkpoint", "builtin"))
+    trained, original = (load_instrument(str(name)) for name in (tmp_path / "checkpoint", "builtin"))
     assert (tmp_path / "checkpoint" / PRIOR / WEIGHTS).read_bytes() == (BUILTIN / PRIOR / WEIGHTS).read_bytes()
-    pairs = zip(mine.decoder.parameters(), theirs.decoder.parameters(), strict=True)
+    pairs = zip(trained.decoder.parameters(), original.decoder.parameters(), strict=True)
     assert all(float((a - b).abs().max()) < 0.01 for a, b in pairs)
 
 
 def test_every_stage_learns_in_the_published_format(tmp_path: Path) -> None:
-    """From the weights of another format: whatever has the same shape is kept."""
+    """It begins with the weights of another format, those of the same shape."""
     checkpoint = train(
         tmp_path, list(STAGES), [], minutes=0.02, start=BUILTIN, pieces=2, batch=1, adversarial_from=0.0, format_name="published"
     )
@@ -69,26 +70,26 @@ def test_every_stage_learns_in_the_published_format(tmp_path: Path) -> None:
     assert torch.allclose(instrument.prior.program.weight, started.program.weight, atol=0.1)
 
 
-def test_the_vocoder_that_stands_in_is_one_of_this_kind(tmp_path: Path) -> None:
+def test_the_vocoder_for_published_checkpoints_has_these_sizes(tmp_path: Path) -> None:
     config = read_config(STAND_IN / VOCODER / CONFIG, VocoderConfig)
     assert config == vocoder_config(FORMATS["published"])
 
 
 @pytest.mark.parametrize("start", [None, BUILTIN])
-def test_the_prior_comes_first(tmp_path: Path, start: Path | None) -> None:
-    """One of another format is none."""
+def test_other_stages_need_the_prior(tmp_path: Path, start: Path | None) -> None:
+    """A note prior of another format is of no use."""
     with pytest.raises(UsageError, match="no note prior"):
         train(tmp_path, ["vocoder"], [], minutes=0.01, pieces=1, start=start, format_name="published")
 
 
-def test_reflow_comes_after_the_decoder(run_folder: Path, tmp_path: Path) -> None:
+def test_reflow_needs_the_decoder(run_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(run_folder / "prior", tmp_path / "prior")
     with pytest.raises(UsageError, match="no decoder"):
         train(tmp_path, ["reflow"], [], minutes=0.01, pieces=1)
 
 
 def test_reflow_begins_with_its_teacher_and_keeps_it(run_folder: Path, tmp_path: Path) -> None:
-    """Also when the decoder has been trained further meanwhile; what it makes is what the checkpoint holds."""
+    """Also if the decoder has been trained further since. The checkpoint holds the result of reflow."""
     for stage in ("prior", "decoder", "vocoder"):
         shutil.copytree(run_folder / stage, tmp_path / stage)
     checkpoint = train(tmp_path, ["reflow"], [], minutes=0.001, pieces=1, batch=1)
