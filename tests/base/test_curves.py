@@ -93,7 +93,12 @@ def test_channels_of_two_notes_are_not_shared() -> None:
 
 @pytest.mark.parametrize(
     ("offset_s", "choke_s", "silent_s", "end_s", "heard_until_s"),
-    [(2.0, math.inf, math.inf, 2.0, 3.5), (2.0, 1.0, math.inf, 1.0, 2.5), (math.inf, math.inf, 4.0, math.inf, 4.0), (2.0, 1.5, 1.6, 1.5, 1.6)],
+    [
+        (2.0, math.inf, math.inf, 2.0, 3.5),
+        (2.0, 1.0, math.inf, 1.0, 2.5),
+        (math.inf, math.inf, 4.0, math.inf, 4.0),
+        (2.0, 1.5, 1.6, 1.5, 1.6),
+    ],
 )
 def test_a_note_is_heard_until_it_has_rung_out_or_lost_its_voice(
     offset_s: float, choke_s: float, silent_s: float, end_s: float, heard_until_s: float

@@ -26,7 +26,9 @@ def test_a_reset_of_controllers_leaves_volume_and_reverberation() -> None:
     assert [row.number for row in CONTROLLERS.values() if not row.reset] == [VOLUME, REVERB]
 
 
-@pytest.mark.parametrize(("volume", "expression", "db"), [(127, 127, 0.0), (64, 127, -11.91), (127, 64, -11.91), (32, 64, -35.85), (1, 1, -96)])
+@pytest.mark.parametrize(
+    ("volume", "expression", "db"), [(127, 127, 0.0), (64, 127, -11.91), (127, 64, -11.91), (32, 64, -35.85), (1, 1, -96)]
+)
 def test_gain_is_forty_logs_of_volume_times_expression(volume: int, expression: int, db: float) -> None:
     assert gain_db(volume, expression) == pytest.approx(db, abs=0.01)
 

@@ -6,7 +6,11 @@ import pytest
 
 from specdiffd.base.sizes import SIZES, PassSizes
 
-CHANGED = (SIZES, PassSizes(revision_frames=7, late_frames=1), PassSizes(revision_frames=20, late_frames=11, pass_frames=96, pass_tokens=30))
+CHANGED = (
+    SIZES,
+    PassSizes(revision_frames=7, late_frames=1),
+    PassSizes(revision_frames=20, late_frames=11, pass_frames=96, pass_tokens=30),
+)
 
 
 @pytest.mark.parametrize("sizes", CHANGED)

@@ -2,7 +2,20 @@
 
 import pytest
 
-from specdiffd.base.messages import DATA, DATA_FINE, DEFAULTS, EXPRESSION, MODULATION, NRPN, NRPN_FINE, REVERB, RPN, RPN_FINE, SUSTAIN, VOLUME
+from specdiffd.base.messages import (
+    DATA,
+    DATA_FINE,
+    DEFAULTS,
+    EXPRESSION,
+    MODULATION,
+    NRPN,
+    NRPN_FINE,
+    REVERB,
+    RPN,
+    RPN_FINE,
+    SUSTAIN,
+    VOLUME,
+)
 from specdiffd.midi.channel import CENTRE, Channel
 
 
@@ -19,14 +32,21 @@ BEND, FINE, COARSE = (((RPN, 0), (RPN_FINE, number)) for number in range(3))
 
 @pytest.mark.parametrize(
     ("data", "semitones"),
-    [(((DATA, 12),), 12.0), (((DATA, 12), (DATA_FINE, 50)), 12.5), (((DATA_FINE, 50), (DATA, 12)), 12.5), (((DATA, 1), (DATA_FINE, 127)), 1.99)],
+    [
+        (((DATA, 12),), 12.0),
+        (((DATA, 12), (DATA_FINE, 50)), 12.5),
+        (((DATA_FINE, 50), (DATA, 12)), 12.5),
+        (((DATA, 1), (DATA_FINE, 127)), 1.99),
+    ],
 )
 def test_the_bend_range_is_in_semitones_and_cents(data: tuple[tuple[int, int], ...], semitones: float) -> None:
     """More than 99 cents are 99."""
     assert sent(*BEND, *data).bend_range_semitones == pytest.approx(semitones)
 
 
-@pytest.mark.parametrize(("coarse", "fine", "semitones"), [(64, 0, 0.0), (0, 0, -1.0), (127, 127, 8191 / 8192), (96, 0, 0.5), (64, 1, 1 / 8192)])
+@pytest.mark.parametrize(
+    ("coarse", "fine", "semitones"), [(64, 0, 0.0), (0, 0, -1.0), (127, 127, 8191 / 8192), (96, 0, 0.5), (64, 1, 1 / 8192)]
+)
 def test_fine_tuning_has_fourteen_bits_over_two_semitones(coarse: int, fine: int, semitones: float) -> None:
     assert sent(*FINE, (DATA, coarse), (DATA_FINE, fine)).tuning_semitones == pytest.approx(semitones)
     assert sent(*FINE, (DATA_FINE, fine), (DATA, coarse)).tuning_semitones == pytest.approx(semitones)
