@@ -58,5 +58,6 @@ stop.set()
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="root may come back")
 def test_all_threads_come_back_to_where_the_process_was() -> None:
+    begun = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 2)  # the tests may run at some niceness themselves
     said = subprocess.run(["nice", "-n", "2", sys.executable, "-c", NICENESS], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines() == ["[10, 10]", "[2, 2]"]
+    assert said.splitlines() == [str([max(10, begun)] * 2), str([begun] * 2)]
