@@ -111,7 +111,7 @@ def test_malformed_overrides_are_explained(text: str) -> None:
         ("audio: {gain_db: !!timestamp x}", "c.yaml: .*AttributeError"),
         ("audio: {gain_db: !!float x}", "c.yaml: .*could not convert"),
         ("audio: {gain_db: 0b_}", "c.yaml: .*invalid literal"),
-        ("audio: {gain_db: %s}" % ("9" * 5000), "c.yaml: .*4300 digits"),
+        ("audio: {gain_db: %s}" % ("9" * 5000), "c.yaml: .*4300"),
         ("[" * 5000, "c.yaml: nested too deeply"),
         ("{a: " * 5000, "c.yaml: nested too deeply"),
         ("&a [*a]", "expected sections with keys"),

@@ -47,5 +47,5 @@ def test_a_bar_is_not_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFix
         task = progress.add_task("song", total=3.0)
         progress.update(task, completed=2.0)
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", "")
+    assert (printed.out, printed.err.strip()) == ("", "")  # rich before 14.3 ends its line all the same
     assert progress.tasks[task].completed == 2.0
