@@ -18,7 +18,8 @@ from device import Module, second_device
 
 from specdiffd.base.events import Event, Performance
 from specdiffd.base.instrument import RenderSettings, render
-from specdiffd.bench.latency import bench_decoder, bench_latency, bench_vocoder
+from specdiffd.bench.latency import bench_latency
+from specdiffd.bench.networks import bench_decoder, bench_vocoder
 from specdiffd.evaluate.rendering import copy_synthesis, model_mel, timed_rendering
 from specdiffd.instruments.loading import load_builtin_family, load_instrument
 from specdiffd.instruments.published import PublishedInstrument
